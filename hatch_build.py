@@ -1,0 +1,29 @@
+"""Puts SKILL.md into the wheel, and refuses to pack one that holds somebody's API key."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+def key_section(text: str) -> str:
+    """What stands under `## API_KEY`, without comments and blanks: empty in every SKILL.md that may be published."""
+    section = re.search(r"^## API_KEY[ \t]*$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if section is None:
+        raise ValueError("SKILL.md has no section '## API_KEY'")
+    return re.sub(r"<!--.*?-->", "", section[1], flags=re.DOTALL).strip()
+
+
+class SkillHook(BuildHookInterface):
+    """An editable install reads the checkout's SKILL.md, filled in or not; everything that is packed has it empty."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Check the section, and add the file to the wheel."""
+        if version == "editable":
+            return
+        skill = Path(self.root) / "SKILL.md"
+        if key_section(skill.read_text(encoding="utf-8")):
+            raise ValueError("SKILL.md holds an API key under '## API_KEY': empty that section before packing")
+        if self.target_name == "wheel":
+            build_data["force_include"][str(skill)] = "tikhub_mcp/SKILL.md"

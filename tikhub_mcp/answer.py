@@ -1,0 +1,89 @@
+"""A TikHub answer as it came over the wire: bytes, JSON, redaction, and where in it the post is."""
+
+import json
+from typing import Any
+
+REDACTED = "<redacted>"
+_LONGEST_INTEGER = 4000  # digits; Python itself refuses to convert more than 4,300
+
+
+def parse(body: bytes, *, errors: str = "strict") -> Any:
+    """Read JSON of any Unicode encoding, with or without a byte order mark.
+
+    Control characters inside strings are let through, of two equal keys the last one wins, an integer too long
+    to convert stays the text of its digits; NaN and Infinity become floats, which no writer here lets out.
+
+    Args:
+        body: What was received, or what a file holds.
+        errors: "strict", or "replace" to read on past bytes that are not in the encoding.
+
+    Raises:
+        ValueError: It is not JSON, not in its encoding, or nested too deeply.
+    """
+    try:
+        text = body.decode(json.detect_encoding(body), errors).removeprefix("\ufeff")
+        return json.loads(text, parse_int=_integer, strict=False)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
+def write(value: Any) -> bytes:
+    """The value as JSON for people: UTF-8, two blanks of indent, real characters instead of escapes.
+
+    Raises:
+        ValueError: It holds what clean JSON cannot: NaN, Infinity, lone surrogates, too deep nesting.
+    """
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def redact(value: Any, secret: str) -> Any:
+    """The value without the secret: error bodies can echo the request's headers, the API key among them.
+
+    Every object named `headers` goes, and the secret is taken out of every string and key.
+
+    Raises:
+        ValueError: It is nested too deeply.
+    """
+    try:
+        return _redact(value, secret)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def find_post(answer: Any) -> dict[str, Any] | None:
+    """The post (aweme) in an answer's envelope, or None where there is none.
+
+    TikHub's endpoints put it into `data.aweme_detail` (Douyin), `data.aweme_details[0]` (TikTok by share link),
+    or `data` itself (the hybrid endpoint).
+    """
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, dict):
+        return None
+    details = data.get("aweme_details")
+    for candidate in (data.get("aweme_detail"), details[0] if isinstance(details, list) and details else None):
+        if isinstance(candidate, dict) and candidate:
+            return candidate
+    return data if "aweme_id" in data else None
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else digits
+
+
+def _redact(value: Any, secret: str) -> Any:
+    match value:
+        case str():
+            return value.replace(secret, REDACTED) if secret else value
+        case list():
+            return [_redact(item, secret) for item in value]
+        case dict():
+            return {
+                _redact(key, secret): REDACTED
+                if key.lower() == "headers" and isinstance(item, dict | list)
+                else _redact(item, secret)
+                for key, item in value.items()
+            }
+    return value
