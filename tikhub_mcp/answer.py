@@ -1,13 +1,15 @@
 """A TikHub answer as it came over the wire: bytes, JSON, redaction, and where in it the post is."""
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
+
+Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen where it goes
 
 REDACTED = "<redacted>"
 _LONGEST_INTEGER = 4000  # digits; Python itself refuses to convert more than 4,300
 
 
-def parse(body: bytes, *, errors: str = "strict") -> Any:
+def parse(body: bytes, *, errors: str = "strict") -> Json:
     """Read JSON of any Unicode encoding, with or without a byte order mark.
 
     Control characters inside strings are let through, of two equal keys the last one wins, an integer too long
@@ -27,7 +29,7 @@ def parse(body: bytes, *, errors: str = "strict") -> Any:
         raise ValueError("the JSON is nested too deeply") from None
 
 
-def write(value: Any) -> bytes:
+def write(value: Json) -> bytes:
     """The value as JSON for people: UTF-8, two blanks of indent, real characters instead of escapes.
 
     Raises:
@@ -39,7 +41,7 @@ def write(value: Any) -> bytes:
         raise ValueError("nested too deeply") from None
 
 
-def redact(value: Any, secret: str) -> Any:
+def redact(value: Json, secret: str) -> Json:
     """The value without the secret: error bodies can echo the request's headers, the API key among them.
 
     Every object named `headers` goes, and the secret is taken out of every string and key.
@@ -53,7 +55,7 @@ def redact(value: Any, secret: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def find_post(answer: Any) -> dict[str, Any] | None:
+def find_post(answer: Json) -> dict[str, Json] | None:
     """The post (aweme) in an answer's envelope, or None where there is none.
 
     TikHub's endpoints put it into `data.aweme_detail` (Douyin), `data.aweme_details[0]` (TikTok by share link),
@@ -73,7 +75,7 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits) <= _LONGEST_INTEGER else digits
 
 
-def _redact(value: Any, secret: str) -> Any:
+def _redact(value: Json, secret: str) -> Json:
     match value:
         case str():
             return value.replace(secret, REDACTED) if secret else value
