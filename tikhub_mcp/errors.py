@@ -77,7 +77,13 @@ class PathNotAllowed(RequestError):
 
 
 class AnswerError(TikHubMCPError):
-    """TikHub gave no usable post."""
+    """TikHub gave no usable post.
+
+    Attributes:
+        attempts: How many requests this failure is worth in all.
+    """
+
+    attempts: int = 1
 
 
 class KeyInvalid(AnswerError):
@@ -121,6 +127,7 @@ class RateLimited(AnswerError):
 
     code = "rate_limited"
     retryable = True
+    attempts = 4
 
 
 class TikHubUnavailable(AnswerError):
@@ -128,6 +135,10 @@ class TikHubUnavailable(AnswerError):
 
     code = "tikhub_unavailable"
     retryable = True
+
+    def __init__(self, message: str, *, attempts: int) -> None:
+        super().__init__(message)
+        self.attempts = attempts
 
 
 class PostUnavailable(AnswerError):

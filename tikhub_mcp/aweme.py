@@ -1,0 +1,119 @@
+"""The wire's model of a post, with the wire's oddities ended.
+
+Any object may be null, any list missing, numbers may arrive as text. Whatever a field holds, validation never raises:
+what cannot be read becomes None, an empty text or an empty list.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from tikhub_mcp.answer import Json
+
+EXACT = 2**53  # larger whole numbers lose digits in JavaScript, where most clients live
+
+
+def whole(value: Json) -> int | None:
+    """A whole number ≥ 0 that every client can hold, also from its text; None for everything else."""
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
+    if digits or (isinstance(value, float) and value.is_integer()):
+        value = int(value)
+    return value if type(value) is int and 0 <= value < EXACT else None
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def as_object(value: Json) -> Json:
+    """The object, or an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_objects(value: Json) -> list[Json]:
+    """The objects in a list; nothing in place of anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _links(value: Json) -> list[str]:
+    links = value if isinstance(value, list) else []
+    return list(dict.fromkeys(url for url in links if isinstance(url, str) and url.startswith(("https://", "http://"))))
+
+
+Whole = Annotated[int | None, BeforeValidator(whole)]
+Text = Annotated[str, BeforeValidator(_text)]
+Flag = Annotated[bool, BeforeValidator(lambda value: value is True or whole(value) not in (None, 0))]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Address(_Wire):
+    """Where one file is: several mirrors of the same bytes."""
+
+    uri: Text = ""
+    url_key: Text = ""
+    url_list: Annotated[list[str], BeforeValidator(_links)] = []
+    width: Whole = None
+    height: Whole = None
+    data_size: Whole = None
+    file_hash: Text = ""
+
+
+AddressField = Annotated[Address, BeforeValidator(as_object)]
+
+
+class Gear(_Wire):
+    """One entry of `bit_rate`: a file, and how it is coded."""
+
+    bit_rate: Whole = None
+    is_bytevc1: Whole = None
+    is_h265: Whole = None
+    play_addr: AddressField = Address()
+
+
+class Video(_Wire):
+    """The files of a post. On a photo post, `play_addr` is its music."""
+
+    duration: Whole = None
+    is_bytevc1: Whole = None
+    is_h265: Whole = None
+    cdn_url_expired: Whole = None
+    play_addr: AddressField = Address()
+    play_addr_h264: AddressField = Address()
+    play_addr_265: AddressField = Address()
+    play_addr_bytevc1: AddressField = Address()
+    bit_rate: Annotated[list[Gear], BeforeValidator(as_objects)] = []
+
+
+class Status(_Wire):
+    """Why a post that came back may still be out of reach."""
+
+    is_delete: Flag = False
+    is_prohibited: Flag = False
+    private_status: Whole = None
+
+
+class Author(_Wire):
+    """Who posted."""
+
+    nickname: Text = ""
+
+
+class ImagePost(_Wire):
+    """TikTok's photo post."""
+
+    images: Annotated[list[Json], BeforeValidator(as_objects)] = []
+
+
+class Aweme(_Wire):
+    """A post as the platforms' apps know it (their name for it), cut down to what is needed."""
+
+    aweme_type: Whole = None
+    desc: Text = ""
+    author: Annotated[Author, BeforeValidator(as_object)] = Author()
+    status: Annotated[Status, BeforeValidator(as_object)] = Status()
+    video: Annotated[Video, BeforeValidator(as_object)] = Video()
+    image_post_info: Annotated[ImagePost, BeforeValidator(as_object)] = ImagePost()
+    images: Annotated[list[Json], BeforeValidator(as_objects)] = []

@@ -1,0 +1,274 @@
+"""The command line: the same work as the tools', for people and scripts. The only module that prints.
+
+Without arguments it is the MCP server on stdio, which must not wait for what only the other commands need: those
+import what they need themselves.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tikhub_mcp import __version__
+from tikhub_mcp.errors import TikHubMCPError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from tikhub_mcp.jobs import Job, Outcome, Watch, Wish
+    from tikhub_mcp.replies import BatchReply, VideoReply
+    from tikhub_mcp.settings import Settings
+
+EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has no video."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the process's exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        from tikhub_mcp.server import run
+
+        run()
+        return 0
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a nickname shows a question mark
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    try:
+        exit_code: int = options.command(options)
+    except TikHubMCPError as error:
+        if getattr(options, "json", False):
+            from tikhub_mcp.replies import refusal
+
+            _print_json(refusal(options.tool, error, getattr(options, "url", "")))
+        print(f"error: {error.code}: {error.message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted. What was finished is kept; nothing half-made is left.", file=sys.stderr)
+        return 130
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tikhub-mcp",
+        description="TikTok and Douyin links in, verified video files and honest metrics out, through the TikHub API. "
+        "Without arguments: the MCP server on standard input and output.",
+        epilog=EXITS,
+    )
+    parser.add_argument("--version", action="version", version=f"tikhub-mcp {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    one = commands.add_parser("one", help="download one video", epilog=EXITS)
+    one.add_argument("url", metavar="URL", help="a link to one post, or share text with the link in it")
+    _add_wishes(one)
+    one.set_defaults(command=_one, tool="download_video")
+
+    batch = commands.add_parser("batch", help="download many videos, 10 at once", epilog=EXITS)
+    batch.add_argument("file", metavar="FILE", type=Path, help="a text file with one link a line; # starts a comment")
+    _add_wishes(batch)
+    batch.add_argument("--max-workers", type=int, default=10, metavar="N", help="downloads at once, 1 to 10")
+    batch.add_argument("--dry-run", action="store_true", help="only count posts, files on disk and paid calls needed")
+    batch.add_argument("--max-api-calls", type=int, default=0, metavar="N", help="most paid API calls; 0: no cap")
+    batch.set_defaults(command=_batch, tool="batch_download")
+
+    summarize = commands.add_parser("summarize", help="make a table of saved raw answers (offline, free)")
+    summarize.add_argument("-i", "--input", type=Path, metavar="PATH", help="a raw file or a folder (default: raw/)")
+    summarize.add_argument("-o", "--out-dir", type=Path, default=Path(), metavar="DIR", help="default: here")
+    summarize.add_argument("--json", action="store_true", help="print the reply as JSON")
+    summarize.set_defaults(command=_summarize, tool="summarize_raw")
+
+    demo = commands.add_parser("demo", help="see it work: no key, no network, nothing to pay")
+    demo.add_argument("-o", "--output-dir", type=Path, metavar="DIR", help="where files go (default: a new folder)")
+    demo.set_defaults(command=_demo)
+
+    sandbox = commands.add_parser("sandbox", help="run the stand-in for TikHub that the demo uses")
+    sandbox.add_argument("--port", type=int, default=8765, help="default: 8765; 0: any free one")
+    sandbox.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="delay of each API answer")
+    sandbox.add_argument("--rate", type=float, default=0.0, metavar="N", help="API calls a second before HTTP 429")
+    sandbox.set_defaults(command=_sandbox)
+    return parser
+
+
+def _add_wishes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--output-dir", type=Path, metavar="DIR", help="where videos go")
+    command.add_argument("--raw-dir", type=Path, metavar="DIR", help="where raw answers go")
+    command.add_argument("--no-save-raw", action="store_true", help="do not keep the full API answers")
+    command.add_argument("--quality", choices=("compatible", "best", "smallest"), default="compatible")
+    command.add_argument("--metrics-only", action="store_true", help="numbers and raw answer, no file")
+    command.add_argument("--refresh", action="store_true", help="pay for a new answer even if a recent one is saved")
+    command.add_argument("--json", action="store_true", help="print the reply as JSON, for programs")
+
+
+def _one(options: argparse.Namespace) -> int:
+    from tikhub_mcp import links, replies
+    from tikhub_mcp.jobs import Call, Jobs
+    from tikhub_mcp.settings import find_key, load
+
+    settings, key, link = load(), find_key(), links.one(options.url)
+
+    async def work() -> "Outcome":
+        jobs = Jobs.of(settings, _here(options.raw_dir))
+        try:
+            with _progress_bar(1) as watch:
+                return await jobs.get(Call(key), link, _wish(options, settings), watch)
+        finally:
+            await jobs.close()
+
+    outcome = asyncio.run(work())
+    reply = replies.video_reply(link.given, link, outcome)
+    if options.json:
+        _print_json(reply)
+    else:
+        _print_video(reply)
+    return outcome.error.exit_code if outcome.error else 0
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from tikhub_mcp.batch import plan, read_list, run_batch
+    from tikhub_mcp.errors import InvalidInput
+    from tikhub_mcp.jobs import AT_ONCE, Call, Jobs
+    from tikhub_mcp.settings import find_key, load
+
+    settings, key, entries = load(), find_key(), read_list(options.file, largest=None)
+    if not entries:
+        raise InvalidInput(f"{options.file} holds no links.")
+    workers = min(max(options.max_workers, 1), AT_ONCE)
+
+    async def work() -> "BatchReply":
+        jobs = Jobs.of(settings, _here(options.raw_dir))
+        call, wish = Call(key, max_api_calls=max(0, options.max_api_calls)), _wish(options, settings)
+        try:
+            if options.dry_run:
+                return await plan(jobs, call, entries, wish, workers)
+            with _progress_bar(len({entry.key for entry in entries if entry.link})) as watch:
+                return await run_batch(jobs, call, entries, wish, workers, watch)
+        finally:
+            await jobs.close()
+
+    reply = asyncio.run(work())
+    reply.output_dir = str(_here(options.output_dir) or settings.videos)
+    if options.json:
+        _print_json(reply)
+    else:
+        _print_batch(reply)
+    if reply.error and reply.error.stop:
+        return 3
+    return 0 if reply.succeeded == reply.total or options.dry_run else 1
+
+
+def _summarize(options: argparse.Namespace) -> int:
+    from tikhub_mcp.settings import load
+    from tikhub_mcp.summary import summarize
+
+    source = _here(options.input) or load().raw
+    made = summarize(source, Path(options.out_dir).expanduser().resolve())
+    if options.json:
+        from tikhub_mcp.replies import summary_reply
+
+        _print_json(summary_reply(made))
+    else:
+        print(f"csv: {made.csv_path}\njson: {made.json_path}")
+        broken = f"; {made.broken} could not be read as a post, the column `error` says why" if made.broken else ""
+        print(f"{made.rows} rows from {made.source}{broken}")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from tikhub_mcp.demo import run
+
+    return run(_here(options.output_dir))
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from threading import Event
+
+    from tikhub_mcp.sandbox import Sandbox
+
+    with Sandbox(port=options.port, latency=options.latency, rate=options.rate) as sandbox:
+        print("A stand-in for TikHub runs on this machine. Point the server (or `tikhub-mcp one`) at it with\n")
+        print(f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=sandbox\n")
+        print("and ask for these links; any other id is a good video:\n")
+        for link, what in sandbox.describe():
+            print(f"  {link:<60} {what}")
+        print("\nCtrl-C ends it.", flush=True)
+        Event().wait()
+    return 0
+
+
+def _wish(options: argparse.Namespace, settings: "Settings") -> "Wish":
+    from tikhub_mcp.jobs import Wish
+
+    folder = _here(options.output_dir) or settings.videos
+    return Wish(folder, options.quality, not options.no_save_raw, options.metrics_only, options.refresh)
+
+
+def _here(path: Path | None) -> Path | None:
+    """A path of the command line: relative ones are under the current directory."""
+    return path.expanduser().resolve() if path else None
+
+
+@contextmanager
+def _progress_bar(total: int) -> "Iterator[Watch]":
+    """A bar on a terminal, and nothing elsewhere; the part of the jobs that is done moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    running: list[Job] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+
+    async def move(bar: Progress) -> None:
+        finished = 0
+        while True:
+            over = [job for job in running if job.done >= 1]
+            running[:] = (job for job in running if job.done < 1)
+            finished += len(over)
+            bar.update(bar.task_ids[0], completed=finished + sum(job.done for job in running))
+            await asyncio.sleep(0.2)
+
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        bar.add_task("downloading" if total == 1 else f"{total} posts", total=total)
+        mover = asyncio.create_task(move(bar))
+        try:
+            yield running.append
+        finally:
+            mover.cancel()
+
+
+def _print_video(reply: "VideoReply") -> None:
+    if reply.raw_json_path:
+        print(f"raw answer: {reply.raw_json_path}")
+    if reply.file:
+        print(f"video: {reply.file.path}{' (was already there)' if reply.file.reused else ''}")
+        for warning in reply.file.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    if reply.metrics:
+        for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
+            reason = reply.metrics.notes.get(name)
+            print(f"{name}: {f'unknown ({reason})' if value is None else value}")
+    if reply.error:
+        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+
+
+def _print_batch(reply: "BatchReply") -> None:
+    for item in reply.results:
+        detail = f"{item.error.code}: {item.error.message}" if item.error else item.path or item.raw_json_path or ""
+        print(f"{item.status:<8} {item.url}  {detail}".rstrip())
+    counts = ", ".join(f"{getattr(reply, name)} {name}" for name in ("succeeded", "failed", "skipped"))
+    if reply.calls_needed is not None:
+        counts = (
+            f"{reply.distinct_posts} distinct posts, {reply.on_disk} on disk, {reply.calls_needed} paid calls needed"
+        )
+    print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
+    if reply.error:
+        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+
+
+def _print_json(reply: "BaseModel") -> None:
+    print(reply.model_dump_json(indent=2))

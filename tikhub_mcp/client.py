@@ -1,0 +1,294 @@
+"""The one paid request: a link in, TikHub's answer out. The only module that spends money.
+
+No exception of httpx leaves it. What each status means and costs is from TikHub's API documentation (V5.3.2): only
+HTTP 200 is charged, and a 200 that arrives after the client gave up is charged as well.
+"""
+
+import asyncio
+import itertools
+import time
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from tikhub_mcp.answer import REDACTED, Json, parse, redact, write
+from tikhub_mcp.errors import (
+    AnswerError,
+    InsufficientBalance,
+    KeyInvalid,
+    PermissionDenied,
+    RateLimited,
+    TikHubUnavailable,
+    UnexpectedAnswer,
+)
+from tikhub_mcp.links import Link
+from tikhub_mcp.network import Network
+from tikhub_mcp.post import named
+from tikhub_mcp.retry import next_wait, retry_after
+from tikhub_mcp.text import clean
+
+K = TypeVar("K")
+
+PATH = "/api/v1/{platform}/app/v3/fetch_one_video_by_share_url"
+DEADLINE = 60.0  # seconds for one request in all: TikHub's own hint is 30 to 60
+LARGEST_BODY = 16 * 2**20  # bytes; real answers reach 83 kB
+CALLS_A_SECOND = 10  # TikHub's limit for one key
+
+_REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What TikHub answered with HTTP 200, the key taken out.
+
+    Attributes:
+        body: Clean JSON with two blanks of indent, or the bytes as received where they are none.
+        value: The parsed body.
+        received: Unix seconds.
+        request_id: TikHub's, as served.
+    """
+
+    body: bytes
+    value: Json
+    received: float
+    request_id: Json
+
+
+class Purse(Protocol):
+    """Who pays. `spend` is asked right before each request and may raise; `refund` follows where nothing was due."""
+
+    def spend(self) -> None:
+        """Account for one request."""
+
+    def refund(self) -> None:
+        """Take the last one back: it was not charged."""
+
+
+class Gate:
+    """Lets requests out: so many a second, and none while TikHub asked for a pause. One for all jobs."""
+
+    def __init__(self, calls: int = CALLS_A_SECOND, window: float = 1.05) -> None:
+        # A little over a second: requests that left 1.00 s apart may arrive closer.
+        self._window = window
+        self._recent: deque[float] = deque(maxlen=calls)
+        self._closed_until = 0.0
+        self._turn = asyncio.Lock()
+
+    async def wait(self) -> None:
+        """Return when a request may go out, in the order of asking."""
+        async with self._turn:
+            while (pause := self._pause()) > 0:  # noqa: ASYNC110 - only time ends it
+                await asyncio.sleep(pause)
+            self._recent.append(time.monotonic())
+
+    def close(self, seconds: float) -> None:
+        """Let nothing out for this long."""
+        self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+
+    def _pause(self) -> float:
+        full = len(self._recent) == self._recent.maxlen
+        slot = self._recent[0] + self._window if full else 0.0
+        return max(slot, self._closed_until) - time.monotonic()
+
+
+class TikHub:
+    """TikHub's API, for one base URL.
+
+    Args:
+        base_url: Without a slash at the end.
+        network: What opens connections.
+        deadline: Seconds for one request in all.
+        sleep: What waits between two requests; a test's may not.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        network: Network,
+        *,
+        deadline: float = DEADLINE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._base_url = base_url
+        self._network = network
+        self._deadline = deadline
+        self._sleep = sleep
+        self._gate = Gate()
+
+    async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
+        """Ask for one post, again where that is worth it and costs nothing.
+
+        Args:
+            link: What to ask for.
+            key: Sent in the Authorization header, and taken out of everything that comes back.
+            purse: Asked before each request.
+            keep: Given every answer that was paid for, before anything is made of it. Once a request is out, it and
+                `keep` are carried through even when the caller is cancelled: the answer costs money either way.
+
+        Returns:
+            What `keep` made of the answer.
+
+        Raises:
+            AnswerError: Any of its kinds but those about the post itself; also whatever `purse` and `keep` raise.
+        """
+        for attempt in itertools.count(1):
+            await self._gate.wait()
+            purse.spend()
+            try:
+                return await _carried_through(self._send(link, key.get_secret_value(), purse, keep))
+            except AnswerError as failure:
+                if (pause := next_wait(failure, attempt)) is None:
+                    raise
+                if isinstance(failure, RateLimited):
+                    self._gate.close(pause)  # the limit is the key's: all jobs wait
+                    pause = 0.0
+            await self._sleep(pause)
+        raise AssertionError("counting has no end")  # pragma: no cover - for the type checker
+
+    async def _send(self, link: Link, secret: str, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
+        status, headers, body = await self._exchange(link, secret, purse)
+        if status != 200:
+            purse.refund()
+            raise _failure(status, headers, body, link, secret)
+        answer = _open(body, secret)
+        kept = await keep(answer)
+        if answer.value is _NOT_JSON:
+            shown = clean(body.decode("utf-8", "replace").replace(secret, REDACTED), 200)
+            raise UnexpectedAnswer(f"TikHub's answer for {named(link)} is not JSON; it begins: {shown!r}")
+        return kept
+
+    async def _exchange(self, link: Link, secret: str, purse: Purse) -> tuple[int, httpx.Headers, bytes]:
+        """One request and its whole body; an error status whose body broke off counts as that status."""
+        status, headers = 0, httpx.Headers()
+        request = self._network.get(
+            self._base_url + PATH.format(platform=link.platform),
+            {"Authorization": f"Bearer {secret}", "Accept": "application/json"},
+            params={"share_url": link.url},
+            judged=False,
+            silence=self._deadline,
+        )
+        try:
+            async with asyncio.timeout(self._deadline), request as response:
+                status, headers = response.status_code, response.headers
+                return status, headers, await _read(response)
+        except _UNSENT as error:
+            purse.refund()
+            # A certificate that does not hold is no passing fault, and nothing is sent without one.
+            attempts = 1 if "SSL" in str(error) else 4
+            raise TikHubUnavailable(
+                f"TikHub could not be reached for {named(link)} ({clean(str(error), 120) or type(error).__name__}). "
+                "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
+                attempts=attempts,
+            ) from None
+        except (httpx.HTTPError, TimeoutError) as error:
+            if status not in (0, 200):
+                return status, headers, b""
+            # Once more at most, and only while nothing came back: what did may have been charged.
+            may_ask_again = status == 0 and not isinstance(error, TimeoutError | httpx.TimeoutException)
+            raise TikHubUnavailable(
+                f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been "
+                "charged.",
+                attempts=2 if may_ask_again else 1,
+            ) from None
+
+
+_NOT_JSON = object()
+_UNSENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.InvalidURL,
+    httpx.LocalProtocolError,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+_running: set[asyncio.Task[object]] = set()
+
+
+async def _carried_through(work: Coroutine[None, None, K]) -> K:
+    """Await work that goes on to its end when the one who waits for it is cancelled."""
+    task = asyncio.create_task(work)
+    _running.add(task)  # the loop itself holds its tasks weakly
+    task.add_done_callback(_running.discard)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, though nobody may wait any more
+    return await asyncio.shield(task)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body, at most LARGEST_BODY of it, also where it comes compressed unasked."""
+    raw = bytearray()
+    async for chunk in response.aiter_raw():
+        raw += chunk
+        if len(raw) > LARGEST_BODY:
+            raise UnexpectedAnswer(
+                f"TikHub's answer is larger than {LARGEST_BODY >> 20} MiB; it was not read to its end."
+            )
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return bytes(raw)
+    try:
+        body = zlib.decompressobj(47).decompress(raw, LARGEST_BODY + 1)  # 47: gzip and deflate alike
+    except zlib.error:
+        body = b""
+    if not body or len(body) > LARGEST_BODY:
+        raise UnexpectedAnswer("TikHub's answer came compressed in a way that could not be read.")
+    return body
+
+
+def _open(body: bytes, secret: str) -> Answer:
+    """The answer without the key: as clean JSON where it is that, else byte for byte but for the key."""
+    received = time.time()
+    plain = body.replace(secret.encode(), REDACTED.encode())
+    try:
+        value = redact(parse(body), secret)
+        plain = write(value)
+    except ValueError:
+        try:
+            value = redact(parse(body, errors="replace"), secret)
+        except ValueError:
+            value = _NOT_JSON
+    return Answer(plain, value, received, value.get("request_id") if isinstance(value, dict) else None)
+
+
+def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secret: str) -> AnswerError:
+    """What a status other than 200 means; none of them is charged."""
+    said = _upstream_message(body, secret)
+    quoted = f" upstream_message: {said!r}" if said else ""
+    if status in _REFUSALS and said is not None:
+        return _REFUSALS[status](
+            f"Stop: TikHub refused the call for {named(link)} (HTTP {status}): {_REFUSALS[status].tell_human}{quoted}"
+        )
+    if status == 429:
+        wait = retry_after(headers.get("retry-after"))
+        return RateLimited(
+            f"TikHub's rate limit is reached (HTTP 429); {named(link)} was not charged. Ask again later.",
+            retry_after=wait,
+        )
+    if status == 400 or status >= 500:
+        return TikHubUnavailable(
+            f"TikHub failed on {named(link)} (HTTP {status}), which often passes. Nothing was charged.{quoted}",
+            attempts=3 if status == 400 else 4,
+        )
+    shown = quoted or f" It begins: {clean(body.decode('utf-8', 'replace').replace(secret, REDACTED), 200)!r}"
+    return UnexpectedAnswer(f"TikHub answered HTTP {status} for {named(link)}; nothing was charged.{shown}")
+
+
+def _upstream_message(body: bytes, secret: str) -> str | None:
+    """TikHub's own words in an error body, cleaned and cut; None where the body is no JSON object."""
+    try:
+        value = redact(parse(body, errors="replace"), secret)
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    detail = value.get("detail", value)
+    if isinstance(detail, list):  # HTTP 422: what is wrong, item by item
+        return clean(
+            "; ".join(f"{item.get('loc')}: {item.get('msg')}" for item in detail if isinstance(item, dict)), 200
+        )
+    words = detail.get("message") or detail.get("message_zh") if isinstance(detail, dict) else detail
+    return clean(words, 200) if isinstance(words, str) else ""

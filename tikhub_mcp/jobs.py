@@ -1,0 +1,383 @@
+"""Many links at once: one job a post, joined by everyone who asks for it; ten at a time; in time, and within budget.
+
+A tool call (`Call`) waits for jobs; a job may outlive the call that started it. What has been paid for goes on when
+the call's time is up, so that asking again finds it; nothing is paid for while nobody waits.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+from weakref import WeakValueDictionary
+
+from pydantic import SecretStr
+
+from tikhub_mcp.answer import find_post
+from tikhub_mcp.archive import Archive, Kept
+from tikhub_mcp.client import Answer, TikHub
+from tikhub_mcp.download import Downloader, Limits, Saved, existing, in_thread
+from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaUnavailable, TikHubMCPError
+from tikhub_mcp.files import make_folder
+from tikhub_mcp.links import Link
+from tikhub_mcp.names import is_video, video_name
+from tikhub_mcp.network import Network
+from tikhub_mcp.post import Post, Quality, Rendition, choose, identify, judge, named, read, safe_id
+from tikhub_mcp.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 10  # jobs in the whole process
+LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age
+Status = Literal["ok", "failed", "pending", "skipped", "planned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of a post, beside its answer."""
+
+    folder: Path
+    quality: Quality = "compatible"
+    save_raw: bool = True
+    metrics_only: bool = False
+    refresh: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one link so far."""
+
+    status: Status
+    post: Post | None = None
+    saved: Saved | None = None
+    raw_path: Path | None = None
+    error: TikHubMCPError | None = None
+    api_calls: int = 0
+    reused_answer: bool = False
+
+
+@dataclass(slots=True)
+class Call:
+    """One tool call: its key, its time, its money.
+
+    Attributes:
+        key: The API key.
+        seconds: How long it may take; None for no limit.
+        max_api_calls: Its cap on paid calls; 0 for none.
+        stop: The first refusal that only a human can mend; nothing more is paid for after it.
+    """
+
+    key: SecretStr
+    seconds: float | None = None
+    max_api_calls: int = 0
+    api_calls: int = 0
+    stop: TikHubMCPError | None = None
+    born: float = field(default_factory=time.time)
+    _start: float = field(default_factory=time.monotonic)
+
+    def left(self) -> float | None:
+        """Seconds until the call has to answer."""
+        return None if self.seconds is None else max(0.0, self._start + self.seconds - time.monotonic())
+
+
+class _Stopped(Exception):
+    """The call that started the job pays for nothing more."""
+
+
+class _NobodyWaits(Exception):
+    """Whoever asked has gone."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """The work on one post. Also the purse that the client asks before each request."""
+
+    call: Call
+    link: Link
+    wish: Wish
+    born: float
+    waiters: int = 0
+    api_calls: int = 0
+    done: float = 0.0  # from 0 to 1, for progress
+    outcome: Outcome = field(default_factory=lambda: Outcome("pending"))
+    task: asyncio.Task[None] = field(init=False)
+
+    def spend(self) -> None:
+        """Account for one request, if its call may still pay and somebody waits."""
+        if self.call.stop:
+            raise _Stopped
+        if not self.waiters:
+            raise _NobodyWaits
+        if 0 < self.call.max_api_calls <= self.call.api_calls:
+            raise ApiCallLimit(f"max_api_calls={self.call.max_api_calls} is reached; this link was not asked for.")
+        self.call.api_calls += 1
+        self.api_calls += 1
+
+    def refund(self) -> None:
+        """Take the last request back: TikHub does not charge for what it answered."""
+        self.call.api_calls -= 1
+        self.api_calls -= 1
+
+
+Watch = Callable[[Job], None]
+
+
+class Jobs:
+    """All work of the process.
+
+    Args:
+        tikhub: Who is asked, and paid.
+        archive: Where answers are kept and found.
+        downloader: Who fetches files.
+        reuse_seconds: How long an answer is used again.
+    """
+
+    def __init__(self, tikhub: TikHub, archive: Archive, downloader: Downloader, reuse_seconds: float) -> None:
+        self._tikhub = tikhub
+        self._archive = archive
+        self._downloader = downloader
+        self._reuse_seconds = reuse_seconds
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._jobs: dict[tuple[str, Wish], Job] = {}
+        self._unseen: dict[tuple[str, Wish], float] = {}
+        self._locks: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
+        self._refused = False
+
+    @classmethod
+    def of(cls, settings: Settings, raw: Path | None = None) -> Self:
+        """Put the parts together for these settings; `raw` is another folder for the raw answers."""
+        network = Network(loopback_media=settings.on_loopback)
+        limits = Limits(seconds=settings.download_seconds, largest=settings.max_bytes)
+        return cls(
+            TikHub(settings.base_url, network),
+            Archive(raw or settings.raw, settings.reuse_seconds),
+            Downloader(network, limits),
+            settings.reuse_seconds,
+        )
+
+    async def get(self, call: Call, link: Link, wish: Wish, watch: Watch) -> Outcome:
+        """One link's outcome, as far as the call's time goes; foreseen failures are in it, not raised.
+
+        Args:
+            call: Whose time and money it is.
+            link: What is asked for.
+            wish: What is wanted of it.
+            watch: Given the job once it runs, to follow its progress.
+        """
+        while True:
+            job = self._jobs.get((link.key, wish)) or await self._start(call, link, wish)
+            if job is None:
+                return Outcome("pending")
+            watch(job)
+            outcome = await self._wait_for(call, job)
+            # A job that another call started ends by that call's rules; this one may still pay.
+            if outcome.status != "skipped" or job.call is call:
+                return outcome
+
+    async def get_all(
+        self, call: Call, links: Sequence[Link], wish: Wish, workers: int, watch: Watch
+    ) -> dict[str, Outcome]:
+        """The outcome of each distinct link by its `key`, at most `workers` at once."""
+        outcomes: dict[str, Outcome] = {}
+        waiting = iter({link.key: link for link in links}.values())
+
+        async def work() -> None:
+            for link in waiting:  # one iterator for all workers: each link goes to one of them
+                outcomes[link.key] = await self.get(call, link, wish, watch)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(workers, len(links))):
+                group.create_task(work())
+        return outcomes
+
+    async def plan(self, link: Link, wish: Wish) -> tuple[bool, bool]:
+        """Whether the link's file is on disk, and whether it needs a paid call, as far as can be told for free."""
+        kept = None if wish.refresh else await self._find(link, time.time() - self._reuse_seconds)
+        video_id = link.post_id
+        if kept is not None and (post := find_post(kept.value)):
+            video_id = safe_id(post.get("aweme_id"))
+        on_disk = bool(video_id) and bool(_named_so(wish, link.platform, video_id or ""))
+        return on_disk, kept is None
+
+    async def close(self) -> None:
+        """Cancel all jobs, and return when their part files are gone."""
+        tasks = [job.task for job in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start(self, call: Call, link: Link, wish: Wish) -> Job | None:
+        """Start a job once there is room for it; None when the call's time is up before."""
+        if call.left() == 0:
+            return None
+        try:
+            async with asyncio.timeout(call.left()):
+                await self._slots.acquire()
+        except TimeoutError:
+            return None
+        key = (link.key, wish)
+        if key in self._jobs:  # somebody else started it meanwhile
+            self._slots.release()
+            return self._jobs[key]
+        job = Job(call, link, wish, born=self._unseen.get(key, call.born))
+        self._jobs[key] = job
+        job.task = asyncio.create_task(self._run(key, job))
+        return job
+
+    async def _wait_for(self, call: Call, job: Job) -> Outcome:
+        key, paid_before = (job.link.key, job.wish), 0 if job.call is call else job.api_calls
+        job.waiters += 1
+        try:
+            await asyncio.wait([job.task], timeout=call.left())
+        except asyncio.CancelledError:
+            if job.waiters == 1:
+                job.task.cancel()
+            raise
+        finally:
+            job.waiters -= 1
+        if job.task.done():
+            self._unseen.pop(key, None)
+        elif job.wish.refresh:
+            # Asked again, the answer that came meanwhile is as fresh as was wanted.
+            self._unseen[key] = job.born
+        return replace(job.outcome, api_calls=job.api_calls - paid_before)
+
+    async def _run(self, key: tuple[str, Wish], job: Job) -> None:
+        outcome = job.outcome
+        try:
+            await self._work(job)
+            outcome.status = "ok"
+        except _Stopped:
+            outcome.status = "skipped"
+        except _NobodyWaits:
+            pass  # still pending, and nobody sees it
+        except ApiCallLimit as error:
+            outcome.status, outcome.error = "skipped", error
+        except TikHubMCPError as error:
+            outcome.status, outcome.error = "failed", error
+            if error.stop:
+                job.call.stop, self._refused = error, True
+        except Exception:  # one item's outermost door: a bug in it must not take the others along
+            logger.exception("A bug ended the work on %s", job.link.key)
+            outcome.status = "failed"
+            outcome.error = TikHubMCPError(
+                f"A bug in tikhub-mcp ended the work on {named(job.link)}; its log has more."
+            )
+        finally:
+            job.done = 1.0
+            del self._jobs[key]
+            self._slots.release()
+
+    async def _work(self, job: Job) -> None:
+        """From the link to the file; what is known goes into `job.outcome` as soon as it is."""
+        wish, outcome = job.wish, job.outcome
+        await in_thread(self._check_folders, wish)
+        kept, post = await self._look_up(job, min(time.time() - self._reuse_seconds, job.born))
+        if wish.metrics_only:
+            return
+        async with self._lock("file", wish.folder, post.platform, post.video_id, wish.quality):
+            file = choose(post, wish.quality)
+            outcome.saved = await in_thread(_on_disk, wish, post, file)
+            if outcome.saved is None:
+                outcome.saved = await self._download(job, kept, post, file)
+
+    async def _look_up(self, job: Job, newer_than: float) -> tuple[Kept, Post]:
+        """The answer for the job's link, kept or paid for, and the post in it, which is the one that was asked for."""
+        kept = await self._answer(job, newer_than)
+        outcome = job.outcome
+        outcome.raw_path, job.done = kept.path, 0.1
+        try:
+            post = read(kept.value, job.link, kept.received)
+            identify(post, job.link)
+            outcome.post = post
+            judge(post)
+        except AnswerError as error:
+            if outcome.reused_answer:
+                since = datetime.fromtimestamp(kept.received, UTC).strftime("%H:%M UTC")
+                error.message += f" That was the answer of {since}; it cost nothing now. Set refresh to ask again."
+            raise
+        return kept, post
+
+    async def _answer(self, job: Job, newer_than: float) -> Kept:
+        # One at a time for one link: who comes second finds the first one's answer, and does not pay.
+        async with self._lock("answer", job.link.key):
+            kept = await self._find(job.link, newer_than)
+            job.outcome.reused_answer = kept is not None
+            if kept is not None:
+                return kept
+            if self._refused:  # the last call was turned away: one request first, the others after it
+                async with self._lock("refused"):
+                    if self._refused:
+                        return await self._pay(job)
+            return await self._pay(job)
+
+    async def _find(self, link: Link, newer_than: float) -> Kept | None:
+        async with self._lock("archive"):
+            return await in_thread(self._archive.find, link, newer_than)
+
+    async def _pay(self, job: Job) -> Kept:
+        async def keep(answer: Answer) -> Kept:
+            async with self._lock("archive"):
+                kept = await in_thread(self._archive.keep, job.link, answer, job.wish.save_raw)
+            job.outcome.raw_path = kept.path
+            return kept
+
+        kept = await self._tikhub.look_up(job.link, job.call.key, job, keep)
+        self._refused = False
+        return kept
+
+    async def _download(self, job: Job, kept: Kept, post: Post, file: Rendition) -> Saved:
+        """Fetch the file; once more with fresh links, which cost a call, when old ones are to blame."""
+        renewed = file.expired(_platform_time(kept, post))
+        if renewed:
+            kept, post = await self._look_up(job, kept.received)
+            file = choose(post, job.wish.quality)
+        try:
+            return await self._fetch(job, post, file)
+        except MediaUnavailable:
+            old = time.time() - kept.received > LINKS_LIVE or file.expired(_platform_time(kept, post))
+            if renewed or not old:
+                raise
+        _, post = await self._look_up(job, kept.received)
+        return await self._fetch(job, post, choose(post, job.wish.quality))
+
+    async def _fetch(self, job: Job, post: Post, file: Rendition) -> Saved:
+        def progress(got: int) -> None:
+            job.done = 0.1 + 0.9 * min(1.0, got / file.size) if file.size else 0.1
+
+        target = job.wish.folder / video_name(post.platform, post.author, post.video_id, job.wish.quality)
+        return await self._downloader.fetch(file, post.platform, target, progress)
+
+    def _check_folders(self, wish: Wish) -> None:
+        """What cannot be written is to be known before anything is paid for."""
+        if not wish.metrics_only:
+            make_folder(wish.folder)
+        if wish.save_raw:
+            self._archive.check()
+
+    def _lock(self, *what: object) -> asyncio.Lock:
+        """The lock with this name; it is gone when nobody holds or awaits it."""
+        return self._locks.get(what) or self._locks.setdefault(what, asyncio.Lock())
+
+
+def _platform_time(kept: Kept, post: Post) -> float:
+    """Now, by the clock that dated the answer: this machine's may be wrong, and would make links look old."""
+    return post.stamp + (time.time() - kept.received)
+
+
+def _named_so(wish: Wish, platform: str, video_id: str) -> list[Path]:
+    """The files that are this video by their names, whatever its author was called then."""
+    try:
+        with os.scandir(wish.folder) as entries:
+            return [Path(entry.path) for entry in entries if is_video(entry.name, platform, video_id, wish.quality)]
+    except OSError:
+        return []
+
+
+def _on_disk(wish: Wish, post: Post, file: Rendition) -> Saved | None:
+    found = (existing(path, file) for path in _named_so(wish, post.platform, post.video_id))
+    return next((saved for saved in found if saved), None)

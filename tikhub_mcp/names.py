@@ -1,0 +1,58 @@
+"""Names of files: made from other people's words, safe on every system. Pure."""
+
+import hashlib
+import re
+import unicodedata
+
+LONGEST_AUTHOR = 60  # characters
+LONGEST_AUTHOR_BYTES = 80  # so that the longest name and its part suffix fit 143 bytes, eCryptfs's limit
+# Letters and marks that show nothing: fillers and variation selectors (Unicode's Default_Ignorable_Code_Point).
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{device}{digit}" for device in ("COM", "LPT") for digit in range(10)}
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+def author_part(nickname: str) -> str:
+    """The author's part of a video's name: letters, marks and digits of any script, `.`, `-` and `_`, in NFC.
+
+    At most 60 characters and 80 bytes, none of `.`, `-`, `_` at either end, no name that Windows reserves.
+    """
+    kept = ""
+    for char in unicodedata.normalize("NFC", nickname[: 8 * LONGEST_AUTHOR]):
+        kept += char if _may_follow(char, kept) else "_"
+    part = re.sub("_+", "_", kept).strip("._-")[:LONGEST_AUTHOR]
+    part = part.encode()[:LONGEST_AUTHOR_BYTES].decode(errors="ignore").strip("._-")
+    return "video" if not part or part.split(".")[0].upper() in _RESERVED else part
+
+
+def video_name(platform: str, author: str, video_id: str, quality: str) -> str:
+    """The name of a video's file; `video_id` is what post.safe_id gives."""
+    return f"{platform}_{author_part(author)}_{video_id}{_suffix(quality)}"
+
+
+def is_video(name: str, platform: str, video_id: str, quality: str) -> bool:
+    """Whether a file's name says that it is this video in this quality, whatever its author was called then."""
+    return name.startswith(f"{platform}_") and name.endswith(f"_{video_id}{_suffix(quality)}")
+
+
+def raw_name(aweme_id: str, link: str, request_id: object, copy: int = 1) -> str:
+    """The name of a raw answer: by the post's id, or by the link where the answer has no post."""
+    whose = aweme_id or f"unknown_{_digest(link)[:10]}"
+    request = str(request_id) if isinstance(request_id, str) else ""
+    which = request.replace("-", "")[:16] if _REQUEST_ID.fullmatch(request) else _digest(request)[:16]
+    return f"raw_{whose}_{(which or 'noreq') if request else 'noreq'}{f'_{copy}' if copy > 1 else ''}.json"
+
+
+def _may_follow(char: str, before: str) -> bool:
+    kind = unicodedata.category(char)
+    if kind.startswith("M"):  # a mark alone would settle on our own underscore
+        return bool(before) and before[-1] not in "._-" and not _INVISIBLE.match(char)
+    return char in ".-_" or kind == "Nd" or (kind.startswith("L") and not _INVISIBLE.match(char))
+
+
+def _suffix(quality: str) -> str:
+    return ".mp4" if quality == "compatible" else f".{quality}.mp4"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,274 @@
+"""A TikHub answer → a post: its numbers, its files, and which file to take."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from tikhub_mcp.answer import Json, find_post
+from tikhub_mcp.aweme import EXACT, Address, Aweme, Status, Video, as_object, as_objects, whole
+from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
+from tikhub_mcp.links import Link, Platform
+from tikhub_mcp.text import clean
+
+Quality = Literal["compatible", "best", "smallest"]
+
+PHOTO_TYPES = (2, 68, 150)  # aweme_type of photo posts
+_VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
+_URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d+)?")
+_CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
+_EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the unix time of its end
+_REASONS = {
+    5: "is private",
+    8: "is blocked for copyright reasons, or gone",
+    10: "is visible to some people only",
+    2053: "is not there any more, or private",
+    10204: "is not there any more, or private",
+}
+
+
+class Metrics(BaseModel):
+    """A post's numbers at one moment; a null has its reason in `notes`, a 0 was reported as 0."""
+
+    video_id: str
+    author: str = Field(description="Untrusted text")
+    likes: int | None
+    comments: int | None
+    shares: int | None
+    plays: int | None
+    saves: int | None
+    downloads: int | None
+    duration_ms: int | None
+    resolution: str | None
+    as_of: str = Field(description="ISO 8601, UTC")
+    notes: dict[str, str] = Field(description="Null field → reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One file of a video, on all its mirrors; sizes in bytes, bit rate in bits a second."""
+
+    codec: str
+    width: int
+    height: int
+    bit_rate: int
+    size: int | None
+    file_hash: str
+    urls: tuple[str, ...]
+    expires: int | None
+
+    @property
+    def side(self) -> int:
+        """The shorter side in pixels: what "720p" means."""
+        return min(self.width, self.height)
+
+    def expired(self, now: float) -> bool:
+        """Whether the links are known to have ended by `now` (unix seconds)."""
+        return self.expires is not None and self.expires <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post, read.
+
+    Attributes:
+        trouble: Why it is out of reach although it is in the answer, or "".
+        stamp: The unix time of the answer by TikHub's clock, by which its links expire.
+    """
+
+    platform: Platform
+    video_id: str
+    kind: Literal["video", "images"]
+    author: str
+    title: str
+    metrics: Metrics
+    renditions: tuple[Rendition, ...]
+    trouble: str
+    stamp: float
+
+
+def read(answer: Json, link: Link, received: float) -> Post:
+    """Read the post out of an answer's envelope.
+
+    Args:
+        answer: The parsed body.
+        link: What was asked for; its platform counts, and its address names a post that came without an id.
+        received: When the answer came, in unix seconds: the time of the numbers where the envelope has none.
+
+    Raises:
+        PostUnavailable: There is no post in it (the answer was paid for all the same).
+    """
+    found = find_post(answer)
+    if found is None:
+        raise PostUnavailable(f"TikHub answered, and charged, but {named(link)} {_why_missing(answer)}.")
+    aweme = Aweme.model_validate(found)
+    images = bool(aweme.image_post_info.images or aweme.images or aweme.aweme_type in PHOTO_TYPES)
+    video_id = safe_id(found.get("aweme_id")) or _digest(link.url)
+    stamp = _stamp(answer, received)
+    return Post(
+        platform=link.platform,
+        video_id=video_id,
+        kind="images" if images else "video",
+        author=aweme.author.nickname,
+        title=clean(aweme.desc),
+        metrics=_metrics(found, aweme, link.platform, video_id, images, stamp),
+        renditions=() if images else tuple(_renditions(aweme.video)),
+        trouble=_trouble(aweme.status),
+        stamp=stamp,
+    )
+
+
+def identify(post: Post, link: Link) -> None:
+    """Hold the post against the link.
+
+    Raises:
+        WrongPost: Another post came back than the link names.
+    """
+    if link.post_id and link.post_id != post.video_id:
+        raise WrongPost(f"TikHub answered with another post than {link.post_id}; it was not saved as that video.")
+
+
+def judge(post: Post) -> None:
+    """Say so when the platform has taken the post away, although it is still in the answer.
+
+    Raises:
+        PostUnavailable: It is deleted, private or prohibited.
+    """
+    if post.trouble:
+        raise PostUnavailable(f"TikHub answered, and charged, but post {post.video_id} {post.trouble}.")
+
+
+def choose(post: Post, quality: Quality) -> Rendition:
+    """The file to take, by the wish.
+
+    Raises:
+        NotAVideo: It is a photo post.
+        PostUnavailable: The answer has no address of a file that players know.
+    """
+    if post.kind == "images":
+        raise NotAVideo(f"Post {post.video_id} is a photo post: it has pictures and music, but no video.")
+    if not post.renditions:
+        raise PostUnavailable(
+            f"TikHub answered, and charged, but post {post.video_id} came without the address of a playable file."
+        )
+    order: dict[Quality, Callable[[Rendition], tuple[int, ...]]] = {
+        # H.265 does not play everywhere, and some TikTok files in it have no sound: H.264 first.
+        "compatible": lambda file: (file.codec == "h264", file.side, file.bit_rate),
+        "best": lambda file: (file.side, file.width * file.height, file.codec == "h264", file.bit_rate),
+        "smallest": lambda file: (-(file.size or EXACT), -file.bit_rate),
+    }
+    return max(post.renditions, key=order[quality])
+
+
+def safe_id(value: Json) -> str:
+    """An id as text that may stand in a file's name: digits as they are, anything else hashed, nothing as ""."""
+    text = str(value) if type(value) is int or (isinstance(value, str) and value) else ""
+    return text if not text or _VIDEO_ID.fullmatch(text) else _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def named(link: Link) -> str:
+    """What messages call the post that a link leads to."""
+    return f"post {link.post_id}" if link.post_id else f"the post behind {link.url}"
+
+
+def _why_missing(answer: Json) -> str:
+    data = as_object(as_object(answer).get("data"))
+    filters = as_objects(data.get("filter_list"))
+    codes = [item.get("reason") for item in filters] + [data.get("status_code"), data.get("statusCode")]
+    known = (_REASONS[code] for code in map(whole, codes) if code in _REASONS)
+    return next(known, "is not available (private, deleted or blocked; TikHub does not say which)")
+
+
+def _trouble(status: Status) -> str:
+    if status.is_delete:
+        return "was deleted"
+    if status.is_prohibited:
+        return "was taken down by the platform"
+    return "is private, or visible to some people only" if status.private_status else ""
+
+
+def _stamp(answer: Json, received: float) -> float:
+    served = whole(as_object(answer).get("time_stamp"))
+    # A time before TikTok was, or after tomorrow, is none.
+    return served if served is not None and 1_400_000_000 < served < time.time() + 86400 else received
+
+
+_COUNTS = {
+    "likes": "digg_count",
+    "comments": "comment_count",
+    "shares": "share_count",
+    "plays": "play_count",
+    "saves": "collect_count",
+    "downloads": "download_count",
+}
+
+
+def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, images: bool, stamp: float) -> Metrics:
+    served = as_object(found.get("statistics"))
+    values: dict[str, int | None] = {name: whole(served.get(field)) for name, field in _COUNTS.items()}
+    notes = {
+        name: "not in the answer" if served.get(_COUNTS[name]) is None else "unreadable in the answer"
+        for name, value in values.items()
+        if value is None
+    }
+    if platform == "douyin":
+        values["plays"], notes["plays"] = None, "Douyin does not report plays"
+    size = aweme.video.play_addr
+    resolution = f"{size.width}x{size.height}" if size.width and size.height and not images else None
+    if resolution is None:
+        notes["resolution"] = "a photo post has none" if images else "not in the answer"
+    if aweme.video.duration is None:
+        notes["duration_ms"] = "not in the answer"
+    return Metrics(
+        video_id=video_id,
+        author=clean(aweme.author.nickname, 100),
+        **values,
+        duration_ms=aweme.video.duration,
+        resolution=resolution,
+        as_of=datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        notes=notes,
+    )
+
+
+def _renditions(video: Video) -> Iterator[Rendition]:
+    """Every playable file once: `bit_rate` alone misses the H.264 one, and the fields repeat each other."""
+    files: dict[object, Rendition] = {}
+    default = "h265" if video.is_h265 or video.is_bytevc1 else "h264"
+    places: list[tuple[Address, str, int | None]] = [(video.play_addr, default, None)]
+    places += [(video.play_addr_h264, "h264", None)]
+    places += [(address, "h265", None) for address in (video.play_addr_265, video.play_addr_bytevc1)]
+    places += [
+        (gear.play_addr, "h265" if gear.is_bytevc1 or gear.is_h265 else "h264", gear.bit_rate)
+        for gear in video.bit_rate
+    ]
+    for address, codec, bit_rate in places:
+        file = _rendition(address, codec, bit_rate, video.cdn_url_expired)
+        if file.urls and file.codec != "h266":  # ByteDance's own H.266: nothing plays it
+            same = (address.uri, address.data_size) if address.uri and address.data_size else file.urls
+            files.setdefault(address.url_key or same, file)
+    yield from files.values()
+
+
+def _rendition(address: Address, codec: str, bit_rate: int | None, expires: int | None) -> Rendition:
+    key = _URL_KEY.search(address.url_key)
+    side = int(key[2] or 0) if key else 0
+    ends = [int(end[1], 16) for end in map(_EXPIRY.search, address.url_list) if end]
+    return Rendition(
+        codec=_CODECS[key[1]] if key else codec,
+        width=address.width or side,
+        height=address.height or side,
+        bit_rate=bit_rate or (int(key[3] or 0) if key else 0),
+        size=address.data_size or None,
+        file_hash=address.file_hash.lower(),
+        urls=tuple(address.url_list),
+        expires=max(ends) if ends else expires or None,
+    )

@@ -1,0 +1,262 @@
+"""What callers get to see: the models of the three tools' replies, and how outcomes become them."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from tikhub_mcp.download import Saved
+from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
+from tikhub_mcp.jobs import Call, Outcome, Status
+from tikhub_mcp.links import Link, Platform
+from tikhub_mcp.post import Metrics
+from tikhub_mcp.summary import Summary
+from tikhub_mcp.text import clean
+
+LONGEST_URL = 2000  # characters; links are shorter, texts without a link are cut
+PENDING = (
+    "Not done within this call. The work goes on while the server runs, and ends with it. Call again with the same "
+    "arguments to join it: nothing is paid twice."
+)
+
+
+class Error(BaseModel):
+    """A failure, for the agent and its human."""
+
+    code: str
+    message: str
+    retryable: bool
+    stop: bool = Field(description="True: stop, nothing helps until a human acts")
+    tell_human: str | None
+    retry_after_s: float | None
+
+
+class File(BaseModel):
+    """A video on disk; everything here is measured from the file itself."""
+
+    path: str
+    uri: str
+    size_bytes: int
+    sha256: str
+    codec: str
+    width: int
+    height: int
+    duration_ms: int | None
+    has_audio: bool
+    reused: bool
+    warnings: list[str]
+
+
+class Cost(BaseModel):
+    """What a call cost."""
+
+    api_calls: int = Field(description="Requests that TikHub charges, or whose answer was lost")
+    reused_answer: bool
+
+
+class VideoReply(BaseModel):
+    """What download_video answers."""
+
+    status: Literal["ok", "failed", "pending"]
+    url: str
+    platform: Platform | None = None
+    video_id: str | None = None
+    kind: Literal["video", "images"] | None = None
+    title: str | None = Field(None, description="The post's own words: untrusted text")
+    file: File | None = None
+    raw_json_path: str | None = None
+    metrics: Metrics | None = None
+    cost: Cost
+    note: str | None = None
+    error: Error | None = None
+
+
+class BatchItem(BaseModel):
+    """One link of a batch."""
+
+    status: Status
+    url: str
+    video_id: str | None = None
+    path: str | None = None
+    size_bytes: int | None = None
+    raw_json_path: str | None = None
+    metrics: Metrics | None = None
+    error: Error | None = None
+
+
+class BatchReply(BaseModel):
+    """What batch_download answers."""
+
+    status: Literal["complete", "partial", "stopped"]
+    total: int
+    succeeded: int
+    failed: int
+    pending: int
+    skipped: int
+    results: list[BatchItem]
+    retry_urls: list[str]
+    workers: int
+    cost: Cost
+    output_dir: str | None = None
+    raw_dir: str | None = None
+    distinct_posts: int | None = None
+    on_disk: int | None = None
+    calls_needed: int | None = None
+    note: str | None = None
+    error: Error | None = None
+
+
+class SummaryReply(BaseModel):
+    """What summarize_raw answers."""
+
+    status: Literal["ok", "failed", "pending"]
+    csv_path: str | None = None
+    json_path: str | None = None
+    input: str | None = None
+    rows: int = 0
+    parsed: int = 0
+    broken: int = 0
+    note: str | None = None
+    error: Error | None = None
+
+
+Reply = VideoReply | BatchReply | SummaryReply
+
+
+def describe(error: TikHubMCPError) -> Error:
+    """An error as callers see it."""
+    return Error(
+        code=error.code,
+        message=error.message,
+        retryable=error.retryable,
+        stop=error.stop,
+        tell_human=error.tell_human,
+        retry_after_s=error.retry_after,
+    )
+
+
+def video_reply(given: str, link: Link | None, outcome: Outcome) -> VideoReply:
+    """The reply about one link; `link` is None where none was understood."""
+    post = outcome.post
+    return VideoReply(
+        status="ok" if outcome.status == "ok" else "pending" if outcome.status == "pending" else "failed",
+        url=clean(given, LONGEST_URL),
+        platform=link.platform if link else None,
+        video_id=_video_id(link, outcome),
+        kind=post.kind if post else None,
+        title=post.title if post else None,
+        file=_file(outcome.saved, post.metrics.duration_ms if post else None) if outcome.saved else None,
+        raw_json_path=_text(outcome.raw_path),
+        metrics=post.metrics if post else None,
+        cost=Cost(api_calls=outcome.api_calls, reused_answer=outcome.reused_answer),
+        note=PENDING if outcome.status == "pending" else None,
+        error=describe(outcome.error) if outcome.error else None,
+    )
+
+
+def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
+    """One line of a batch's results."""
+    saved = outcome.saved
+    return BatchItem(
+        status=outcome.status,
+        url=clean(given, LONGEST_URL if link else 300),
+        video_id=_video_id(link, outcome),
+        path=_text(saved.path) if saved else None,
+        size_bytes=saved.size if saved else None,
+        raw_json_path=_text(outcome.raw_path),
+        metrics=outcome.post.metrics if outcome.post else None,
+        error=describe(outcome.error) if outcome.error and outcome.status == "failed" else None,
+    )
+
+
+def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], workers: int) -> BatchReply:
+    """A batch's reply: the items, and what they come to. `outcomes` stand in the order of `items`."""
+    count = {status: sum(item.status == status for item in items) for status in ("ok", "failed", "pending", "skipped")}
+    again = (
+        item.url
+        for item in items
+        if item.status in ("pending", "skipped") or (item.error is not None and item.error.retryable)
+    )
+    capped = next((outcome.error for outcome in outcomes if isinstance(outcome.error, ApiCallLimit)), None)
+    error = call.stop or capped
+    return BatchReply(
+        status="stopped" if error else "partial" if count["pending"] else "complete",
+        total=len(items),
+        succeeded=count["ok"],
+        failed=count["failed"],
+        pending=count["pending"],
+        skipped=count["skipped"],
+        results=items,
+        retry_urls=list(dict.fromkeys(again)),
+        workers=workers,
+        cost=Cost(api_calls=call.api_calls, reused_answer=any(outcome.reused_answer for outcome in outcomes)),
+        note=PENDING if count["pending"] else None,
+        error=describe(error) if error else None,
+    )
+
+
+def summary_reply(summary: Summary) -> SummaryReply:
+    """A summary's reply."""
+    return SummaryReply(
+        status="ok",
+        csv_path=_text(summary.csv_path),
+        json_path=_text(summary.json_path),
+        input=_text(summary.source),
+        rows=summary.rows,
+        parsed=summary.parsed,
+        broken=summary.broken,
+    )
+
+
+def summary_pending() -> SummaryReply:
+    """The reply of a summary that takes longer than the call."""
+    return SummaryReply(status="pending", note=PENDING)
+
+
+def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
+    """The reply of a tool that could do nothing at all; it fits the tool's schema like every other."""
+    free, described = Cost(api_calls=0, reused_answer=False), describe(error)
+    if tool == "download_video":
+        given = clean(url, LONGEST_URL) if isinstance(url, str) else ""
+        return VideoReply(status="failed", url=given, cost=free, error=described)
+    if tool == "summarize_raw":
+        return SummaryReply(status="failed", error=described)
+    nothing = dict.fromkeys(("total", "succeeded", "failed", "pending", "skipped", "workers"), 0)
+    return BatchReply(status="stopped", results=[], retry_urls=[], cost=free, error=described, **nothing)
+
+
+def failed(reply: Reply) -> bool:
+    """Whether a reply is an error as a whole: something is wrong, and nothing succeeded."""
+    done = reply.succeeded + reply.pending if isinstance(reply, BatchReply) else 0
+    return reply.error is not None and not done
+
+
+def _video_id(link: Link | None, outcome: Outcome) -> str | None:
+    if outcome.post and not isinstance(outcome.error, WrongPost):
+        return outcome.post.video_id
+    return link.post_id if link else None
+
+
+def _file(saved: Saved, promised_ms: int | None) -> File:
+    media, warnings = saved.media, list(saved.warnings)
+    if media.duration_ms is not None and promised_ms:
+        off = abs(media.duration_ms - promised_ms)
+        if off > 2000 and off > 0.2 * promised_ms:
+            warnings.append(f"the file lasts {media.duration_ms} ms, the post {promised_ms} ms")
+    return File(
+        path=str(saved.path),
+        uri=saved.path.as_uri(),
+        size_bytes=saved.size,
+        sha256=saved.sha256,
+        codec=media.codec,
+        width=media.width,
+        height=media.height,
+        duration_ms=media.duration_ms,
+        has_audio=media.has_audio,
+        reused=saved.reused,
+        warnings=warnings,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

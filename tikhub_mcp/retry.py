@@ -1,0 +1,38 @@
+"""Which failures deserve another request, and after how long. Pure."""
+
+import random
+import re
+import time
+from email.utils import parsedate_to_datetime
+
+from tikhub_mcp.errors import AnswerError, RateLimited
+
+LONGEST_WAIT = 20.0  # seconds; a rate limit that asks for more is handed to the caller
+BACKOFF = 0.5  # seconds before the second request; doubled each time, with jitter
+
+
+def next_wait(failure: AnswerError, attempt: int) -> float | None:
+    """How many seconds to wait before asking TikHub again, or None to give up.
+
+    Args:
+        failure: What the last request came to; its `attempts` says how many requests it is worth.
+        attempt: How many requests were made so far, from 1.
+    """
+    if attempt >= failure.attempts:
+        return None
+    if isinstance(failure, RateLimited) and failure.retry_after is not None:
+        return failure.retry_after if failure.retry_after <= LONGEST_WAIT else None
+    # Full jitter in the upper half: ten jobs that failed together do not come back together.
+    return BACKOFF * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
+
+
+def retry_after(header: str | None) -> float | None:
+    """The seconds in a Retry-After header, in both of RFC 9110's forms; None where it holds no time to come."""
+    text = (header or "").strip()
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return float(text)
+    try:
+        seconds = parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if seconds > 0 else None

@@ -1,0 +1,189 @@
+"""Answers in the shape of TikHub's, from the templates in `shapes.json`: posts, answers without one, errors.
+
+All of it is invented. The numbers of a post are derived from its id, so they are the same every time.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+from tikhub_mcp.sandbox.media import Clip, cdn_path, md5, sign
+
+Json: TypeAlias = Any
+
+SHAPES: Json = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
+
+_LOS_ANGELES = timezone(timedelta(hours=-8))  # `time` is local there, whatever the caller's clock says
+
+
+@dataclass(frozen=True)
+class Order:
+    """One post to describe, and how its files are served."""
+
+    platform: str
+    post_id: str
+    base_url: str
+    expires: int  # unix time, of every media link
+    library: Mapping[str, Clip]
+    clips: tuple[str, ...]  # names in the library, the main rendition first
+    variants: tuple[str, str, str]  # what CDN a, CDN b and the play API do
+
+    def number(self, what: str, limit: int) -> int:
+        """A number below `limit`."""
+        return int(md5(f"{self.post_id} {what}".encode())[:16], 16) % limit
+
+
+def envelope(path: str, share_url: str, data: Json) -> Json:
+    """The whole answer around `data`; without any, its `code` is 400 under HTTP's 200."""
+    token = uuid.uuid4().hex
+    cache_url = f"https://cache.tikhub.invalid/api/v1/cache/public/{token}?sign={md5(token.encode())}"
+    return {**_head(200 if data else 400, path, share_url), "cache_url": cache_url, "data": data}
+
+
+def error(status: int, path: str, share_url: str, headers: Mapping[str, str]) -> Json:
+    """The body of an answer that is not 200; 401, 402 and 403 echo the request's headers, the key among them."""
+    echo = {"headers": dict(headers)} if status in (401, 402, 403) else {}
+    return {"detail": SHAPES.get(f"error_{status}") or {**_head(status, path, share_url), **echo}}
+
+
+def data(order: Order, shape: str) -> Json:
+    """What an answer holds: a post of one of the shapes in `found`, or one of the reasons in `missing`."""
+    now = int(time.time())
+    log = {"extra": {"now": now * 1000, "fatal_item_ids": []}, "log": {"impr_id": uuid.uuid4().hex}}
+    if shape in SHAPES["missing"]:
+        return _fill({**SHAPES[f"{order.platform}_missing"], **SHAPES["missing"][shape]}, {**log, "id": order.post_id})
+    values = {**_words(order), **_numbers(order), **_media(order)}
+    post = _fill({**SHAPES["post"], **SHAPES["found"][shape]}, values)
+    return _fill(SHAPES[f"{order.platform}_found"], {**log, "post": post})
+
+
+def _head(code: int, path: str, share_url: str) -> Json:
+    message, message_zh = SHAPES["messages"].get(str(code), SHAPES["messages"]["500"])
+    now = time.time()
+    return {
+        "code": code,
+        "request_id": str(uuid.uuid4()),
+        "message": message,
+        "message_zh": message_zh,
+        "support": "Answered by the sandbox of tikhub-mcp: invented, and free of charge.",
+        "time": datetime.fromtimestamp(now, _LOS_ANGELES).strftime("%Y-%m-%d %H:%M:%S"),
+        "time_stamp": int(now),
+        "time_zone": "America/Los_Angeles",
+        "router": path,
+        "params": {"share_url": share_url},
+    }
+
+
+def _fill(shape: Json, values: Mapping[str, Json]) -> Json:
+    """The template with every `$name` replaced by its value."""
+    match shape:
+        case str() if shape.startswith("$"):
+            return values[shape[1:]]
+        case list():
+            return [_fill(item, values) for item in shape]
+        case dict():
+            return {key: _fill(item, values) for key, item in shape.items()}
+    return shape
+
+
+def _words(order: Order) -> dict[str, Json]:
+    nickname, handle, caption, tags = SHAPES["texts"][int(order.post_id) % len(SHAPES["texts"])]
+    tiktok = order.platform == "tiktok"
+    return {
+        "id": order.post_id,
+        "nickname": nickname,
+        "handle": handle,
+        "desc": " ".join([caption, *(f"#{tag}" for tag in tags)]),
+        "text_extra": [{"hashtag_name": tag, "type": 1, "is_commerce": False} for tag in tags],
+        "music_title": f"original sound - {nickname}",
+        "sec_uid": f"MS4wLjABAAAA{md5(order.post_id.encode())}",
+        "region": "NO" if tiktok else "CN",
+        "aigc_info": {"aigc_label_type": 0, "created_by_ai": False} if tiktok else None,
+    }
+
+
+def _numbers(order: Order) -> dict[str, Json]:
+    plays = order.number("plays", 5_000_000) + 1000
+    parts = {"diggs": 12, "collects": 40, "shares": 90, "comments": 150, "downloads": 400}
+    others = {"followers": 2_000_000, "following": 900, "posts": 700, "music_users": 4000}
+    music_id = f"69{order.number('music', 10**17):017}"
+    return {
+        "plays": plays,
+        **{name: order.number(name, plays // part) for name, part in parts.items()},
+        **{name: order.number(name, limit) for name, limit in others.items()},
+        # Douyin's app answers do not say these two, and give 0.
+        **({"plays": 0, "followers": 0} if order.platform == "douyin" else {}),
+        "create_time": 1_700_000_000 + order.number("create_time", 40_000_000),
+        "uid": f"68{order.number('uid', 10**14):014}",
+        "music_id": music_id,
+        "music_number": int(music_id),
+        "music_url": f"{order.base_url}/cdn-a/music/{music_id}.m4a",
+    }
+
+
+def _media(order: Order) -> dict[str, Json]:
+    clips = [order.library[name] for name in order.clips]
+    main = clips[0]
+    best = {clip.codec: _address(order, clip) for clip in reversed(clips)}  # the best of a codec comes first in clips
+    gears = {clip.name: _gear(order, clip) for clip in clips}
+    photos = [f"{order.base_url}/cdn-a/photos/{order.post_id}-{number}.jpeg" for number in (1, 2, 3)]
+    images = [{"uri": "photo", "url_list": [photo], "width": 1080, "height": 1440} for photo in photos]
+    values = {
+        "expires": order.expires,
+        "duration": main.duration_ms,
+        "seconds": main.duration_ms // 1000,
+        "width": main.width,
+        "height": main.height,
+        "ratio": f"{main.width}p",
+        "is_h265": int(main.codec == "bytevc1"),
+        "main": best[main.codec],
+        "h264": best.get("h264"),
+        "h265": best.get("bytevc1"),
+        "gears": list(gears.values()),
+        "h265_gears": [gears[clip.name] for clip in clips if clip.codec == "bytevc1"],
+        # The platforms' own lie: these are not the file's width and height.
+        "watermarked": {**_address(order, main, "watermark"), "width": 720, "height": 720},
+        "cover": images[0],
+        "music_only": {"play_addr": best[main.codec], "cover": images[0], "duration": 0},
+    }
+    douyin = order.platform == "douyin"
+    values |= {"photo_type": 68 if douyin else 150, "images": images if douyin else None}
+    info = {"images": [{"display_image": image} for image in images]}
+    return {**values, "photo_info": None if douyin else info, "video": _fill(SHAPES[f"{order.platform}_video"], values)}
+
+
+def _gear(order: Order, clip: Clip) -> Json:
+    h265 = int(clip.codec == "bytevc1")
+    name = f"{'adapt' if h265 else 'normal'}_{clip.width}_0"
+    gear = {"gear_name": name, "quality_type": 20, "bit_rate": clip.bit_rate, "is_h265": h265, "is_bytevc1": h265}
+    return {**gear, "FPS": 30, "HDR_type": "", "play_addr": _address(order, clip)}
+
+
+def _address(order: Order, clip: Clip, variant: str = "") -> Json:
+    uri = f"v0sandbox{md5(order.post_id.encode())[:20]}"
+    size = len(clip.content)
+    known = {"data_size": size, "file_hash": clip.md5, "file_cs": f"c:0-{size}-{clip.md5[:4]}"}
+    return {
+        "uri": uri,
+        "url_list": _mirrors(order, clip, *((variant,) * 3 if variant else order.variants)),
+        "width": clip.width,
+        "height": clip.height,
+        "url_key": f"{uri}_{clip.codec}_{clip.width}p_{clip.bit_rate}" if clip.codec else order.post_id,
+        **({} if "unsized" in order.variants else known),
+    }
+
+
+def _mirrors(order: Order, clip: Clip, a: str, b: str, play: str) -> list[str]:
+    """Two links to the CDN, and one to the play API, which redirects there."""
+    expires = f"{order.expires:08x}"
+    paths = [cdn_path(mirror, expires, variant, clip.name) for mirror, variant in (("a", a), ("b", b))]
+    query = {"video_id": order.post_id, "line": 0, "is_play_url": 1, "source": "FEED", "clip": clip.name}
+    query |= {"variant": play, "expires": expires, "signature": sign(expires, play, clip.name)}
+    links = [f"{path}?a=1233&br=1820&mime_type=video_mp4&btag=e000b8000" for path in paths]
+    return [order.base_url + link for link in (*links, f"/aweme/v1/play/?{urlencode(query)}")]

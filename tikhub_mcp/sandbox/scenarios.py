@@ -1,0 +1,136 @@
+"""What can be asked of the sandbox: the one table of posts, and the links that lead to them.
+
+A link to the post 7000000000000000NNN gets the scenario with that number, on either platform. Any other id is a good
+video with numbers of its own. A short link's code is `demo` and the scenario's name in camel case, as in
+`https://v.douyin.com/demoFriendsOnly/`; any other code stands for a good video, the same one every time.
+"""
+
+import re
+from dataclasses import dataclass
+
+from tikhub_mcp.sandbox.media import md5
+
+_LINKS = {
+    "tiktok": re.compile(r"https://(?:[\w-]+\.)*(?:tiktok\.com|tiktokv\.(?:com|us|eu))/(\S*)"),
+    "douyin": re.compile(r"https://(?:[\w-]+\.)*(?:douyin|iesdouyin|amemv)\.com/(\S*)"),
+}
+_SHORT = re.compile(r"https://(?:v\.douyin\.com|v[mt]\.tiktok\.com|(?:www\.)?tiktok\.com/t)/([\w-]+)/?(?:\?\S*)?")
+_ID = re.compile(r"(?<![^/=])\d{5,25}(?![\w-])")
+_HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
+_TIMED_OUT = _HTML.format("522: Connection timed out")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A post with a fate; what is not said here goes well."""
+
+    number: int
+    name: str
+    platform: str  # where `link` points when nothing else is asked for
+    what: str
+    shape: str = "video"  # the template in shapes.json; none gives an answer without data
+    other: str = ""  # the id that comes back, where it is not the one asked for
+    clips: tuple[str, ...] = ("h264_large", "h264", "h265")
+    variants: tuple[str, str, str] = ("ok", "ok", "ok")
+    status: int = 200
+    retry_after: str = ""
+    page: str = ""  # sent in place of JSON
+    half: bool = False  # the answer breaks off in the middle
+    delay: float = 0.0  # seconds before the answer
+    stale: bool = False  # the media links have expired
+    once: bool = False  # the status, or the expired links, come with the first call only
+
+    @property
+    def post_id(self) -> str:
+        """The id that chooses it."""
+        return f"7000000000000000{self.number:03}"
+
+    @property
+    def short_code(self) -> str:
+        """What a short link to it ends with."""
+        return "demo" + self.name.title().replace("_", "")
+
+
+_GOOD = Scenario(0, "good", "tiktok", "a good video")
+SCENARIOS = (
+    Scenario(1, "tiktok", "tiktok", "a video: H.264 in two sizes, H.265, a watermarked copy"),
+    Scenario(2, "douyin", "douyin", "a video: H.264 in play_addr alone, H.265 in the rest; no plays reported"),
+    Scenario(3, "h265", "tiktok", "a video in H.265 only", clips=("h265",)),
+    Scenario(4, "silent", "tiktok", "a video in H.265 only, without sound", clips=("h265_silent",)),
+    Scenario(5, "photos", "tiktok", "photos; play_addr is the music", shape="photos", clips=("music",)),
+    Scenario(6, "album", "douyin", "photos; play_addr is the music", shape="photos", clips=("music",)),
+    Scenario(10, "private", "douyin", "200 without the post: private (reason 5)", shape="private"),
+    Scenario(11, "friends_only", "tiktok", "200 without the post: visible to some (reason 10)", shape="friends_only"),
+    Scenario(12, "blocked", "douyin", "200 without the post: copyright (reason 8)", shape="blocked"),
+    Scenario(13, "gone_on_tiktok", "tiktok", "200 without the post: statusCode 10204", shape="gone_on_tiktok"),
+    Scenario(14, "gone_on_douyin", "douyin", "200 without the post: status_code 2053", shape="gone_on_douyin"),
+    Scenario(15, "empty", "douyin", "200 without the post or a reason", shape="nothing"),
+    Scenario(16, "no_details", "tiktok", "200 with an empty list of posts", shape="nothing"),
+    Scenario(17, "null_data", "douyin", "200 with code 400 and no data", shape=""),
+    Scenario(18, "deleted", "tiktok", "the post is there, and says that it was deleted", shape="deleted"),
+    Scenario(19, "no_addresses", "douyin", "a video without an address", shape="no_addresses"),
+    Scenario(20, "wrong_post", "tiktok", "another post comes back", other="7300000000000000000"),
+    Scenario(30, "failed_once", "tiktok", "400 once, then the video", status=400, once=True),
+    Scenario(31, "failed", "douyin", "400 always", status=400),
+    Scenario(32, "bad_key", "tiktok", "401, echoing the key", status=401),
+    Scenario(33, "no_balance", "douyin", "402, echoing the key", status=402),
+    Scenario(34, "no_scope", "tiktok", "403, echoing the key", status=403),
+    Scenario(35, "firewall", "douyin", "403 from a firewall, as text", status=403, page="error code: 1010"),
+    Scenario(36, "not_found", "tiktok", "404", status=404),
+    Scenario(37, "rejected", "douyin", "422, its detail a list", status=422),
+    Scenario(38, "busy_once", "tiktok", "429 for 1 s once, then the video", status=429, retry_after="1", once=True),
+    Scenario(39, "busy", "douyin", "429 for an hour", status=429, retry_after="3600"),
+    Scenario(40, "error_once", "tiktok", "500 once, then the video", status=500, once=True),
+    Scenario(41, "unavailable", "douyin", "503 always", status=503),
+    Scenario(42, "timed_out", "tiktok", "522 as a web page", status=522, page=_TIMED_OUT),
+    Scenario(43, "slow", "douyin", "the video, after 2 s", delay=2.0),
+    Scenario(44, "web_page", "tiktok", "200 with a web page", page=_HTML.format("Just a moment...")),
+    Scenario(45, "half", "douyin", "200 with half of the JSON", half=True),
+    Scenario(60, "first_refused", "tiktok", "the first mirror answers 403", variants=("refused", "ok", "ok")),
+    Scenario(61, "all_refused", "douyin", "every mirror answers 403", variants=("refused",) * 3),
+    Scenario(62, "expired", "tiktok", "links that have expired; a second call gets fresh ones", stale=True, once=True),
+    Scenario(63, "page_as_video", "douyin", "a web page labelled video/mp4", variants=("page",) * 3),
+    Scenario(64, "short_file", "tiktok", "two thirds of the file, as if that were all of it", variants=("short",) * 3),
+    Scenario(65, "unsized", "douyin", "a file whose size nobody says", variants=("unsized",) * 3),
+)
+_BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+_BY_ID = {scenario.post_id: scenario for scenario in SCENARIOS}
+_BY_CODE = {scenario.short_code: scenario for scenario in SCENARIOS}
+
+
+def of(post_id: str) -> Scenario:
+    """What happens to this post."""
+    return _BY_ID.get(post_id, _GOOD)
+
+
+def link(name: str, platform: str = "") -> str:
+    """The share link of a scenario, on its own platform or the one given."""
+    scenario = _BY_NAME[name]
+    return _link(platform or scenario.platform, scenario.post_id, photos=scenario.shape == "photos")
+
+
+def short_link(name: str, platform: str = "") -> str:
+    """The same as an app shares it: without the id."""
+    scenario = _BY_NAME[name]
+    host = {"tiktok": "vm.tiktok.com", "douyin": "v.douyin.com"}[platform or scenario.platform]
+    return f"https://{host}/{scenario.short_code}/"
+
+
+def good_links(count: int, platform: str = "tiktok") -> list[str]:
+    """Links to so many different good videos."""
+    return [_link(platform, str(71 * 10**17 + number)) for number in range(count)]
+
+
+def post_id(platform: str, share_url: str) -> str | None:
+    """The post that a link leads to; None when it is not a link of that platform, or not to a post."""
+    match = _LINKS[platform].fullmatch(share_url)
+    if match and (short := _SHORT.fullmatch(share_url)):
+        scenario = _BY_CODE.get(short[1])
+        return scenario.post_id if scenario else f"72{int(md5(short[0].encode())[:16], 16) % 10**17:017}"
+    found = _ID.search(match[1]) if match else None
+    return found[0] if found else None
+
+
+def _link(platform: str, post_id: str, *, photos: bool = False) -> str:
+    site, album = {"tiktok": ("tiktok.com/@sandbox", "photo"), "douyin": ("douyin.com", "note")}[platform]
+    return f"https://www.{site}/{album if photos else 'video'}/{post_id}"
