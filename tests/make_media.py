@@ -55,7 +55,12 @@ def make(
     """Make a video of `size` pixels (width, height) with two key frames a second, or without a codec an M4A.
 
     Of `crf`, the encoder's scale of quality, more is smaller and worse. Returns `path`.
+
+    Raises:
+        ValueError: A picture is less than 64 pixels wide, which x265 answers by writing past its buffers.
     """
+    if size[0] < 64:
+        raise ValueError("x265 needs 64 pixels")
     options = {"movflags": MOVFLAGS[layout], "fflags": "+bitexact"}
     with av.open(path, "w", format="mp4" if codec else "ipod", options=options) as container:
         tracks: list[Iterator[Packet[Stream]]] = []

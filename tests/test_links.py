@@ -448,6 +448,14 @@ ANY_TEXT = st.text(
 )
 PIECES = st.sampled_from(
     [
+        *(DOUYIN, TIKTOK, DOUYIN.removeprefix("https://"), "https://www.tiktok.com/@", "https://v.douyin.com/iMadeUp1"),
+        *(
+            "https://www.tiktok.com/t/",
+            "https://www.douyin.com/search/",
+            f"?modal_id={ID}",
+            f"/video/{OTHER_ID}",
+            "vt.tiktok.com/Z",
+        ),
         *(
             "https://",
             "http://",

@@ -5,7 +5,7 @@ import re
 import struct
 import time
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import get_args
 
@@ -32,19 +32,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def film(folder: Path) -> bytes:
     """H.264 with sound, the moov last."""
-    return make(folder / "film.mp4", size=(48, 32), seconds=0.4).read_bytes()
+    return make(folder / "film.mp4", size=(64, 32), seconds=0.2).read_bytes()
 
 
 @pytest.fixture(scope="session")
 def fast_film(folder: Path) -> bytes:
     """The same with the moov first."""
-    return make(folder / "fast_film.mp4", size=(48, 32), seconds=0.4, layout="moov first").read_bytes()
+    return make(folder / "fast_film.mp4", size=(64, 32), seconds=0.2, layout="moov first").read_bytes()
 
 
 @pytest.fixture(scope="session")
 def fragments(folder: Path) -> bytes:
     """Two fragments of half a second each."""
-    return make(folder / "fragments.mp4", size=(48, 32), layout="fragmented with default base").read_bytes()
+    return make(folder / "fragments.mp4", size=(64, 32), layout="fragmented with default base").read_bytes()
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def edges(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize(("codec", "sound", "layout"), [*product(get_args(Codec), (True, False), get_args(Layout))])
 def test_what_is_found_in_a_file_is_what_pyav_finds(codec: Codec, sound: bool, layout: Layout, tmp_path: Path) -> None:
-    path = make(tmp_path / "film.mp4", codec, sound=sound, layout=layout, size=(48, 80), seconds=1.3)
-    assert inspect(path) == by_pyav(path) == Media("h264" if codec == "libx264" else "h265", 48, 80, 1300, sound)
+    path = make(tmp_path / "film.mp4", codec, sound=sound, layout=layout, size=(72, 128), seconds=1.3)
+    assert inspect(path) == by_pyav(path) == Media("h264" if codec == "libx264" else "h265", 72, 128, 1300, sound)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_media_box_with_a_64_bit_size_is_read(film: bytes, fast_film: bytes, t
     for content in (grown, moved):
         path = tmp_path / "film.mp4"
         path.write_bytes(content)
-        assert inspect(path) == by_pyav(path) == Media("h264", 48, 32, 400, True)
+        assert inspect(path) == by_pyav(path) == Media("h264", 64, 32, 200, True)
 
 
 def shifted(stco: bytes, by: int) -> bytes:
@@ -171,7 +171,7 @@ def test_64_bit_chunk_offsets_and_times_are_read(film: bytes, tmp_path: Path) ->
     path = tmp_path / "film.mp4"
     content = edited(film, b"stco", co64, whole=True)
     path.write_bytes(edited(edited(content, b"mdhd", long_times(4)), b"tkhd", long_times(8)))
-    assert inspect(path) == by_pyav(path) == Media("h264", 48, 32, 400, True)
+    assert inspect(path) == by_pyav(path) == Media("h264", 64, 32, 200, True)
 
 
 def open_ended(content: bytes) -> bytes:
@@ -182,13 +182,13 @@ def open_ended(content: bytes) -> bytes:
 def test_a_last_media_box_without_a_size_reaches_to_the_end(fast_film: bytes, tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(open_ended(fast_film))
-    assert inspect(path) == by_pyav(path) == Media("h264", 48, 32, 400, True)
+    assert inspect(path) == by_pyav(path) == Media("h264", 64, 32, 200, True)
 
 
 def test_unknown_free_and_empty_boxes_are_stepped_over(film: bytes, look: Look) -> None:
     around = box(b"free", bytes(99)) + box(b"uuid", bytes(40)) + box(b"mdat") + box(b"\0\xff\n<")
     start = edges(film)[-2]
-    assert look(film[:start] + around + film[start:] + around) == Media("h264", 48, 32, 400, True)
+    assert look(film[:start] + around + film[start:] + around) == Media("h264", 64, 32, 200, True)
 
 
 def test_samples_in_the_moov_and_in_fragments_are_added_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,12 +220,10 @@ def test_of_two_video_tracks_the_longer_one_counts(film: bytes, look: Look) -> N
     def still(trak: bytes) -> bytes:
         if b"soun" not in trak:
             return trak
-        samples = box(b"stsz", words(0, 1, 1)), box(b"stsd", words(0, 1), box(b"jpeg", bytes(70)))
-        for kind, new in zip((b"stsz", b"stsd"), samples, strict=True):
-            trak = edited(trak, kind, lambda _, new=new: new, whole=True)
-        return trak.replace(b"soun", b"vide")
+        one, jpeg = words(0, 1, 1), words(0, 1) + box(b"jpeg", bytes(70))
+        return edited(edited(trak, b"stsz", lambda _: one), b"stsd", lambda _: jpeg).replace(b"soun", b"vide")
 
-    assert look(edited(film, b"trak", still, whole=True)) == Media("h264", 48, 32, 400, False)
+    assert look(edited(film, b"trak", still, whole=True)) == Media("h264", 64, 32, 200, False)
 
 
 def with_duration(samples: int, delta: int, timescale: int) -> Callable[[bytes], bytes]:
@@ -262,7 +260,7 @@ def by_hand(init: bytes, *, flags: int, tfhd: bytes, weight: int, track: int = 1
 def test_what_fragments_do_not_tell_of_their_samples_is_as_their_track_says(fragments: bytes, look: Look) -> None:
     init = fragments[: edges(fragments)[1]]
     init = edited(init, b"trex", lambda trex: trex[:12] + words(512, 10, 0))
-    media = Media("h264", 48, 32, 1000, False)
+    media = Media("h264", 64, 32, 1000, False)
     assert look(by_hand(init, flags=0x3, tfhd=bytes(12), weight=10)) == media
     assert look(by_hand(init, flags=0x1B, tfhd=bytes(12) + words(256, 20), weight=20)).duration_ms == 500
     with pytest.raises(MediaInvalid, match="30 bytes missing"):
@@ -297,12 +295,9 @@ def judged(path: Path) -> Media | str:
         return error.message
 
 
-@pytest.mark.parametrize("end", ["whole", "open"])
-@pytest.mark.parametrize("layout", ["film", "fast_film"])
-def test_no_truncation_of_a_film_passes(layout: str, end: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    content: bytes = request.getfixturevalue(layout)
-    if end == "open":
-        content = open_ended(request.getfixturevalue("fast_film"))
+@pytest.mark.parametrize("layout", ["moov last", "moov first", "mdat without a size"])
+def test_no_truncation_of_a_film_passes(layout: str, film: bytes, fast_film: bytes, tmp_path: Path) -> None:
+    content = {"moov last": film, "moov first": fast_film, "mdat without a size": open_ended(fast_film)}[layout]
     assert lengths_accepted(content, tmp_path / "film.mp4") == {}
 
 
@@ -388,7 +383,7 @@ def test_what_is_no_mp4_is_called_so(content: bytes, look: Look) -> None:
         (b"stco", lambda _: box(b"stco", words(0, 1, 8)), "part of it is missing"),
         (b"stco", lambda _: box(b"stco", words(0, 1, 1 << 31)), "part of it is missing"),
         (b"stco", lambda _: box(b"stco", words(0, 0)), "part of it is missing"),
-        (b"stsz", lambda _: box(b"stsz", words(0, 1 << 20, 12)), "part of it is missing"),
+        (b"stsz", lambda _: box(b"stsz", words(0, 1 << 20, 6)), "part of it is missing"),
     ],
 )
 def test_an_index_that_cannot_be_right_is_refused(
@@ -398,13 +393,13 @@ def test_an_index_that_cannot_be_right_is_refused(
         look(edited(film, kind, change, whole=True))
 
 
-@pytest.mark.parametrize("sizes", [box(b"stsz", words(0, 16, 12)), box(b"stz2", words(0, 16, 12), bytes(24))])
+@pytest.mark.parametrize("sizes", [box(b"stsz", words(0, 16, 6)), box(b"stz2", words(0, 16, 6), bytes(24))])
 def test_other_tables_of_sample_sizes_are_read(sizes: bytes, film: bytes, look: Look) -> None:
-    assert look(edited(film, b"stsz", lambda _: sizes, whole=True)) == Media("h264", 48, 32, 400, True)
+    assert look(edited(film, b"stsz", lambda _: sizes, whole=True)) == Media("h264", 64, 32, 200, True)
 
 
 def test_a_list_of_boxes_may_close_with_four_zero_bytes(film: bytes, look: Look) -> None:
-    assert look(edited(film, b"moov", lambda moov: moov + bytes(4))) == Media("h264", 48, 32, 400, True)
+    assert look(edited(film, b"moov", lambda moov: moov + bytes(4))) == Media("h264", 64, 32, 200, True)
 
 
 def test_an_index_without_bounds_is_refused(film: bytes, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +420,7 @@ def test_the_size_of_the_film_does_not_matter(fast_film: bytes, tmp_path: Path) 
     path.write_bytes(fast_film[:start] + words(1 << 30) + fast_film[start + 4 :])
     os.truncate(path, start + (1 << 30))  # a gigabyte, most of it a hole
     before = time.process_time()
-    assert inspect(path) == Media("h264", 48, 32, 400, True)
+    assert inspect(path) == Media("h264", 64, 32, 200, True)
     assert time.process_time() - before < 0.1
 
 
@@ -460,7 +455,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_damage_gives_a_media_or_media_invalid(
     data: st.DataObject, film: bytes, fast_film: bytes, fragments: bytes, folder: Path
@@ -496,6 +491,11 @@ def test_any_bytes_give_a_media_or_media_invalid(content: bytes, folder: Path) -
 def test_every_number_of_the_index_may_be_wrong(film: bytes, fragments: bytes, tmp_path: Path) -> None:
     path = tmp_path / "damaged.mp4"
     for whole, (start, end) in ((film, edges(film)[-2:]), (fragments, edges(fragments)[0:3:2])):
-        for at, wrong in product(range(start, end - 3), (bytes(4), b"\xff" * 4, words(1))):
-            path.write_bytes(whole[:at] + wrong + whole[at + 4 :])
-            assert judged(path)
+        path.write_bytes(whole)
+        with path.open("r+b", buffering=0) as file:
+            for at, wrong in zip(range(start, end - 3), cycle([words(0), words(1), words(0xFFFF_FFFF)]), strict=False):
+                file.seek(at)
+                file.write(wrong)
+                assert judged(path)
+                file.seek(at)
+                file.write(whole[at : at + 4])

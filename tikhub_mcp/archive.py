@@ -41,9 +41,8 @@ class _Entry:
     path: Path | None = None
     packed: bytes = b""
 
-    def read(self) -> Json:
-        body = self.path.read_bytes() if self.path else zlib.decompress(self.packed)
-        return parse(body, errors="replace")
+    def read(self) -> bytes:
+        return self.path.read_bytes() if self.path else zlib.decompress(self.packed)
 
 
 class Archive:
@@ -80,15 +79,29 @@ class Archive:
             self._remember(keys, _Entry(answer.received, path, packed))
         return Kept(answer.value, path, answer.received)
 
-    def find(self, link: Link, newer_than: float) -> Kept | None:
-        """The newest answer for the link received after `newer_than` (unix seconds), if it is still there."""
+    def find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
+        """The newest answer for the link received after `newer_than` (unix seconds), if it is still there.
+
+        Args:
+            link: What was asked for.
+            newer_than: Unix seconds.
+            save: Whether one that is in memory only is to be written now.
+
+        Raises:
+            DiskFull, NotWritable: It could not be written now.
+        """
         entry = self._known().get(link.key)
         if entry is None or entry.received <= newer_than:
             return None
         try:
-            return Kept(entry.read(), entry.path, entry.received)
+            body = entry.read()
+            value = parse(body, errors="replace")
         except (OSError, ValueError):  # somebody removed or changed the file: then it is asked for again
             return None
+        if save and entry.path is None:
+            request_id = value.get("request_id") if isinstance(value, dict) else None
+            return self.keep(link, Answer(body, value, entry.received, request_id), save=True)
+        return Kept(value, entry.path, entry.received)
 
     def check(self) -> None:
         """Make sure, before anything is paid for, that answers can be written.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp import links, replies
+from tikhub_mcp.call import Call, Outcome, Watch, Wish
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.jobs import Call, Jobs, Outcome, Watch, Wish
+from tikhub_mcp.jobs import Jobs
 from tikhub_mcp.links import Link
 from tikhub_mcp.replies import BatchReply
 from tikhub_mcp.text import clean

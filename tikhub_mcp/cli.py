@@ -19,7 +19,7 @@ from tikhub_mcp.errors import TikHubMCPError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from tikhub_mcp.jobs import Job, Outcome, Watch, Wish
+    from tikhub_mcp.call import Job, Outcome, Watch, Wish
     from tikhub_mcp.replies import BatchReply, VideoReply
     from tikhub_mcp.settings import Settings
 
@@ -107,7 +107,8 @@ def _add_wishes(command: argparse.ArgumentParser) -> None:
 
 def _one(options: argparse.Namespace) -> int:
     from tikhub_mcp import links, replies
-    from tikhub_mcp.jobs import Call, Jobs
+    from tikhub_mcp.call import Call
+    from tikhub_mcp.jobs import Jobs
     from tikhub_mcp.settings import find_key, load
 
     settings, key, link = load(), find_key(), links.one(options.url)
@@ -131,8 +132,9 @@ def _one(options: argparse.Namespace) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     from tikhub_mcp.batch import plan, read_list, run_batch
+    from tikhub_mcp.call import Call
     from tikhub_mcp.errors import InvalidInput
-    from tikhub_mcp.jobs import AT_ONCE, Call, Jobs
+    from tikhub_mcp.jobs import AT_ONCE, Jobs
     from tikhub_mcp.settings import find_key, load
 
     settings, key, entries = load(), find_key(), read_list(options.file, largest=None)
@@ -202,7 +204,7 @@ def _sandbox(options: argparse.Namespace) -> int:
 
 
 def _wish(options: argparse.Namespace, settings: "Settings") -> "Wish":
-    from tikhub_mcp.jobs import Wish
+    from tikhub_mcp.call import Wish
 
     folder = _here(options.output_dir) or settings.videos
     return Wish(folder, options.quality, not options.no_save_raw, options.metrics_only, options.refresh)

@@ -31,7 +31,7 @@ BATCH = (
     (link("private"), "post_unavailable", "a private post"),
     (link("tiktok"), "ok", "the first link once more: nothing paid, nothing fetched"),
 )
-SHOWN_COLUMNS = ("aweme_id", "author_nickname", "digg_count", "play_count", "video_duration_ms", "parse_ok", "error")
+SHOWN_COLUMNS = ("aweme_id", "author_nickname", "digg_count", "play_count", "parse_ok")
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Account:
 def run(folder: Path | None = None, console: Console | None = None) -> int:
     """Show it all; the process's exit code: 0 when everything was as it should be, else 1."""
     folder = folder or Path(tempfile.mkdtemp(prefix="tikhub-mcp-demo-"))
-    account = Account(console or Console(soft_wrap=True))
-    with Sandbox(latency=0.3) as sandbox:
+    account = Account(console or Console(soft_wrap=True, highlight=False))
+    with Sandbox(latency=0.5, media_latency=0.6) as sandbox:
         asyncio.run(_show(account, sandbox, folder))
     say = account.console.print
     if account.wrong:
@@ -84,34 +84,34 @@ async def _show(account: Account, sandbox: Sandbox, folder: Path) -> None:
 
 
 async def _one(account: Account, client: Client) -> None:
-    account.console.print(f"\n[bold]2. download_video[/] with share text, as it is pasted:\n   {SHARE_TEXT}")
+    say = account.console.print
+    say(f"\n[bold]2. download_video[/] with share text, as people paste it:\n   {SHARE_TEXT}")
     reply = await _call(account, client, "download_video", {"url": SHARE_TEXT})
     account.check("download_video", "ok", reply["status"])
-    file, metrics = reply["file"] or {}, reply["metrics"] or {}
-    table = Table(show_header=False, box=None, padding=(0, 1, 0, 3))
-    table.add_row("video", str(file.get("path")))
-    measured = "{codec}, {width}x{height}, {duration_ms} ms, sound: {has_audio}, {size_bytes:,} bytes"
-    table.add_row("measured", measured.format_map(file) if file else "–")
-    table.add_row("raw answer", str(reply["raw_json_path"]))
-    for name in ("author", "likes", "comments", "shares", "plays", "saves"):
-        value = metrics.get(name)
-        table.add_row(name, f"{value}" if value is not None else f"null: {metrics.get('notes', {}).get(name)}")
-    account.console.print(table)
-    account.check("the video's file", True, bool(file) and Path(file["path"]).stat().st_size == file["size_bytes"])
+    file, metrics = reply["file"], reply["metrics"]
+    if file is None or metrics is None:
+        return
+    say(f"   video       {escape(file['path'])}")
+    say("   measured    {codec}, {width}x{height}, {duration_ms} ms, {size_bytes} bytes".format_map(file))
+    say(f"   raw answer  {escape(reply['raw_json_path'])}")
+    values = {name: metrics[name] for name in ("likes", "comments", "shares", "saves", "plays")}
+    say("   metrics     " + ", ".join(f"{name} {'null' if value is None else value}" for name, value in values.items()))
+    for name, reason in metrics["notes"].items():
+        say(f"               {name}: {reason}")
+    account.check("the size of the video's file", file["size_bytes"], _size(file["path"]))
+    account.check("plays on Douyin", None, metrics["plays"])
 
 
 async def _many(account: Account, client: Client) -> None:
-    account.console.print(f"\n[bold]3. batch_download[/] with {len(BATCH)} links")
+    say = account.console.print
+    say(f"\n[bold]3. batch_download[/] with {len(BATCH)} links")
     reply = await _call(account, client, "batch_download", {"urls": [url for url, *_ in BATCH]})
-    table = Table("status", "likes", "what it was", "file or error", box=None, padding=(0, 1, 0, 3), header_style="dim")
     for (_, expected, what), item in zip(BATCH, reply["results"], strict=True):
-        code = item["error"]["code"] if item["error"] else item["status"]
-        account.check(what, expected, code)
-        name = Path(item["path"]).name if item["path"] else code
-        likes = item["metrics"]["likes"] if item["metrics"] else "–"
-        table.add_row(item["status"], str(likes), what, name)
-    account.console.print(table)
-    account.console.print(
+        outcome = item["error"]["code"] if item["error"] else item["status"]
+        account.check(what, expected, outcome)
+        likes = f", {item['metrics']['likes']} likes" if item["metrics"] else ""
+        say(f"   {item['status']:<7} {what}: {Path(item['path']).name if item['path'] else outcome}{likes}")
+    say(
         f"   {reply['status']}: {reply['succeeded']} succeeded, {reply['failed']} failed as they should; "
         f"{reply['cost']['api_calls']} paid API calls"
     )
@@ -119,25 +119,39 @@ async def _many(account: Account, client: Client) -> None:
 
 
 async def _table(account: Account, client: Client) -> None:
-    account.console.print("\n[bold]4. summarize_raw[/] of everything that was saved")
+    say = account.console.print
+    say("\n[bold]4. summarize_raw[/] of everything that was saved")
     reply = await _call(account, client, "summarize_raw", {})
     account.check("summarize_raw", ("ok", 4, 1), (reply["status"], reply["rows"], reply["broken"]))
-    with Path(reply["csv_path"]).open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    table = Table(*SHOWN_COLUMNS, box=None, padding=(0, 1, 0, 3), header_style="dim")
-    for row in rows[:5]:
-        table.add_row(*(escape(row[column][:40]) for column in SHOWN_COLUMNS))
-    account.console.print(table)
-    account.console.print(f"   {reply['csv_path']}\n   {reply['json_path']}")
+    table = Table("  " + SHOWN_COLUMNS[0], *SHOWN_COLUMNS[1:], box=None, padding=(0, 1), header_style="dim")
+    table.columns[0].min_width = 22  # the ids' 19 digits and the indent
+    for row in _rows(reply["csv_path"])[:5]:
+        table.add_row("  " + row["aweme_id"], *(escape(row[column]) for column in SHOWN_COLUMNS[1:]))
+    say(table)
+    say(f"   {reply['rows']} rows; {reply['broken']} is the private post, whose column `error` says so")
+    say(f"   {escape(reply['csv_path'])}\n   {escape(reply['json_path'])}")
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+def _rows(path: str) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 async def _call(account: Account, client: Client, tool: str, arguments: dict[str, Any]) -> Reply:
+    told: list[str] = []
     columns = (TextColumn("   {task.description}"), BarColumn(), TextColumn("{task.fields[message]}"))
     with Progress(*columns, console=account.console, transient=True) as bar:
         task = bar.add_task(tool, total=None, message="")
 
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            bar.update(task, completed=done, total=total, message=message or "")
+        async def progress(progress: float, total: float | None, message: str | None) -> None:
+            told.append(message or "")
+            bar.update(task, completed=progress, total=total, message=told[-1])
 
         result = await client.call_tool(tool, arguments, progress_callback=progress)
+    if told:
+        account.console.print(f"   progress    {', '.join(told)}")
     return result.structured_content or {}

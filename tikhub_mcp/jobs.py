@@ -8,17 +8,16 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 from weakref import WeakValueDictionary
 
-from pydantic import SecretStr
-
-from tikhub_mcp.answer import find_post
 from tikhub_mcp.archive import Archive, Kept
+from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
 from tikhub_mcp.client import Answer, TikHub
 from tikhub_mcp.download import Downloader, Limits, Saved, existing, in_thread
 from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaUnavailable, TikHubMCPError
@@ -26,104 +25,13 @@ from tikhub_mcp.files import make_folder
 from tikhub_mcp.links import Link
 from tikhub_mcp.names import is_video, video_name
 from tikhub_mcp.network import Network
-from tikhub_mcp.post import Post, Quality, Rendition, choose, identify, judge, named, read, safe_id
+from tikhub_mcp.post import Post, Rendition, choose, identify, judge, named, read
 from tikhub_mcp.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 10  # jobs in the whole process
 LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age
-Status = Literal["ok", "failed", "pending", "skipped", "planned"]
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is wanted of a post, beside its answer."""
-
-    folder: Path
-    quality: Quality = "compatible"
-    save_raw: bool = True
-    metrics_only: bool = False
-    refresh: bool = False
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one link so far."""
-
-    status: Status
-    post: Post | None = None
-    saved: Saved | None = None
-    raw_path: Path | None = None
-    error: TikHubMCPError | None = None
-    api_calls: int = 0
-    reused_answer: bool = False
-
-
-@dataclass(slots=True)
-class Call:
-    """One tool call: its key, its time, its money.
-
-    Attributes:
-        key: The API key.
-        seconds: How long it may take; None for no limit.
-        max_api_calls: Its cap on paid calls; 0 for none.
-        stop: The first refusal that only a human can mend; nothing more is paid for after it.
-    """
-
-    key: SecretStr
-    seconds: float | None = None
-    max_api_calls: int = 0
-    api_calls: int = 0
-    stop: TikHubMCPError | None = None
-    born: float = field(default_factory=time.time)
-    _start: float = field(default_factory=time.monotonic)
-
-    def left(self) -> float | None:
-        """Seconds until the call has to answer."""
-        return None if self.seconds is None else max(0.0, self._start + self.seconds - time.monotonic())
-
-
-class _Stopped(Exception):
-    """The call that started the job pays for nothing more."""
-
-
-class _NobodyWaits(Exception):
-    """Whoever asked has gone."""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """The work on one post. Also the purse that the client asks before each request."""
-
-    call: Call
-    link: Link
-    wish: Wish
-    born: float
-    waiters: int = 0
-    api_calls: int = 0
-    done: float = 0.0  # from 0 to 1, for progress
-    outcome: Outcome = field(default_factory=lambda: Outcome("pending"))
-    task: asyncio.Task[None] = field(init=False)
-
-    def spend(self) -> None:
-        """Account for one request, if its call may still pay and somebody waits."""
-        if self.call.stop:
-            raise _Stopped
-        if not self.waiters:
-            raise _NobodyWaits
-        if 0 < self.call.max_api_calls <= self.call.api_calls:
-            raise ApiCallLimit(f"max_api_calls={self.call.max_api_calls} is reached; this link was not asked for.")
-        self.call.api_calls += 1
-        self.api_calls += 1
-
-    def refund(self) -> None:
-        """Take the last request back: TikHub does not charge for what it answered."""
-        self.call.api_calls -= 1
-        self.api_calls -= 1
-
-
-Watch = Callable[[Job], None]
 
 
 class Jobs:
@@ -196,12 +104,16 @@ class Jobs:
 
     async def plan(self, link: Link, wish: Wish) -> tuple[bool, bool]:
         """Whether the link's file is on disk, and whether it needs a paid call, as far as can be told for free."""
-        kept = None if wish.refresh else await self._find(link, time.time() - self._reuse_seconds)
-        video_id = link.post_id
-        if kept is not None and (post := find_post(kept.value)):
-            video_id = safe_id(post.get("aweme_id"))
-        on_disk = bool(video_id) and bool(_named_so(wish, link.platform, video_id or ""))
-        return on_disk, kept is None
+        kept = None if wish.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
+        if kept is None:
+            return bool(link.post_id and _named_so(wish, link.platform, link.post_id)), True
+        on_disk = renewal = False
+        with suppress(TikHubMCPError):  # no post, no video: then there is nothing more to pay for either
+            post = read(kept.value, link, kept.received)
+            on_disk = bool(_named_so(wish, post.platform, post.video_id))
+            expired = choose(post, wish.quality).expired(_platform_time(kept, post))
+            renewal = expired and not on_disk and not wish.metrics_only
+        return on_disk, renewal
 
     async def close(self) -> None:
         """Cancel all jobs, and return when their part files are gone."""
@@ -239,6 +151,9 @@ class Jobs:
             raise
         finally:
             job.waiters -= 1
+        error = job.outcome.error
+        if error is not None and error.stop:
+            call.stop = error
         if job.task.done():
             self._unseen.pop(key, None)
         elif job.wish.refresh:
@@ -251,15 +166,15 @@ class Jobs:
         try:
             await self._work(job)
             outcome.status = "ok"
-        except _Stopped:
+        except Stopped:
             outcome.status = "skipped"
-        except _NobodyWaits:
+        except NobodyWaits:
             pass  # still pending, and nobody sees it
         except ApiCallLimit as error:
             outcome.status, outcome.error = "skipped", error
         except TikHubMCPError as error:
             outcome.status, outcome.error = "failed", error
-            if error.stop:
+            if error.stop:  # at once, so that the call's other jobs pay for nothing more
                 job.call.stop, self._refused = error, True
         except Exception:  # one item's outermost door: a bug in it must not take the others along
             logger.exception("A bug ended the work on %s", job.link.key)
@@ -305,7 +220,7 @@ class Jobs:
     async def _answer(self, job: Job, newer_than: float) -> Kept:
         # One at a time for one link: who comes second finds the first one's answer, and does not pay.
         async with self._lock("answer", job.link.key):
-            kept = await self._find(job.link, newer_than)
+            kept = await self._find(job.link, newer_than, job.wish.save_raw)
             job.outcome.reused_answer = kept is not None
             if kept is not None:
                 return kept
@@ -315,9 +230,9 @@ class Jobs:
                         return await self._pay(job)
             return await self._pay(job)
 
-    async def _find(self, link: Link, newer_than: float) -> Kept | None:
+    async def _find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
         async with self._lock("archive"):
-            return await in_thread(self._archive.find, link, newer_than)
+            return await in_thread(self._archive.find, link, newer_than, save)
 
     async def _pay(self, job: Job) -> Kept:
         async def keep(answer: Answer) -> Kept:

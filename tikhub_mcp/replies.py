@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tikhub_mcp.call import Call, Outcome, Status
 from tikhub_mcp.download import Saved
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
-from tikhub_mcp.jobs import Call, Outcome, Status
 from tikhub_mcp.links import Link, Platform
 from tikhub_mcp.post import Metrics
 from tikhub_mcp.summary import Summary
@@ -189,7 +189,11 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         results=items,
         retry_urls=list(dict.fromkeys(again)),
         workers=workers,
-        cost=Cost(api_calls=call.api_calls, reused_answer=any(outcome.reused_answer for outcome in outcomes)),
+        cost=Cost(
+            # Duplicates share their outcome; what a joined job paid meanwhile counts here, whoever started it.
+            api_calls=sum({id(outcome): outcome.api_calls for outcome in outcomes}.values()),
+            reused_answer=any(outcome.reused_answer for outcome in outcomes),
+        ),
         note=PENDING if count["pending"] else None,
         error=describe(error) if error else None,
     )

@@ -24,6 +24,7 @@ CSV_NAME = "tikhub_videos_summary.csv"
 JSON_NAME = "tikhub_videos_summary.json"
 LARGEST_FILE = 64 * 2**20  # bytes; the largest answers known have 83 kB
 LONGEST_DESC = 2000  # characters
+LONGEST_CELL = 32_767  # UTF-16 units, in the CSV only: what Excel has beyond that, it takes for cells of their own
 
 _CHUNK = 2**18  # bytes written at once, and enough of a summary to know it by
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
@@ -324,10 +325,16 @@ def _json(value: Json, between: str = ", ") -> str:
 
 def _cell(value: Json) -> Json:
     """A value as spreadsheets may have it: no text that they would run, no NUL, at which some stop reading."""
-    if isinstance(value, str):
-        text = value.replace("\0", "")
-        return f"'{text}" if _FORMULA.match(text) else text
-    return _json(value) if isinstance(value, bool | dict) else value
+    if isinstance(value, bool | dict):
+        value = _json(value)
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\0", "")
+    if _FORMULA.match(text):
+        text = f"'{text}"
+    if len(text) > LONGEST_CELL // 2:
+        text = text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "replace")
+    return text
 
 
 class _Output(Part):

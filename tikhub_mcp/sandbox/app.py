@@ -29,8 +29,8 @@ class ApiCall:
     share_url: str
     authorization: str
     user_agent: str
-    time: float = field(default_factory=time.time)
-    status: int = 0
+    time: float = field(default_factory=time.time, init=False)
+    status: int = field(default=0, init=False)
 
 
 @dataclass
@@ -43,7 +43,7 @@ class MediaRequest:
     referer: str
     authorization: str
     cookie: str
-    status: int = 0
+    status: int = field(default=0, init=False)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -124,8 +124,7 @@ class Services:
 
     async def _cdn(self, request: Request) -> Response:
         names = ("range", "user-agent", "referer", "authorization", "cookie")
-        asked, agent, referer, authorization, cookie = (request.headers.get(name, "") for name in names)
-        seen = MediaRequest(request.url.path, asked, agent, referer, authorization, cookie)
+        seen = MediaRequest(request.url.path, *(request.headers.get(name, "") for name in names))
         self.media_requests.append(seen)
         await self._pause(self.media_latency)
         response = self._media(request)

@@ -182,8 +182,8 @@ def _address(order: Order, clip: Clip, variant: str = "") -> Json:
 def _mirrors(order: Order, clip: Clip, a: str, b: str, play: str) -> list[str]:
     """Two links to the CDN, and one to the play API, which redirects there."""
     expires = f"{order.expires:08x}"
-    paths = [cdn_path(mirror, expires, variant, clip.name) for mirror, variant in (("a", a), ("b", b))]
+    tail = "?a=1233&br=1820&mime_type=video_mp4&btag=e000b8000"
+    cdn = [cdn_path(mirror, expires, variant, clip.name) + tail for mirror, variant in (("a", a), ("b", b))]
     query = {"video_id": order.post_id, "line": 0, "is_play_url": 1, "source": "FEED", "clip": clip.name}
     query |= {"variant": play, "expires": expires, "signature": sign(expires, play, clip.name)}
-    links = [f"{path}?a=1233&br=1820&mime_type=video_mp4&btag=e000b8000" for path in paths]
-    return [order.base_url + link for link in (*links, f"/aweme/v1/play/?{urlencode(query)}")]
+    return [order.base_url + link for link in (*cdn, f"/aweme/v1/play/?{urlencode(query)}")]

@@ -17,7 +17,6 @@ _LINKS = {
 _SHORT = re.compile(r"https://(?:v\.douyin\.com|v[mt]\.tiktok\.com|(?:www\.)?tiktok\.com/t)/([\w-]+)/?(?:\?\S*)?")
 _ID = re.compile(r"(?<![^/=])\d{5,25}(?![\w-])")
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
-_TIMED_OUT = _HTML.format("522: Connection timed out")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ SCENARIOS = (
     Scenario(39, "busy", "douyin", "429 for an hour", status=429, retry_after="3600"),
     Scenario(40, "error_once", "tiktok", "500 once, then the video", status=500, once=True),
     Scenario(41, "unavailable", "douyin", "503 always", status=503),
-    Scenario(42, "timed_out", "tiktok", "522 as a web page", status=522, page=_TIMED_OUT),
+    Scenario(42, "timed_out", "tiktok", "522 as a web page", status=522, page=_HTML.format("522: Timed out")),
     Scenario(43, "slow", "douyin", "the video, after 2 s", delay=2.0),
     Scenario(44, "web_page", "tiktok", "200 with a web page", page=_HTML.format("Just a moment...")),
     Scenario(45, "half", "douyin", "200 with half of the JSON", half=True),

@@ -63,14 +63,9 @@ class _Server(uvicorn.Server):
     """uvicorn, quiet, which says when it is ready and ends without waiting for anybody."""
 
     def __init__(self, services: Services) -> None:
+        # h11 is always there; the faster ones may or may not be.
         config = uvicorn.Config(
-            services.app,
-            http="h11",  # always there; the faster ones may or may not be
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
+            services.app, http="h11", ws="none", lifespan="off", log_config=None, log_level="error", access_log=False
         )
         super().__init__(config)
         self.ready = threading.Event()

@@ -1,0 +1,266 @@
+"""The three tools: arguments in, jobs, replies out."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
+from pydantic import BeforeValidator, Field
+
+from tikhub_mcp import links, replies, summary
+from tikhub_mcp.answer import Json
+from tikhub_mcp.batch import Entry, plan, read_list, run_batch, understand
+from tikhub_mcp.call import Call, Job, Watch, Wish
+from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.jobs import AT_ONCE, Jobs
+from tikhub_mcp.post import Quality
+from tikhub_mcp.replies import BatchReply, Reply, SummaryReply, VideoReply
+from tikhub_mcp.settings import Settings, allowed_path, find_key, load
+from tikhub_mcp.text import writable
+
+MOST_LINKS = 200  # in one call
+PROGRESS_SECONDS = 0.3  # between two notifications: under 4 a second
+
+Links = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+OutputDir = Annotated[str, Field(description="Folder for the MP4s (default: videos/ in the output folder)")]
+SaveRaw = Annotated[bool, Field(description="Keep the full API answer as a JSON file")]
+QualityArgument = Annotated[
+    Quality,
+    Field(description="compatible: H.264 first, plays everywhere; best: largest picture; smallest: fewest bytes"),
+]
+MetricsOnly = Annotated[bool, Field(description="Numbers and raw answer, no file")]
+Refresh = Annotated[bool, Field(description="Pay for a new answer even if a recent one is saved")]
+
+
+class Tools:
+    """The three tools, and what they share.
+
+    Args:
+        environ: Where settings and key are read; os.environ unless a test says otherwise.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = environ
+        self._jobs: Jobs | None = None
+        self._summaries: dict[tuple[Path, Path], _SummaryRun] = {}
+
+    async def download_video(
+        self,
+        ctx: Context,
+        url: Annotated[str, Field(description="A link to one post, or share text with the link in it")],
+        output_dir: OutputDir = "",
+        save_raw: SaveRaw = True,
+        quality: QualityArgument = "compatible",
+        metrics_only: MetricsOnly = False,
+        refresh: Refresh = False,
+    ) -> Annotated[CallToolResult, VideoReply]:
+        """One TikTok or Douyin link → a verified MP4 file, the full API answer as JSON, and metrics.
+
+        Costs one paid API call per new post. Photo posts give metrics and no file.
+        """
+        settings, jobs, call = self._begin()
+        link = links.one(url)
+        wish = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        async with _progress(ctx, 1) as watch:
+            outcome = await jobs.get(call, link, wish, watch)
+        return result(replies.video_reply(link.given, link, outcome))
+
+    async def batch_download(
+        self,
+        ctx: Context,
+        urls: Annotated[Links, Field(description="Links or share texts, 200 at most")] = [],  # noqa: B006 - read only
+        urls_file: Annotated[str, Field(description="Text file with one link a line; # starts a comment")] = "",
+        output_dir: OutputDir = "",
+        save_raw: SaveRaw = True,
+        max_workers: Annotated[int, Field(description="Downloads at once, 1 to 10")] = AT_ONCE,
+        quality: QualityArgument = "compatible",
+        metrics_only: MetricsOnly = False,
+        refresh: Refresh = False,
+        dry_run: Annotated[bool, Field(description="Only count posts, files on disk and paid calls needed")] = False,
+        max_api_calls: Annotated[int, Field(description="Most paid API calls; 0 = no cap")] = 0,
+    ) -> Annotated[CallToolResult, BatchReply]:
+        """Up to 200 links, at most 10 at once; one bad link never stops the others.
+
+        Results stand in the order of the links; retry_urls holds what is worth another call.
+        """
+        settings, jobs, call = self._begin(max_api_calls)
+        wish = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        entries = await asyncio.to_thread(_entries, settings, urls, urls_file)
+        workers = min(max(max_workers, 1), AT_ONCE)
+        if dry_run:
+            reply = await plan(jobs, call, entries, wish, workers)
+        else:
+            async with _progress(ctx, len({entry.key for entry in entries})) as watch:
+                reply = await run_batch(jobs, call, entries, wish, workers, watch)
+        reply.output_dir, reply.raw_dir = str(wish.folder), str(settings.raw) if save_raw else None
+        return result(reply)
+
+    async def summarize_raw(
+        self,
+        ctx: Context,
+        input: Annotated[str, Field(description="A raw JSON file or a folder of them (default: raw/)")] = "",  # noqa: A002 - the argument's public name
+        out_dir: Annotated[str, Field(description="Folder for CSV and JSON (default: reports/)")] = "",
+    ) -> Annotated[CallToolResult, SummaryReply]:
+        """Saved raw answers → tikhub_videos_summary.csv and .json, one row per file. Offline, free, needs no key."""
+        settings = load(self._environ)
+        source = allowed_path(settings, input, settings.raw)
+        target = allowed_path(settings, out_dir, settings.reports)
+        key = (source, target)
+        run = self._summaries.get(key) or self._summaries.setdefault(key, _SummaryRun(source, target))
+        try:
+            reply = await run.wait(ctx, settings.call_seconds)
+        finally:
+            if run.over:
+                self._summaries.pop(key, None)
+        return result(reply)
+
+    async def close(self) -> None:
+        """End all work."""
+        for run in self._summaries.values():
+            run.stop.set()
+        if self._jobs:
+            await self._jobs.close()
+
+    def _begin(self, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
+        """The key first: without one nothing is read, resolved or created."""
+        key = find_key(self._environ)
+        settings = load(self._environ)
+        if self._jobs is None:
+            self._jobs = Jobs.of(settings)
+        return settings, self._jobs, Call(key, settings.call_seconds, max(0, max_api_calls))
+
+
+def _entries(settings: Settings, urls: list[str], urls_file: str) -> list[Entry]:
+    entries = understand(urls)
+    if urls_file.strip():
+        entries += read_list(allowed_path(settings, urls_file, settings.root))
+    if not entries:
+        raise InvalidInput("No links given: put them into urls, or name a text file in urls_file.")
+    if len(entries) > MOST_LINKS:
+        raise InvalidInput(
+            f"{len(entries)} links are more than the {MOST_LINKS} that one call takes. Split them, or run "
+            "`tikhub-mcp batch FILE` in a shell, which has no limit."
+        )
+    return entries
+
+
+def _wish(
+    settings: Settings, output_dir: str, save_raw: bool, quality: Quality, metrics_only: bool, refresh: bool
+) -> Wish:
+    return Wish(allowed_path(settings, output_dir, settings.videos), quality, save_raw, metrics_only, refresh)
+
+
+class _SummaryRun:
+    """One summary in its thread; it may outlive a call, and the same call again joins it."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self.stop = threading.Event()
+        self.done, self.total, self._waiters = 0, 0, 0
+        self._task = asyncio.create_task(
+            asyncio.to_thread(summary.summarize, source, target, progress=self._note, stopped=self.stop.is_set)
+        )
+
+    @property
+    def over(self) -> bool:
+        return self._task.done()
+
+    async def wait(self, ctx: Context, seconds: float) -> SummaryReply:
+        """The reply, or `pending` when the time is up; a cancelled call that waited alone ends the work."""
+        self._waiters += 1
+        try:
+            async with _ticker(ctx, lambda: (float(self.done), float(self.total) or 1.0, "files read")):
+                await asyncio.wait([self._task], timeout=seconds)
+        except asyncio.CancelledError:
+            if self._waiters == 1:
+                self.stop.set()
+            raise
+        finally:
+            self._waiters -= 1
+        return replies.summary_reply(self._task.result()) if self.over else replies.summary_pending()
+
+    def _note(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+
+@asynccontextmanager
+async def _progress(ctx: Context, total: int) -> AsyncIterator[Watch]:
+    """Tell the client how far the watched jobs are, if it asked for that."""
+    jobs: list[Job] = []
+
+    def state() -> tuple[float, float, str]:
+        done = sum(job.done for job in jobs)
+        finished = sum(job.done >= 1 for job in jobs)
+        return done, float(total), f"{finished} of {total} done" if total > 1 else f"{done:.0%}"
+
+    async with _ticker(ctx, state):
+        yield jobs.append
+
+
+@asynccontextmanager
+async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -> AsyncIterator[None]:
+    async def tick() -> None:
+        told = 0.0
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            done, total, message = state()
+            if done > told:  # the protocol wants it to increase; a second attempt starts lower
+                told = done
+                await ctx.report_progress(round(done, 3), total, message)
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])  # nothing may follow the result
+
+
+def result(reply: Reply) -> CallToolResult:
+    """Both channels complete: structured content, and the same as compact JSON without nulls."""
+    structured = _sendable(reply.model_dump(mode="json"))
+    text = json.dumps(_without_nulls(structured), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    content: list[ContentBlock] = [TextContent(type="text", text=text), *_resource_links(reply)]
+    return CallToolResult(content=content, structured_content=structured, is_error=replies.failed(reply))
+
+
+def _resource_links(reply: Reply) -> list[ContentBlock]:
+    if isinstance(reply, VideoReply) and reply.file:
+        path = Path(reply.file.path)
+        size = reply.file.size_bytes
+        return [
+            ResourceLink(type="resource_link", uri=reply.file.uri, name=path.name, mime_type="video/mp4", size=size)
+        ]
+    if isinstance(reply, SummaryReply):
+        kinds = ((reply.csv_path, "text/csv"), (reply.json_path, "application/json"))
+        files = [(Path(path), kind) for path, kind in kinds if path]
+        return [
+            ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type=kind)
+            for path, kind in files
+        ]
+    return []
+
+
+def _sendable(value: Json) -> Json:
+    """The value with every text as UTF-8 can hold it: one lone surrogate on the wire would end the server."""
+    match value:
+        case str():
+            return writable(value)
+        case list():
+            return [_sendable(item) for item in value]
+        case dict():
+            return {writable(key): _sendable(item) for key, item in value.items()}
+    return value
+
+
+def _without_nulls(value: Json) -> Json:
+    match value:
+        case list():
+            return [_without_nulls(item) for item in value]
+        case dict():
+            return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
