@@ -191,7 +191,8 @@ class Jobs:
         """From the link to the file; what is known goes into `job.outcome` as soon as it is."""
         wish, outcome = job.wish, job.outcome
         await in_thread(self._check_folders, wish)
-        kept, post = await self._look_up(job, min(time.time() - self._reuse_seconds, job.born))
+        newer_than = job.born if wish.refresh else min(time.time() - self._reuse_seconds, job.born)
+        kept, post = await self._look_up(job, newer_than)
         if wish.metrics_only:
             return
         async with self._lock("file", wish.folder, post.platform, post.video_id, wish.quality):

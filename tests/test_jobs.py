@@ -1,0 +1,568 @@
+"""jobs.py and call.py: one job a post, ten at once, in time, within budget; with a TikHub that answers on cue."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from pydantic import SecretStr
+
+from tests.payloads import ANSWERED, envelope, tiktok_post
+from tikhub_mcp.archive import Archive
+from tikhub_mcp.call import Call, Job, Outcome, Wish
+from tikhub_mcp.client import Answer, Purse, TikHub
+from tikhub_mcp.download import Downloader, Saved
+from tikhub_mcp.errors import KeyInvalid, MediaUnavailable, TikHubMCPError, TikHubUnavailable
+from tikhub_mcp.jobs import AT_ONCE, Jobs
+from tikhub_mcp.links import Link, Platform, parse
+from tikhub_mcp.mp4 import Media
+from tikhub_mcp.post import Rendition
+
+T = TypeVar("T")
+FIRST = 7000000000000001000
+
+
+class FakeTikHub(TikHub):
+    """Answers when told to: `go` lets requests through, `began` says that one is out."""
+
+    def __init__(self) -> None:
+        self.go, self.began = asyncio.Event(), asyncio.Event()
+        self.go.set()
+        self.asked: list[str] = []
+        self.failures: dict[str, TikHubMCPError] = {}
+        self.posts: dict[str, dict[str, Any]] = {}
+        self.now = self.most = 0
+
+    async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[T]]) -> T:
+        purse.spend()
+        self.asked.append(link.key)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.began.set()
+        try:
+            await self.go.wait()
+        finally:
+            self.now -= 1
+        if link.key in self.failures:
+            purse.refund()
+            raise self.failures[link.key]
+        post = self.posts.get(link.key) or tiktok_post(aweme_id=link.post_id or "7000000000000009999")
+        value = envelope(post)
+        return await keep(Answer(json.dumps(value).encode(), value, time.time(), f"{len(self.asked):016}"))
+
+
+class FakeDownloader(Downloader):
+    """Writes a few bytes when told to."""
+
+    def __init__(self) -> None:
+        self.go, self.began = asyncio.Event(), asyncio.Event()
+        self.go.set()
+        self.targets: list[Path] = []
+        self.failures: list[TikHubMCPError] = []
+        self.cancelled = 0
+        self.now = self.most = 0
+
+    async def fetch(self, file: Rendition, platform: Platform, target: Path, progress: Callable[[int], None]) -> Saved:
+        self.targets.append(target)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.began.set()
+        progress(1)
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.now -= 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return Saved(target, 5, "0" * 64, Media("h264", 1, 1, 1, True))
+
+
+class World:
+    """Jobs with fakes around them."""
+
+    def __init__(self, folder: Path, reuse_seconds: float = 3600.0) -> None:
+        self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
+        self.jobs = Jobs(self.tikhub, Archive(folder / "raw", reuse_seconds), self.downloader, reuse_seconds)
+        self.wish = Wish(folder / "videos")
+        self.seen: list[Job] = []
+
+    async def get(self, call: Call, link: Link, **wish: object) -> Outcome:
+        return await self.jobs.get(call, link, replace(self.wish, **wish), self.seen.append)  # type: ignore[arg-type]
+
+    async def get_all(self, call: Call, links: list[Link], workers: int = 10) -> dict[str, Outcome]:
+        return await self.jobs.get_all(call, links, self.wish, workers, self.seen.append)
+
+
+def link(number: int = 0) -> Link:
+    return parse(f"https://www.tiktok.com/@someone/video/{FIRST + number}")
+
+
+def call(seconds: float | None = None, cap: int = 0) -> Call:
+    return Call(SecretStr("a-key"), seconds, cap)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
+
+
+def show(tmp_path: Path, story: Callable[[World], Coroutine[Any, Any, None]], **settings: float) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            world = World(tmp_path, **settings)
+            await story(world)
+            await world.jobs.close()
+
+    asyncio.run(run())
+
+
+def test_a_link_becomes_an_answer_on_disk_and_a_file_under_its_name(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        outcome = await world.get(call(), link())
+        assert (outcome.status, outcome.api_calls, outcome.reused_answer) == ("ok", 1, False)
+        assert outcome.post is not None
+        assert outcome.post.video_id == str(FIRST)
+        assert outcome.raw_path is not None
+        assert outcome.raw_path.is_file()
+        assert [target.parent for target in world.downloader.targets] == [tmp_path / "videos"]
+
+    show(tmp_path, story)
+
+
+def test_two_calls_for_one_post_share_one_job_and_one_payment(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.go.clear()
+        first = asyncio.create_task(world.get(call(), link()))
+        await world.tikhub.began.wait()
+        second = asyncio.create_task(world.get(call(), link()))
+        await asyncio.sleep(0)
+        world.tikhub.go.set()
+        outcomes = await asyncio.gather(first, second)
+        assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
+        assert [outcome.api_calls for outcome in outcomes] == [1, 0]
+        assert len(world.tikhub.asked) == len(world.downloader.targets) == 1
+
+    show(tmp_path, story)
+
+
+def test_two_qualities_of_one_post_at_once_cost_one_call(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        outcomes = await asyncio.gather(world.get(call(), link()), world.get(call(), link(), quality="smallest"))
+        assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
+        assert len(world.tikhub.asked) == 1
+        assert len({target.name for target in world.downloader.targets}) == 2
+
+    show(tmp_path, story)
+
+
+def test_two_links_that_turn_out_to_be_one_post_are_fetched_one_after_the_other(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        short = parse("https://vm.tiktok.com/Zx1/")
+        world.tikhub.posts[short.key] = tiktok_post(aweme_id=str(FIRST))
+        outcomes = await asyncio.gather(world.get(call(), link()), world.get(call(), short))
+        assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
+        assert len(world.tikhub.asked) == 2  # nobody could know
+        assert world.downloader.most == 1
+
+    show(tmp_path, story)
+
+
+def test_ten_jobs_run_at_once_in_the_whole_process_not_per_call(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        batches = [
+            asyncio.create_task(world.get_all(call(), [link(batch * 20 + number) for number in range(20)]))
+            for batch in range(5)
+        ]
+        await until(lambda: world.downloader.now == AT_ONCE)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(world.tikhub.asked) == AT_ONCE
+        world.downloader.go.set()
+        found = await asyncio.gather(*batches)
+        assert world.downloader.most == AT_ONCE
+        assert sum(len(outcomes) for outcomes in found) == 100
+
+    show(tmp_path, story)
+
+
+def test_a_call_uses_no_more_workers_than_it_asked_for(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.get_all(call(), [link(number) for number in range(9)], workers=3)
+        assert world.tikhub.most <= 3
+        assert len(world.tikhub.asked) == 9
+
+    show(tmp_path, story)
+
+
+def test_the_same_post_twice_in_a_batch_is_one_call_and_one_file(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        same = parse(f"https://m.tiktok.com/v/{FIRST}.html")
+        outcomes = await world.get_all(call(), [link(), same, link()])
+        assert list(outcomes) == [link().key]
+        assert len(world.tikhub.asked) == len(world.downloader.targets) == 1
+
+    show(tmp_path, story)
+
+
+def test_when_the_time_is_up_what_was_paid_for_goes_on_and_is_joined(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        outcome = await world.get(call(seconds=0.2), link())
+        assert (outcome.status, outcome.api_calls) == ("pending", 1)
+        assert outcome.raw_path is not None
+        assert not world.downloader.cancelled
+        again = asyncio.create_task(world.get(call(), link()))
+        await asyncio.sleep(0.01)
+        world.downloader.go.set()
+        outcome = await again
+        assert (outcome.status, outcome.api_calls) == ("ok", 0)
+        assert len(world.tikhub.asked) == len(world.downloader.targets) == 1
+
+    show(tmp_path, story)
+
+
+@pytest.mark.parametrize("finished_before", [True, False])
+def test_a_refresh_that_was_pending_is_not_paid_again_when_asked_again(tmp_path: Path, finished_before: bool) -> None:
+    async def story(world: World) -> None:
+        await world.get(call(), link())
+        world.downloader.go.clear()
+        outcome = await world.get(call(seconds=0.2), link(), refresh=True)
+        assert (outcome.status, outcome.api_calls) == ("pending", 1)
+        world.downloader.go.set()
+        if finished_before:
+            await asyncio.sleep(0.05)
+        outcome = await world.get(call(), link(), refresh=True)
+        assert (outcome.status, outcome.api_calls) == ("ok", 0)
+        outcome = await world.get(call(), link(), refresh=True)  # seen by now: this one is a new wish
+        assert (outcome.status, outcome.api_calls) == ("ok", 1)
+
+    show(tmp_path, story)
+
+
+def test_links_that_had_no_turn_in_time_are_pending_and_cost_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.go.clear()
+        outcomes = await world.get_all(call(seconds=0.2), [link(number) for number in range(15)])
+        assert [outcome.status for outcome in outcomes.values()] == ["pending"] * 15
+        assert len(world.tikhub.asked) == 10
+        world.tikhub.go.set()
+        await asyncio.sleep(0.1)
+        assert len(world.tikhub.asked) == 10
+
+    show(tmp_path, story)
+
+
+def test_nothing_is_paid_for_while_nobody_waits(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        job = Job(call(), link(), world.wish, 0.0)
+        world.jobs._slots = asyncio.Semaphore(1)
+        await world.jobs._slots.acquire()
+        world.jobs._jobs[job.link.key, world.wish] = job
+        await world.jobs._run((job.link.key, world.wish), job)
+        assert job.outcome.status == "pending"
+        assert world.tikhub.asked == []
+
+    show(tmp_path, story)
+
+
+def test_a_cancelled_call_ends_its_download_within_a_second_and_keeps_the_paid_answer(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        waiting = asyncio.create_task(world.get(call(), link()))
+        await world.downloader.began.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await until(lambda: world.downloader.cancelled == 1)
+        world.downloader.go.set()
+        outcome = await world.get(call(), link())
+        assert (outcome.status, outcome.api_calls, outcome.reused_answer) == ("ok", 0, True)
+
+    show(tmp_path, story)
+
+
+def test_a_cancelled_call_leaves_a_job_to_the_others_who_wait_for_it(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        first, second = (asyncio.create_task(world.get(call(), link())) for _ in range(2))
+        await world.downloader.began.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        world.downloader.go.set()
+        assert (await second).status == "ok"
+        assert not world.downloader.cancelled
+
+    show(tmp_path, story)
+
+
+def test_a_refused_key_skips_what_had_not_started_and_keeps_what_is_on_disk_free(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.get(call(), link(7))
+        world.tikhub.asked.clear()
+        world.tikhub.failures = {link(number).key: KeyInvalid("no") for number in range(20)}
+        mine = call()
+        outcomes = await world.get_all(mine, [link(number) for number in range(9)], workers=1)
+        assert [outcome.status for outcome in outcomes.values()] == ["failed", *["skipped"] * 6, "ok", "skipped"]
+        assert len(world.tikhub.asked) == 1
+        assert isinstance(mine.stop, KeyInvalid)
+        assert mine.api_calls == 0
+
+    show(tmp_path, story)
+
+
+def test_after_a_refusal_the_next_call_sends_one_request_first(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.failures = {link(99).key: KeyInvalid("no")}
+        await world.get(call(), link(99))
+        world.tikhub.go.clear()
+        world.tikhub.asked.clear()
+        batch = asyncio.create_task(world.get_all(call(), [link(number) for number in range(8)]))
+        for _ in range(200):
+            await asyncio.sleep(0.001)
+        assert len(world.tikhub.asked) == 1
+        world.tikhub.go.set()
+        outcomes = await batch
+        assert {outcome.status for outcome in outcomes.values()} == {"ok"}
+
+    show(tmp_path, story)
+
+
+def test_a_joined_job_that_was_refused_stops_the_joining_call_too(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.go.clear()
+        world.tikhub.failures = {link().key: KeyInvalid("no")}
+        second_call = call()
+        first = asyncio.create_task(world.get(call(), link()))
+        await world.tikhub.began.wait()
+        second = asyncio.create_task(world.get(second_call, link()))
+        await asyncio.sleep(0)
+        world.tikhub.go.set()
+        assert [outcome.status for outcome in await asyncio.gather(first, second)] == ["failed", "failed"]
+        assert isinstance(second_call.stop, KeyInvalid)
+
+    show(tmp_path, story)
+
+
+def test_a_job_that_its_own_call_may_not_pay_for_is_started_again_for_the_one_that_joined(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        poor = call(cap=1)
+        await world.get(poor, link(1))
+        world.tikhub.go.clear()
+        lock = world.jobs._lock("answer", link().key)
+        async with lock:  # holds the job until both wait for it
+            first = asyncio.create_task(world.get(poor, link()))
+            await asyncio.sleep(0.05)
+            second = asyncio.create_task(world.get(call(), link()))
+            await asyncio.sleep(0.05)
+        world.tikhub.go.set()
+        outcomes = await asyncio.gather(first, second)
+        assert [outcome.status for outcome in outcomes] == ["skipped", "ok"]
+
+    show(tmp_path, story)
+
+
+def test_the_cap_on_paid_calls_is_hard_and_free_answers_do_not_count(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.get(call(), link(5))
+        world.tikhub.asked.clear()
+        outcomes = await world.get_all(call(cap=3), [link(number) for number in range(8)])
+        statuses = [outcome.status for outcome in outcomes.values()]
+        assert (statuses.count("ok"), statuses.count("skipped")) == (4, 4)
+        assert outcomes[link(5).key].status == "ok"
+        assert len(world.tikhub.asked) == 3
+
+    show(tmp_path, story)
+
+
+def test_a_failed_request_that_was_not_charged_does_not_count_against_the_cap(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.failures = {link(0).key: TikHubUnavailable("no", attempts=1)}
+        mine = call(cap=1)
+        outcomes = await world.get_all(mine, [link(0), link(1)], workers=1)
+        assert [outcome.status for outcome in outcomes.values()] == ["failed", "ok"]
+        assert mine.api_calls == 1
+
+    show(tmp_path, story)
+
+
+def test_an_answer_within_the_reuse_time_is_not_paid_for_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        for expected in (1, 0):
+            outcome = await world.get(call(), link(), metrics_only=True)
+            assert outcome.api_calls == expected
+        assert (await world.get(call(), link(), metrics_only=True, refresh=True)).api_calls == 1
+
+    show(tmp_path, story)
+
+
+def test_without_reuse_each_call_pays_again_but_a_duplicate_in_it_does_not(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        for _ in range(2):
+            mine = call()
+            await world.get_all(mine, [link(), link()])
+            await world.get(mine, link(), quality="best")
+            assert mine.api_calls == 1
+
+    show(tmp_path, story, reuse_seconds=0.0)
+
+
+def test_metrics_only_takes_numbers_of_photo_posts_too_and_makes_no_video_folder(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = tiktok_post(aweme_id=str(FIRST), aweme_type=150)
+        outcome = await world.get(call(), link(), metrics_only=True)
+        assert outcome.status == "ok"
+        assert outcome.post is not None
+        assert outcome.post.kind == "images"
+        assert not world.wish.folder.exists()
+
+    show(tmp_path, story)
+
+
+def test_without_save_raw_nothing_of_the_answer_is_written_and_it_is_used_again_all_the_same(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        for expected in (1, 0):
+            outcome = await world.get(call(), link(), save_raw=False)
+            assert (outcome.api_calls, outcome.raw_path) == (expected, None)
+        assert not (tmp_path / "raw").exists()
+        outcome = await world.get(call(), link())
+        assert outcome.api_calls == 0
+        assert outcome.raw_path is not None
+        assert outcome.raw_path.is_file()
+
+    show(tmp_path, story)
+
+
+def test_another_post_than_the_link_names_is_kept_as_an_answer_and_not_saved_as_that_video(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = tiktok_post(aweme_id="7000000000000007777")
+        outcome = await world.get(call(), link())
+        assert outcome.error is not None
+        assert outcome.error.code == "wrong_post"
+        assert outcome.post is None
+        assert outcome.raw_path is not None
+        assert world.downloader.targets == []
+
+    show(tmp_path, story)
+
+
+def test_an_unavailable_post_asked_again_says_since_when_and_costs_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = tiktok_post(aweme_id=str(FIRST), status={"is_delete": True})
+        first = await world.get(call(), link())
+        again = await world.get(call(), link())
+        assert first.error is not None
+        assert again.error is not None
+        assert "Set refresh" not in first.error.message
+        assert "Set refresh to ask again" in again.error.message
+        assert (first.api_calls, again.api_calls) == (1, 0)
+
+    show(tmp_path, story)
+
+
+def video(expires: int) -> dict[str, Any]:
+    """A video whose links end so many seconds after the answer, by the clock that dated the answer."""
+    post = tiktok_post(aweme_id=str(FIRST))
+    path = f"{'0' * 32}/{ANSWERED + expires:08x}"
+    address = {"url_list": [f"https://cdn.example/{path}/video/x"], "data_size": 9, "width": 1, "height": 1}
+    return post | {"video": {"duration": 1000, "play_addr": address}}
+
+
+def test_links_that_have_expired_are_renewed_by_one_more_paid_call_before_they_are_tried(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = video(-10)
+        outcome = await world.get(call(), link())
+        assert (outcome.status, outcome.api_calls) == ("ok", 2)
+        assert len(world.downloader.targets) == 1
+
+    show(tmp_path, story)
+
+
+def test_fresh_links_that_all_refuse_are_not_renewed(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = video(3600)
+        world.downloader.failures = [MediaUnavailable("refused")]
+        outcome = await world.get(call(), link())
+        assert outcome.error is not None
+        assert (outcome.error.code, outcome.api_calls) == ("media_unavailable", 1)
+
+    show(tmp_path, story)
+
+
+@pytest.mark.parametrize("also_then", [True, False])
+def test_old_links_that_all_refuse_are_renewed_once_and_never_twice(
+    tmp_path: Path, also_then: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = video(3600)
+        await world.get(call(), link(), metrics_only=True)
+        world.downloader.failures = [MediaUnavailable("refused")] * (1 + also_then)
+        monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+        outcome = await world.get(call(), link())
+        assert outcome.status == ("failed" if also_then else "ok")
+        assert outcome.api_calls == 1
+        assert len(world.downloader.targets) == 2
+
+    show(tmp_path, story)
+
+
+def test_a_bug_in_one_item_is_logged_and_hurts_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link(1).key] = {"aweme_id": link(1).post_id}
+        world.tikhub.failures = {link(0).key: ZeroDivisionError("boom")}  # type: ignore[dict-item]
+        outcomes = await world.get_all(call(), [link(0), link(2)])
+        error = outcomes[link(0).key].error
+        assert error is not None
+        assert error.code == "internal_error"
+        assert "boom" not in error.message
+        assert outcomes[link(2).key].status == "ok"
+
+    show(tmp_path, story)
+    assert "ZeroDivisionError: boom" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_anything_is_paid(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        (tmp_path / "videos").write_text("a file")
+        outcome = await world.get(call(), link())
+        assert outcome.error is not None
+        assert outcome.error.code == "not_writable"
+        assert world.tikhub.asked == []
+
+    show(tmp_path, story)
+
+
+def test_closing_ends_all_jobs(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        waiting = asyncio.create_task(world.get(call(), link()))
+        await world.downloader.began.wait()
+        await world.jobs.close()
+        assert world.downloader.cancelled == 1
+        assert (await waiting).status == "pending"
+
+    show(tmp_path, story)
+
+
+def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.get(call(), link(0), metrics_only=True)
+        world.tikhub.posts[link(1).key] = video(-5) | {"aweme_id": link(1).post_id}
+        await world.get(call(), link(1), metrics_only=True)
+        world.wish.folder.mkdir()
+        (world.wish.folder / f"tiktok_someone_{FIRST + 2}.mp4").touch()
+        asked = len(world.tikhub.asked)
+        plans = [await world.jobs.plan(link(number), world.wish) for number in range(4)]
+        assert plans == [(False, False), (False, True), (True, True), (False, True)]
+        assert await world.jobs.plan(link(0), replace(world.wish, refresh=True)) == (False, True)
+        assert len(world.tikhub.asked) == asked
+
+    show(tmp_path, story)
