@@ -1,6 +1,7 @@
 """Raw answers on disk: written before anything is made of them, found again instead of being paid for again."""
 
 import itertools
+import math
 import os
 import time
 import zlib
@@ -10,12 +11,15 @@ from pathlib import Path
 
 from tikhub_mcp.answer import Json, find_post, parse
 from tikhub_mcp.client import Answer
-from tikhub_mcp.errors import UnsupportedLink
-from tikhub_mcp.files import make_folder, write_whole
+from tikhub_mcp.errors import NotWritable, UnsupportedLink
+from tikhub_mcp.files import make_folder, os_errors, write_whole
 from tikhub_mcp.links import Link
 from tikhub_mcp.links import parse as parse_link
 from tikhub_mcp.names import raw_name
 from tikhub_mcp.post import safe_id
+
+_MOST_COPIES = 1000  # different answers under one name
+_LARGEST_FILE = 64 * 2**20  # bytes; our own are at most the client's LARGEST_BODY, and what indenting adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +116,19 @@ class Archive:
         make_folder(self._folder)
 
     def _write(self, aweme_id: str, link: Link, answer: Answer) -> Path:
-        for copy in itertools.count(1):  # pragma: no branch - it ends at the first free name
+        for copy in range(1, _MOST_COPIES + 1):
             path = self._folder / raw_name(aweme_id, link.url, answer.request_id, copy)
-            try:
-                if path.read_bytes() == answer.body:
-                    break
-            except FileNotFoundError:
+            taken = _content(path)
+            if taken is None:
                 write_whole(path, answer.body)
-                break
-            except OSError:
-                continue  # a folder of that name, or a file of somebody else's
-        return path
+            if taken in (None, answer.body):
+                return path
+        raise NotWritable(f"{self._folder} holds {_MOST_COPIES} files that take the name of this answer, {path.name}.")
 
     def _remember(self, keys: list[str], entry: _Entry) -> None:
         index = self._known()
         for key in keys:
-            index.pop(key, None)  # to the end: the index is in order of age
-            index[key] = entry
+            _put(index, key, entry)
         for key in list(itertools.takewhile(lambda key: self._is_old(index[key].received), index)):
             del index[key]
 
@@ -140,17 +140,47 @@ class Archive:
             self._index = {}
             for received, path in sorted(self._young_files()):
                 for key in _keys(path):
-                    self._index[key] = _Entry(received, path)
+                    _put(self._index, key, _Entry(received, path))
         return self._index
 
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
             with os.scandir(self._folder) as entries:
-                files = [entry for entry in entries if entry.name.endswith(".json") and entry.is_file()]
-                times = [(entry.stat().st_mtime, Path(entry.path)) for entry in files]
+                times = [_modified(entry) for entry in entries if entry.name.endswith(".json")]
         except OSError:  # no folder yet, or one that cannot be read: then nothing is used again
             return []
-        return [(modified, path) for modified, path in times if not self._is_old(modified)]
+        # A time to come is a wrong clock's: it would stay young for ever, and newer than any wish for a fresh answer.
+        return [(at, path) for at, path in times if at <= time.time() and not self._is_old(at)]
+
+
+def _modified(entry: os.DirEntry[str]) -> tuple[float, Path]:
+    """When a regular file of ordinary size was written; the beginning of time for anything else."""
+    with suppress(OSError):  # gone since the folder was read
+        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _LARGEST_FILE:
+            return entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)
+    return -math.inf, Path(entry.path)
+
+
+def _put(index: dict[str, _Entry], key: str, entry: _Entry) -> None:
+    index.pop(key, None)  # to the end: the index is in order of age
+    index[key] = entry
+
+
+def _content(path: Path) -> bytes | None:
+    """What is there: None for nothing, nothing for a folder or a file that is not ours to read.
+
+    Raises:
+        NotWritable: It cannot be told; a file whose content is unknown is not to be replaced.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except (IsADirectoryError, PermissionError):
+        return b""
+    except OSError:
+        with os_errors(path):
+            raise
 
 
 def _keys(path: Path) -> list[str]:
@@ -163,9 +193,11 @@ def _keys(path: Path) -> list[str]:
         return []
     params: Json = answer.get("params")
     router: Json = answer.get("router")
+    share_url: Json = params.get("share_url") if isinstance(params, dict) else None
     keys = []
-    with suppress(TypeError, KeyError, UnsupportedLink):  # a raw file of another endpoint, or of another tool
-        keys.append(parse_link(params["share_url"]).key)
+    if isinstance(share_url, str):
+        with suppress(UnsupportedLink):  # a raw file of another endpoint, or of another tool
+            keys.append(parse_link(share_url).key)
     post = find_post(answer)
     platform = next((name for name in ("tiktok", "douyin") if isinstance(router, str) and f"/{name}/" in router), None)
     if post and platform and (aweme_id := safe_id(post.get("aweme_id"))):

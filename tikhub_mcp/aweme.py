@@ -68,8 +68,8 @@ class Gear(_Wire):
     """One entry of `bit_rate`: a file, and how it is coded."""
 
     bit_rate: Whole = None
-    is_bytevc1: Whole = None
-    is_h265: Whole = None
+    is_bytevc1: Flag = False
+    is_h265: Flag = False
     play_addr: AddressField = Address()
 
 
@@ -77,8 +77,8 @@ class Video(_Wire):
     """The files of a post. On a photo post, `play_addr` is its music."""
 
     duration: Whole = None
-    is_bytevc1: Whole = None
-    is_h265: Whole = None
+    is_bytevc1: Flag = False
+    is_h265: Flag = False
     cdn_url_expired: Whole = None
     play_addr: AddressField = Address()
     play_addr_h264: AddressField = Address()

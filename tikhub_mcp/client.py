@@ -6,6 +6,7 @@ HTTP 200 is charged, and a 200 that arrives after the client gave up is charged 
 
 import asyncio
 import itertools
+import ssl
 import time
 import zlib
 from collections import deque
@@ -159,11 +160,13 @@ class TikHub:
         kept = await keep(answer)
         if answer.value is _NOT_JSON:
             shown = clean(body.decode("utf-8", "replace").replace(secret, REDACTED), 200)
-            raise UnexpectedAnswer(f"TikHub's answer for {named(link)} is not JSON; it begins: {shown!r}")
+            raise UnexpectedAnswer(
+                f"TikHub's answer for {named(link)} is not JSON, and may have been charged; it begins: {shown!r}"
+            )
         return kept
 
     async def _exchange(self, link: Link, secret: str, purse: Purse) -> tuple[int, httpx.Headers, bytes]:
-        """One request and its whole body; an error status whose body broke off counts as that status."""
+        """One request and its whole body; an error status whose body did not come whole counts as that status."""
         status, headers = 0, httpx.Headers()
         request = self._network.get(
             self._base_url + PATH.format(platform=link.platform),
@@ -176,25 +179,13 @@ class TikHub:
             async with asyncio.timeout(self._deadline), request as response:
                 status, headers = response.status_code, response.headers
                 return status, headers, await _read(response)
-        except _UNSENT as error:
-            purse.refund()
-            # A certificate that does not hold is no passing fault, and nothing is sent without one.
-            attempts = 1 if "SSL" in str(error) else 4
-            raise TikHubUnavailable(
-                f"TikHub could not be reached for {named(link)} ({clean(str(error), 120) or type(error).__name__}). "
-                "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
-                attempts=attempts,
-            ) from None
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _Unreadable) as error:
             if status not in (0, 200):
                 return status, headers, b""
-            # Once more at most, and only while nothing came back: what did may have been charged.
-            may_ask_again = status == 0 and not isinstance(error, TimeoutError | httpx.TimeoutException)
-            raise TikHubUnavailable(
-                f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been "
-                "charged.",
-                attempts=2 if may_ask_again else 1,
-            ) from None
+            unsent = status == 0 and isinstance(error, _UNSENT)
+            if unsent:
+                purse.refund()
+            raise _unreachable(error, link, secret) if unsent else _lost(error, status, link) from None
 
 
 _NOT_JSON = object()
@@ -207,6 +198,39 @@ _UNSENT = (
     httpx.UnsupportedProtocol,
 )
 _running: set[asyncio.Task[object]] = set()
+
+
+class _Unreadable(Exception):
+    """A body that is not taken in; its text goes on after "TikHub's answer"."""
+
+
+def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable:
+    # What the connection says may repeat a header that it refused to send.
+    reason = clean(str(error).replace(secret, REDACTED), 120) or type(error).__name__
+    return TikHubUnavailable(
+        f"TikHub could not be reached for {named(link)} ({reason}). "
+        "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
+        # A certificate that does not hold is no passing fault, and nothing is sent without one.
+        attempts=1 if _is_tls(error) else 4,
+    )
+
+
+def _lost(error: Exception, status: int, link: Link) -> AnswerError:
+    if isinstance(error, _Unreadable):
+        return UnexpectedAnswer(f"TikHub's answer for {named(link)} {error}. It was charged.")
+    # Once more at most, and only while nothing came back: what did may have been charged.
+    may_ask_again = status == 0 and not isinstance(error, TimeoutError | httpx.TimeoutException)
+    return TikHubUnavailable(
+        f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been charged.",
+        attempts=2 if may_ask_again else 1,
+    )
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    """Whether TLS refused; told by the exception beneath, because the words are each system's own."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__context__
+    return error is not None
 
 
 async def _carried_through(work: Coroutine[None, None, K]) -> K:
@@ -224,18 +248,16 @@ async def _read(response: httpx.Response) -> bytes:
     async for chunk in response.aiter_raw():
         raw += chunk
         if len(raw) > LARGEST_BODY:
-            raise UnexpectedAnswer(
-                f"TikHub's answer is larger than {LARGEST_BODY >> 20} MiB; it was not read to its end."
-            )
+            raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB, and was not read to its end")
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return bytes(raw)
     try:
         body = zlib.decompressobj(47).decompress(raw, LARGEST_BODY + 1)  # 47: gzip and deflate alike
     except zlib.error:
-        body = b""
-    if not body or len(body) > LARGEST_BODY:
-        raise UnexpectedAnswer("TikHub's answer came compressed in a way that could not be read.")
+        return bytes(raw)  # mislabelled, or in an encoding that was not asked for: it is kept as it came
+    if len(body) > LARGEST_BODY:
+        raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB when decompressed, and was not kept")
     return body
 
 

@@ -23,7 +23,7 @@ from tikhub_mcp.sandbox import Sandbox, link, short_link
 
 Reply = Mapping[str, Any]
 
-SHARE_TEXT = f"3.28 复制打开抖音，看看【纸风筝】的作品 {short_link('douyin')} kWq:/ 05/17"
+SHARE_TEXT = f"3.28 复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
 BATCH = (
     (link("tiktok"), "ok", "a TikTok video"),
     (link("douyin"), "ok", "a Douyin video, already there from the first call"),

@@ -14,6 +14,7 @@ from tikhub_mcp.errors import DiskFull, NotWritable
 PRIVATE = 0o600  # raw answers and reports: a cache_url in them works for whoever holds it
 ORDINARY = 0o666  # videos: what the umask leaves
 PART_SUFFIX = ".part"
+_NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # network drives; as PostgreSQL has it
 
 
 @contextmanager
@@ -71,7 +72,8 @@ class Part:
 
     def discard(self) -> None:
         """Remove the part; after a commit there is none, and nothing happens."""
-        self.file.close()
+        with suppress(OSError):  # what could not be written at last is not wanted any more
+            self.file.close()
         with suppress(OSError):  # gone already, or the folder went away: nothing is left to remove
             self.path.unlink(missing_ok=True)
 
@@ -88,7 +90,7 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Write a small file all at once.
 
     Raises:
-        DiskFull, NotWritable: It could not be written; what was there is untouched.
+        DiskFull, NotWritable: It could not be written; the target is as it was, or all of the new file.
     """
     with os_errors(target), Part(target, mode) as part:
         view = memoryview(content)
@@ -100,8 +102,12 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # pragma: no cover - Windows cannot open a folder, and journals renames by itself
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise

@@ -267,11 +267,8 @@ def _milliseconds(track: _Track) -> int | None:
 
 
 def _pick(box: memoryview, *kinds: bytes) -> list[memoryview]:
-    """The content of the first child of each kind; empty where there is none, so that reading from it fails."""
-    found: dict[bytes, memoryview] = {}
-    for kind, content in _children(box):
-        if kind in kinds:
-            found.setdefault(kind, content)
+    """The content of the child of each kind; empty where there is none, so that reading from it fails."""
+    found = {kind: content for kind, content in _children(box) if kind in kinds}
     return [found.get(kind, box[:0]) for kind in kinds]
 
 

@@ -8,13 +8,14 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
+import socksio
 import truststore
 
 # Firewalls and CDNs turn away what a script sends by default.
@@ -24,6 +25,8 @@ USER_AGENT = (
 CONNECT_SECONDS = 10.0
 _FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what proxies in fake-IP mode answer for every name
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST6 = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out; the rest is local, special or reserved
+_NO_AUTH = httpx.Auth()  # in place of what httpx makes of a user name in a link
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=0)
 
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -65,21 +68,26 @@ class Network:
         """
         timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
         fixed = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
-        transport = self._transport or self._open(httpx.URL(url), judged)
-        async with (
-            httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
-            client.stream("GET", url, params=params, headers={**fixed, **headers}) as response,
-        ):
-            yield response
+        target = _understood(url)
+        with _as_httpx():
+            transport = self._transport or self._open(target, judged)
+            async with (
+                httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
+                client.stream("GET", target, params=params, headers={**fixed, **headers}, auth=_NO_AUTH) as response,
+            ):
+                yield response
 
     def _open(self, url: httpx.URL, judged: bool) -> httpx.AsyncHTTPTransport:
         proxy = _proxy_for(url)
         if judged and (proxy or url.port not in (None, 80, 443)):
             # Behind a proxy only what is written in the link can be judged, not where the name leads.
             _judge_literal(url, self._loopback_media)
-        if proxy or not judged:
+        if judged and not proxy:
+            return _JudgedTransport(self._tls, self._loopback_media)
+        try:
             return httpx.AsyncHTTPTransport(verify=self._tls, limits=_LIMITS, proxy=proxy)
-        return _JudgedTransport(self._tls, self._loopback_media)
+        except (ValueError, httpx.InvalidURL):  # what they say repeats the proxy's address, its password included
+            raise httpx.ProxyError("the proxy that the environment names cannot be used") from None
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -112,9 +120,13 @@ class _JudgedBackend(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await _resolve(host, port)
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await _resolve(host, port)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from None
         for address in addresses:  # all of them first: one private answer among public ones is a trap
-            if not may_connect(address, named=not _is_literal(host), loopback=self._loopback):
+            if not may_connect(address, named=_literal(host) is None, loopback=self._loopback):
                 raise httpcore.ConnectError(f"{host} leads to an address that is not public")
         for address in addresses[:-1]:
             try:
@@ -132,14 +144,16 @@ def may_connect(address: str, *, named: bool, loopback: bool) -> bool:
         named: Whether it is a name's answer; 198.18.0.0/15 is then a proxy's stand-in for the real one.
         loopback: Whether this machine's own addresses are allowed, and only then.
     """
-    ip = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))
+    ip = _ip(address)
     if ip.is_loopback:
         return loopback
-    return (ip.is_global and not ip.is_multicast) or (named and ip in _FAKE_IP)
+    public = ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST6)
+    return public or (named and ip in _FAKE_IP)
 
 
-def _unwrapped(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that an IPv6 one carries inside (mapped, 6to4, NAT64), else the address itself."""
+def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IP address in a text; of an IPv6 one that carries an IPv4 one inside (mapped, 6to4, NAT64), that one."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip in _NAT64:
@@ -155,31 +169,67 @@ async def _resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def _is_literal(host: str) -> bool:
-    """Whether the host is an address in any spelling the system takes, such as 127.1 or 0x7f000001."""
+def _literal(host: str) -> str | None:
+    """The address that a host is, in any spelling the system takes, such as 127.1 or 0x7f000001; None for a name."""
+    host = host.rstrip(".")
+    if ":" in host:
+        return host
     try:
-        socket.inet_aton(host)
+        return socket.inet_ntoa(socket.inet_aton(host))
     except (OSError, UnicodeError):
-        return ":" in host
-    return True
+        return None
+
+
+def _is_local(host: str) -> bool:
+    """Whether the host is this machine by what is written, whatever a resolver would say."""
+    name, literal = host.rstrip(".").lower(), _literal(host)
+    return name == "localhost" or name.endswith(".localhost") if literal is None else _ip(literal).is_loopback
 
 
 def _judge_literal(url: httpx.URL, loopback: bool) -> None:
-    host = url.host.rstrip(".").lower()
-    local = host == "localhost" or host.endswith(".localhost")
-    if _is_literal(host):
-        spelled = host if ":" in host else socket.inet_ntoa(socket.inet_aton(host))
-        if may_connect(spelled, named=False, loopback=loopback):
-            return
-    elif not local and url.port in (None, 80, 443):
-        return
-    raise httpx.ConnectError(f"{host} is not a public address on a web port")
+    """Refuse what the link alone shows: an address that is not public, or a port that is not the web's."""
+    literal = _literal(url.host)
+    if _is_local(url.host):
+        allowed = loopback  # on any port: a stand-in for the real thing takes what is free
+    else:
+        public = literal is None or may_connect(literal, named=False, loopback=loopback)
+        allowed = public and url.port in (None, 80, 443)
+    if not allowed:
+        raise httpx.ConnectError(f"{url.host} is not a public address on a web port")
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
     """The proxy that the environment (or the system) names for this address; this machine itself never has one."""
-    if url.host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(url.host):
+    if _is_local(url.host) or proxy_bypass(url.host):
         return None
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
+    if proxy and proxy.startswith("socks://"):  # as desktops write it; httpx wants the version
+        return f"socks5{proxy[5:]}"
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _understood(url: str) -> httpx.URL:
+    """The link, parsed.
+
+    Raises:
+        httpx.InvalidURL: It cannot be one; httpx and the TLS below it let other exceptions out for some of these.
+    """
+    try:
+        target = httpx.URL(url)
+        if not target.host.startswith("."):
+            return target
+    except UnicodeError:  # a lone surrogate, or a host that only looks like IDNA
+        pass
+    raise httpx.InvalidURL("it is not an address")
+
+
+@contextmanager
+def _as_httpx() -> Iterator[None]:
+    """Turn what httpx lets out as it came from below into its own exceptions."""
+    try:
+        yield
+    except ssl.SSLError as error:  # after the handshake: a record that does not decrypt
+        raise httpx.ReadError(f"TLS failed: {error.reason}") from error
+    except socksio.SOCKSError as error:
+        raise httpx.ProxyError("the SOCKS proxy does not speak SOCKS5") from error

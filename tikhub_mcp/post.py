@@ -20,7 +20,7 @@ Quality = Literal["compatible", "best", "smallest"]
 
 PHOTO_TYPES = (2, 68, 150)  # aweme_type of photo posts
 _VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
-_URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d+)?")
+_URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
 _EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the unix time of its end
 _REASONS = {
@@ -160,7 +160,7 @@ def choose(post: Post, quality: Quality) -> Rendition:
         # H.265 does not play everywhere, and some TikTok files in it have no sound: H.264 first.
         "compatible": lambda file: (file.codec == "h264", file.side, file.bit_rate),
         "best": lambda file: (file.side, file.width * file.height, file.codec == "h264", file.bit_rate),
-        "smallest": lambda file: (-(file.size or EXACT), -file.bit_rate),
+        "smallest": lambda file: (-(file.size or EXACT), -(file.bit_rate or EXACT)),
     }
     return max(post.renditions, key=order[quality])
 
@@ -215,11 +215,7 @@ _COUNTS = {
 def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, images: bool, stamp: float) -> Metrics:
     served = as_object(found.get("statistics"))
     values: dict[str, int | None] = {name: whole(served.get(field)) for name, field in _COUNTS.items()}
-    notes = {
-        name: "not in the answer" if served.get(_COUNTS[name]) is None else "unreadable in the answer"
-        for name, value in values.items()
-        if value is None
-    }
+    notes = {name: _why_null(served.get(_COUNTS[name])) for name, value in values.items() if value is None}
     if platform == "douyin":
         values["plays"], notes["plays"] = None, "Douyin does not report plays"
     size = aweme.video.play_addr
@@ -227,7 +223,7 @@ def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, image
     if resolution is None:
         notes["resolution"] = "a photo post has none" if images else "not in the answer"
     if aweme.video.duration is None:
-        notes["duration_ms"] = "not in the answer"
+        notes["duration_ms"] = _why_null(as_object(found.get("video")).get("duration"))
     return Metrics(
         video_id=video_id,
         author=clean(aweme.author.nickname, 100),
@@ -237,6 +233,10 @@ def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, image
         as_of=datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         notes=notes,
     )
+
+
+def _why_null(served: Json) -> str:
+    return "not in the answer" if served is None else "unreadable in the answer"
 
 
 def _renditions(video: Video) -> Iterator[Rendition]:

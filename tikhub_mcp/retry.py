@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from tikhub_mcp.errors import AnswerError, RateLimited
@@ -32,7 +33,9 @@ def retry_after(header: str | None) -> float | None:
     if re.fullmatch(r"[0-9]{1,15}", text):
         return float(text)
     try:
-        seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        moment = parsedate_to_datetime(text)
+        # One of the old forms names no zone; HTTP's is always UTC.
+        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return None
     return seconds if seconds > 0 else None

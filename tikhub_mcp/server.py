@@ -118,7 +118,8 @@ def _slim(schema: Json) -> Json:
         case list():
             return [_slim(item) for item in schema]
         case {"anyOf": [{"type": str(kind), **rest}, {"type": "null"}], **others}:
-            return _slim({**others, **rest, "type": [kind, "null"]})
+            choices = {"enum": [*rest["enum"], None]} if "enum" in rest else {}
+            return _slim({**others, **rest, **choices, "type": [kind, "null"]})
         case dict():
             is_model = "properties" in schema
             dropped = {"title", "description"} if is_model else {"title"}

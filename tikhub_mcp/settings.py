@@ -1,10 +1,12 @@
 """The environment and SKILL.md, read into one frozen value; and where tools may read and write."""
 
+import errno
 import ipaddress
 import os
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,11 +22,13 @@ LONGEST_KEY = 1000  # characters; TikHub's keys have well under 200
 
 _PACKAGE = Path(__file__).resolve().parent
 _PLACEHOLDER = re.compile(
-    r"""(your|my|insert|enter|paste|put|replace|add|fill)([ _-]?(private|personal|own|tikhub))*
-        [ _-]?(api)?[ _-]?(key|token|me)(?![a-z0-9]).*
-    | (tikhub)?[ _-]?api[ _-]?(key|token) | key | token | none | null | undefined | todo | tbd | change[ _-]?me
-    | ([a-z]{1,6}[-_])?x{3,}[x.…-]* | \*+ | \.+ | …+ | -+
-    | <.*> | \[.*\] | .*\$\{.*\}.* | \$\w+ | %\w+% | \{\{.*\}\}""",
+    r"""(your|my|insert|enter|paste|put|replace|add|fill)
+        ([ _-]?(with|your|the|real|actual|secret|private|personal|own|tikhub))*
+        [ _-]?(api)?[ _-]?(key|token|me)(here)?(?![a-z0-9]).*
+    | ((private|personal|secret|tikhub)[ _-]?)*(api)?[ _-]?(key|token)([ _-]?here)?
+    | none | null | undefined | todo | tbd | placeholder | example | dummy | change[ _-]?me
+    | ([a-z]{1,6}[-_])?x{3,}[x.-]* | .*\.{3}.* | [*._-]+
+    | <.*> | \[.*\] | \{.*\} | .*\$\{.*\}.* | \$[\w:]+ | %\w+%""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -122,7 +126,10 @@ def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
     """The SKILL.md files that may hold the key, in the order in which they are read; at least one."""
     env = os.environ if environ is None else environ
     named = _value(env, "TIKHUB_SKILL_FILE")
-    files = [Path(named).expanduser().absolute()] if named else []
+    files = []
+    if named:
+        with suppress(OSError, RuntimeError):  # no such home, or no folder to be relative to
+            files.append(Path(named).expanduser().absolute())
     if (_PACKAGE.parent / "pyproject.toml").is_file():
         files.append(_PACKAGE.parent / "SKILL.md")
     return [*files, _PACKAGE / "SKILL.md"]
@@ -156,8 +163,8 @@ def allowed_path(settings: Settings, given: str, default: Path) -> Path:
     if (reason := _why_no_path(text)) is not None:
         raise PathNotAllowed(f"That path cannot be used: {reason}. {_where_allowed(settings)}")
     try:
-        path = (settings.root / Path(text).expanduser()).resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links, or no home directory
+        path = _resolved(settings.root / Path(text).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no home, or no name on this file system
         raise PathNotAllowed(f"That path cannot be resolved. {_where_allowed(settings)}") from error
     if not any(_is_below(path, base) for base in _bases(settings)):
         raise PathNotAllowed(f"That path is outside the folders that tools may use. {_where_allowed(settings)}")
@@ -180,13 +187,21 @@ def _number(env: Mapping[str, str], name: str, default: float, at_least: float) 
 
 
 def _folder(name: str, text: str) -> Path:
-    try:
+    with suppress(OSError, RuntimeError, ValueError):  # a loop of links, no home, or no name on this file system
         path = Path(text).expanduser()
-    except RuntimeError:
-        path = Path(text)
-    if not path.is_absolute() or "\0" in text:
-        raise InvalidInput(f"The environment variable {name} must hold absolute paths (or start with ~/).")
-    return path.resolve()
+        if path.is_absolute():
+            return _resolved(path)
+    raise InvalidInput(f"The environment variable {name} must hold usable absolute paths (they may start with ~/).")
+
+
+def _resolved(path: Path) -> Path:
+    resolved = path.resolve()
+    try:
+        resolved.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # from Python 3.13 on, `resolve` is silent about loops
+            raise
+    return resolved
 
 
 def _base_url(text: str) -> str:
@@ -195,7 +210,7 @@ def _base_url(text: str) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         host = ""
-    if not host or parts.username or parts.query or parts.fragment or parts.scheme not in ("https", "http"):
+    if not host or parts.scheme not in ("https", "http") or re.search(r"[\s?#@\\]", text):
         raise InvalidInput("The environment variable TIKHUB_BASE_URL must look like https://api.tikhub.io.")
     if parts.scheme == "http" and not _is_loopback(host):
         raise InvalidInput("TIKHUB_BASE_URL must start with https:// (http is for a loopback address only).")
@@ -211,11 +226,11 @@ def _is_loopback(host: str) -> bool:
 
 def _unwrap(text: str) -> str:
     """The key without what people paste around it: blanks, quotes, back-ticks, the variable's name, `Bearer `."""
-    before, text = None, text.strip()
+    before = None
     while text != before:
         before = text
-        text = text.strip(" \t\r\n\ufeff\"'`“”‘’").removeprefix("TIKHUB_API_KEY=")
-        text = re.sub(r"^bearer\s+", "", text, flags=re.IGNORECASE)
+        text = text.strip().strip("\ufeff\"'`“”‘’").removeprefix("TIKHUB_API_KEY=")
+        text = re.sub(r"^bearer(\s+|$)", "", text, flags=re.IGNORECASE)
     return text
 
 
@@ -251,7 +266,7 @@ def _key_missing(skill: Path, reason: str) -> KeyMissing:
 
 
 def _why_no_path(text: str) -> str | None:
-    if any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF for char in text):
+    if re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", text):
         return "it contains control characters"
     if len(text.encode()) > 3000 or any(len(part.encode()) > 240 for part in re.split(r"[/\\]", text)):
         return "it is too long"
@@ -267,13 +282,14 @@ def _why_no_path(text: str) -> str | None:
 
 
 def _bases(settings: Settings) -> list[Path]:
-    bases = [settings.root, *settings.allowed, Path(tempfile.gettempdir()).resolve()]
-    try:
-        home = Path.home().resolve()
-    except (OSError, RuntimeError):  # no home at all
-        return bases
-    # A service account's home can be the whole disk; that is no permission.
-    return [*bases, home] if home != Path(home.anchor) else bases
+    bases = [settings.root, *settings.allowed]
+    for find in (tempfile.gettempdir, Path.home):
+        with suppress(OSError, RuntimeError):  # there may be none
+            folder = Path(find())
+            # A service account's home can be the whole disk, or relative to where it started; that is no permission.
+            if folder.is_absolute() and folder.resolve() != Path(folder.anchor):
+                bases.append(folder.resolve())
+    return bases
 
 
 def _is_below(path: Path, base: Path) -> bool:

@@ -5,7 +5,7 @@ import unicodedata
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _JOINERS = "\u200c\u200d"  # format characters that words and emoji families need
-_DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, bidirectional and tag characters, surrogates, private use
+_DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control and bidirectional characters, surrogates, private use
 
 
 def clean(text: str, limit: int = 300) -> str:
@@ -24,4 +24,5 @@ def writable(text: str) -> str:
 
 
 def _visible(char: str) -> str:
-    return char if char in _JOINERS or unicodedata.category(char) not in _DROPPED else " "
+    hidden = unicodedata.category(char) in _DROPPED or "\U000e0000" <= char <= "\U000e0fff"
+    return " " if hidden and char not in _JOINERS else char
