@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import stat
 import time
 import zlib
 from contextlib import suppress
@@ -18,7 +19,7 @@ from tikhub_mcp.links import parse as parse_link
 from tikhub_mcp.names import raw_name
 from tikhub_mcp.post import safe_id
 
-_MOST_COPIES = 1000  # different answers under one name
+_MOST_COPIES = 1000  # answers of different content under one name
 _LARGEST_FILE = 64 * 2**20  # bytes; our own are at most the client's LARGEST_BODY, and what indenting adds
 
 
@@ -118,12 +119,20 @@ class Archive:
     def _write(self, aweme_id: str, link: Link, answer: Answer) -> Path:
         for copy in range(1, _MOST_COPIES + 1):
             path = self._folder / raw_name(aweme_id, link.url, answer.request_id, copy)
-            taken = _content(path)
-            if taken is None:
+            try:
+                if stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == answer.body:
+                    return path
+            except FileNotFoundError:
                 write_whole(path, answer.body)
-            if taken in (None, answer.body):
                 return path
-        raise NotWritable(f"{self._folder} holds {_MOST_COPIES} files that take the name of this answer, {path.name}.")
+            except PermissionError:
+                continue  # somebody else's
+            except OSError:  # what is there is not known, so it is not replaced
+                with os_errors(path):
+                    raise
+        raise NotWritable(
+            f"No name in {self._folder} could be used for this answer; the last one tried is {path.name}."
+        )
 
     def _remember(self, keys: list[str], entry: _Entry) -> None:
         index = self._known()
@@ -164,23 +173,6 @@ def _modified(entry: os.DirEntry[str]) -> tuple[float, Path]:
 def _put(index: dict[str, _Entry], key: str, entry: _Entry) -> None:
     index.pop(key, None)  # to the end: the index is in order of age
     index[key] = entry
-
-
-def _content(path: Path) -> bytes | None:
-    """What is there: None for nothing, nothing for a folder or a file that is not ours to read.
-
-    Raises:
-        NotWritable: It cannot be told; a file whose content is unknown is not to be replaced.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except (IsADirectoryError, PermissionError):
-        return b""
-    except OSError:
-        with os_errors(path):
-            raise
 
 
 def _keys(path: Path) -> list[str]:

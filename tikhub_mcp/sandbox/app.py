@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tikhub_mcp.sandbox import media, posts, scenarios
+from tikhub_mcp.sandbox import clips, posts, scenarios
 
 _LIVES = 3600  # seconds that media links live
 _PIECE = 256 * 1024  # bytes sent at once where no speed is set
@@ -72,7 +72,7 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def __post_init__(self) -> None:
-        self._library = media.load()
+        self._library = clips.load()
         self._served: Counter[str] = Counter()
         self._admitted: deque[float] = deque()
         cdn = "/{mirror}/{signature}/{expires}/video/tos/{variant}/{clip}/"
@@ -134,16 +134,16 @@ class Services:
     def _media(self, request: Request) -> Response:
         asked = request.path_params or request.query_params
         signature, expires, variant, clip = (asked.get(key, "") for key in ("signature", "expires", "variant", "clip"))
-        genuine = signature == media.sign(expires, variant, clip)
+        genuine = signature == clips.sign(expires, variant, clip)
         if not genuine or variant == "refused" or int(expires, 16) < time.time():
             return HTMLResponse("<h1>Access Denied</h1>", 403)
         if not request.path_params:
-            return RedirectResponse(media.cdn_path("b", expires, variant, clip), 302)
+            return RedirectResponse(clips.cdn_path("b", expires, variant, clip), 302)
         if variant == "page":
             return HTMLResponse("<h1>Not a video</h1>" * 500, media_type="video/mp4")
         return self._file(self._library[clip], variant, request)
 
-    def _file(self, clip: media.Clip, variant: str, request: Request) -> Response:
+    def _file(self, clip: clips.Clip, variant: str, request: Request) -> Response:
         kind = "video/mp4" if clip.codec else "audio/mp4"
         if variant == "unsized":
             return StreamingResponse(self._stream(clip.content), media_type=kind)

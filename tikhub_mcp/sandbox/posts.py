@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
-from tikhub_mcp.sandbox.media import Clip, cdn_path, md5, sign
+from tikhub_mcp.sandbox.clips import Clip, cdn_path, md5, sign
 
 Json: TypeAlias = Any
 

@@ -8,7 +8,7 @@ video with numbers of its own. A short link's code is `demo` and the scenario's 
 import re
 from dataclasses import dataclass
 
-from tikhub_mcp.sandbox.media import md5
+from tikhub_mcp.sandbox.clips import md5
 
 _LINKS = {
     "tiktok": re.compile(r"https://(?:[\w-]+\.)*(?:tiktok\.com|tiktokv\.(?:com|us|eu))/(\S*)"),
