@@ -191,3 +191,6 @@ def reword(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(app, "JSONResponse", Escaped)
 
     return change
+
+
+FIXTURES = (desk, environ, era, reword, sandbox)  # a test module names them, and so has them

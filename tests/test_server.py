@@ -14,6 +14,7 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, Tool
 
+from tests import serving
 from tests.serving import CANARY, SLOW, Desk
 from tikhub_mcp import jobs as jobs_module
 from tikhub_mcp.answer import Json
@@ -21,8 +22,8 @@ from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.server import INSTRUCTIONS, Server
 from tikhub_mcp.tools import Tools
 
-pytest_plugins = ("tests.serving",)
 pytestmark = pytest.mark.anyio
+desk, environ, era, reword, sandbox = serving.FIXTURES
 
 PINNED = Path(__file__).with_name("tools_list.json")
 RENEW = "TIKHUB_MCP_RENEW"  # set to 1, the test writes tools_list.json anew: look at the difference before a commit

@@ -1,9 +1,7 @@
 """What the environment and SKILL.md come to, and where tools may read and write. Every key here is made up."""
 
 import os
-import pwd
 import tempfile
-from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -17,32 +15,64 @@ from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
 from tikhub_mcp.settings import DEFAULT_BASE_URL, LONGEST_KEY, Settings, allowed_path, find_key, load, log_level
 
 KEY = "Made+Up/Key0123456789=="
-MISSING = [  # what is no key, however it got there
-    *("", " ", "\n", '""', "``", "'  '", "Bearer", "Bearer ", "TIKHUB_API_KEY=", "Bearer ${TIKHUB_API_KEY}"),
-    *("YOUR_API_KEY", "your_private_api_key", "your-api-key-here", "YOUR_TIKHUB_API_KEY", "my_key", "<your key>", "<>"),
-    *("INSERT_YOUR_KEY_HERE", "paste-your-api-key-here", "replace_with_your_real_key", "REPLACE_ME", "yourapikeyhere"),
-    *("xxx", "XXXXXXXX", "xxxx-xxxx-xxxx", "sk-xxxx", "sk-...", "abcd...wxyz", "***", "...", "----", "____"),
-    *("changeme", "CHANGE_ME", "todo", "tbd", "none", "null", "undefined", "placeholder", "example", "dummy"),
-    *("${TIKHUB_API_KEY}", "${env:TIKHUB_API_KEY}", "x${KEY:-}", "$TIKHUB_API_KEY", "$env:TIKHUB_API_KEY", "%KEY%"),
-    *("{TIKHUB_API_KEY}", "{{ key }}", "{{key}}", "[your key]", "TIKHUB_API_KEY", "tikhub_token", "api-key", "key"),
-    *("made up key", "made\nup", "made\tup", "made\0up", "made\x7fup", "made\u00a0up", "clé", "你的密钥", "key\u200b"),
-    *("k" * (LONGEST_KEY + 1), "k" * 10_240, "key\r\nX-Evil: 1"),
+PLACEHOLDERS = """
+YOUR_API_KEY your_private_api_key your-api-key-here YOUR_TIKHUB_API_KEY my_key <your-key> <> [key] [your-key-here]
+INSERT_YOUR_KEY_HERE paste-your-api-key-here replace_with_your_real_key REPLACE_ME yourapikeyhere YourTikHubAPIKey
+xxx XXXXXXXX xxxx-xxxx-xxxx sk-xxxx sk-... abcd...wxyz *** ... ---- ____ changeme CHANGE_ME todo tbd none null undefined
+placeholder example dummy TIKHUB_API_KEY tikhub_token private_api_key api-key key token ${TIKHUB_API_KEY} x${KEY:-}
+${env:TIKHUB_API_KEY} $TIKHUB_API_KEY $env:TIKHUB_API_KEY %KEY% {TIKHUB_API_KEY} {{key}} Bearer${KEY}
+"""
+EMPTY = ["", " ", "\n", '""', "``", "'  '", "Bearer", "Bearer ", "TIKHUB_API_KEY=", '"TIKHUB_API_KEY="']
+BROKEN = ["made up", "made\nup", "made\tup", "made\0up", "m\x7fp", "m\u00a0p", "clé", "你的密钥", "k\r\nX-Evil: 1"]
+REASONS = {
+    **dict.fromkeys(EMPTY, "is empty"),
+    **dict.fromkeys(BROKEN, "contains white space, control or non-ASCII characters"),
+    **dict.fromkeys(PLACEHOLDERS.split(), "holds a placeholder"),
+    **dict.fromkeys(["k" * (LONGEST_KEY + 1), "k" * 10_240], "is far too long for a key"),
+}
+WRAPPED = [
+    *["  {}\n", '"{}"', "'{}'", "`{}`", "“{}”", "\ufeff{}\r\n", "Bearer {}", "bearer\t {}", '"Bearer {}"', "\u3000{}"],
+    *["TIKHUB_API_KEY={}", "TIKHUB_API_KEY='Bearer {} '", '"\u00a0{} "'],
 ]
-KEYS = [  # what could be taken for a placeholder, and is none
-    *(KEY, "sandbox", "demo-key-of-the-sandbox", "mykey9f8a", "yourkey1", "keystone", "tokenised", "xxxy", "abxxxyz"),
-    *(
-        "sk-xxxa",
-        "nonesuch",
-        "a.b.c",
-        "a-b_c",
-        "api_key_9f8a",
-        "tikhub_key_9f8a",
-        "{open",
-        "$",
-        "%20",
-        "k" * LONGEST_KEY,
-    ),
-]
+RESEMBLING = """
+sandbox demo-key-of-the-sandbox mykey9f8a yourkey1 keystone tokenised xxxy abxxxyz sk-xxxa nonesuch a.b.c a-b_c {open $
+api_key_9f8a tikhub_key_9f8a %20 0123456789abcdef Bearerabc
+"""
+GOOD_BASES = """
+https://api.tikhub.dev https://proxy.example:8443/tikhub HTTPS://API.TIKHUB.IO https://10.0.0.1 http://127.0.0.1:8000
+http://127.9.9.9 http://localhost:1 http://LOCALHOST http://[::1]:8000
+"""
+BAD_BASES = """
+api.tikhub.io https:// https:///x ftp://api.tikhub.io file:///etc/passwd //api.tikhub.io https://u:p@api.tikhub.io
+https://:p@api.tikhub.io https://@api.tikhub.io https://a.example?x=1 https://a.example? https://a.example#
+https://a.example:99999 https://[::1 https://a.example\\@b.example http://api.tikhub.io http://10.0.0.1 http://127.1
+http://127.0.0.1.evil.example http://localhost.evil.example http://0.0.0.0
+"""
+OUTSIDE = r"""
+/etc / .. a/../../b ../../../../../../etc ~root ~root/x ~/.. ~/../outside //etc/x C:\x c:x \\srv\x a\b file:///x file:x
+https://x.example/y -rf -- $HOME/x ${HOME}/x %2e%2e %TEMP%\x BASE BASE/outside BASE/root_evil/x BASE/root/../outside
+.git a/.ssh/b ~/.ssh ~/.ssh/authorized_keys BASE/temporary/.x BASE/allowed/a/.b/c
+~/out ~/out/x ~/third ~/fourth/x ~/near/../outside ~/self ~/self/x ~/ping
+"""
+UNUSABLE = ["x\0y", "x\ny", "x\x1by", "x\x7fy", "x\x85y", "x\udcffy", "a" * 241, "é" * 121, "a/" * 2500]
+INSIDE = r"""
+.                  root
+sub/folder         root/sub/folder
+a/../b             root/b
+../root            root
+a.b/c..d           root/a.b/c..d
+x;rm&'"(1)         root/x;rm&'"(1)
+raw[1]/*           root/raw[1]/*
+~                  home
+~/                 home
+~/pong/../x        home/x
+~/near/x           allowed/x
+BASE/root          root
+BASE/allowed/x     allowed/x
+BASE/temporary/x   temporary/x
+"""
+STEPS = ".. . ~ .x out third near self ping home root root_evil etc -"
+WITH_BLANKS = [("~/a b/日本", "home/a b/日本"), ("a b/c", "root/a b/c"), (" ~/x\n", "home/x")]
 
 
 # The variables
@@ -107,28 +137,13 @@ def test_a_folder_that_is_not_absolute_or_leads_nowhere_is_refused(name: str, va
     assert text not in refused.value.message
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        *("https://api.tikhub.dev", "https://proxy.example:8443/tikhub", "HTTPS://API.TIKHUB.IO", "https://10.0.0.1"),
-        *("http://127.0.0.1:8000", "http://127.9.9.9", "http://localhost:1", "http://LOCALHOST", "http://[::1]:8000"),
-    ],
-)
+@pytest.mark.parametrize("url", GOOD_BASES.split())
 def test_the_base_may_be_any_https_address_and_http_only_on_loopback(url: str) -> None:
     assert load({"TIKHUB_BASE_URL": f" {url}/ "}).base_url == url
     assert load({"TIKHUB_BASE_URL": url}).on_loopback == url.startswith("http:")
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        *("api.tikhub.io", "https://", "https:///x", "ftp://api.tikhub.io", "file:///etc/passwd", "//api.tikhub.io"),
-        *("https://u:p@api.tikhub.io", "https://:p@api.tikhub.io", "https://@api.tikhub.io", "https://a.example?x=1"),
-        *("https://a.example?", "https://a.example#", "https://a.example:99999", "https://[::1", "https://a b.example"),
-        *("https://a\nb.example", "https://a.example\\@b.example", "http://api.tikhub.io", "http://10.0.0.1"),
-        *("http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://0.0.0.0", "http://127.1"),
-    ],
-)
+@pytest.mark.parametrize("url", [*BAD_BASES.split(), "https://a b.example", "https://a\nb.example"])
 def test_any_other_base_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidInput, match="TIKHUB_BASE_URL") as refused:
         load({"TIKHUB_BASE_URL": url})
@@ -187,17 +202,10 @@ def test_a_skill_file_that_cannot_be_read_falls_through_to_the_next(checkout: Pa
     assert key(TIKHUB_SKILL_FILE=named.replace("FOLDER", str(checkout))) == "of-the-checkout"
 
 
-@pytest.mark.parametrize(
-    "pasted",
-    [
-        *(f"  {KEY}\n", f'"{KEY}"', f"'{KEY}'", f"`{KEY}`", f"“{KEY}”", f"\ufeff{KEY}\r\n", f"Bearer {KEY}"),
-        *(f"bearer\t {KEY}", f'"Bearer {KEY}"', f"TIKHUB_API_KEY={KEY}", f"TIKHUB_API_KEY='Bearer {KEY} '"),
-        *(f"\u3000{KEY}\u00a0", f'"\u00a0{KEY} "'),
-    ],
-)
+@pytest.mark.parametrize("pasted", WRAPPED)
 def test_what_people_paste_around_a_key_is_taken_off(checkout: Path, pasted: str) -> None:
-    assert key(TIKHUB_API_KEY=pasted) == KEY
-    skill(checkout / "SKILL.md", f"\n{pasted}\n")
+    assert key(TIKHUB_API_KEY=pasted.format(KEY)) == KEY
+    skill(checkout / "SKILL.md", f"\n{pasted.format(KEY)}\n")
     assert key() == KEY
 
 
@@ -219,18 +227,20 @@ def test_a_skill_without_the_section_or_with_an_empty_one_has_no_key(checkout: P
         find_key({})
 
 
-@pytest.mark.parametrize("text", MISSING)
-def test_what_cannot_be_a_key_is_a_missing_key_and_never_repeated(checkout: Path, text: str) -> None:
-    skill(checkout / "SKILL.md", text.replace("\n", " "))
+@pytest.mark.parametrize(("text", "reason"), REASONS.items(), ids=lambda text: ascii(text[:20]))
+def test_what_cannot_be_a_key_is_a_missing_key_and_never_repeated(checkout: Path, text: str, reason: str) -> None:
+    skill(checkout / "SKILL.md", " ".join(text.splitlines()))
+    with pytest.raises(KeyMissing) as unset:
+        find_key({})
     with pytest.raises(KeyMissing) as missing:
         find_key({"TIKHUB_API_KEY": text})
-    said = missing.value.message + str(missing.value.tell_human) + repr(missing.value)
-    assert len(text) < 9 or text in "TIKHUB_API_KEY=" or text not in said
-    assert ("TIKHUB_API_KEY is set, but" in missing.value.message) == bool(text.strip())
+    why = f" (The environment variable TIKHUB_API_KEY is set, but {reason}.)" if text.strip() else ""
+    assert missing.value.message == unset.value.message + why
+    assert missing.value.tell_human == unset.value.tell_human
 
 
-@pytest.mark.parametrize("text", KEYS)
-def test_a_key_that_only_resembles_a_placeholder_is_a_key(checkout: Path, text: str) -> None:  # noqa: ARG001
+@pytest.mark.parametrize("text", [KEY, "k" * LONGEST_KEY, *RESEMBLING.split()])
+def test_a_key_that_only_resembles_a_placeholder_is_a_key(text: str) -> None:
     assert key(TIKHUB_API_KEY=text) == text
 
 
@@ -280,11 +290,11 @@ def test_a_key_that_is_filled_in_later_is_found_at_the_next_call(checkout: Path)
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A root, an allowed folder, a home and a temporary directory, with much outside of them; all exist but the root."""
+    """An allowed folder, a home, a temporary directory, much outside of them, and a root that does not exist yet."""
     for name in ("allowed", "home/.ssh", "temporary", "outside/deep", "root_evil"):
         (tmp_path / name).mkdir(parents=True)
-    links = {"out": tmp_path / "outside", "third": "out", "fourth": "third/deep", "near": "../allowed", "self": "self"}
-    for name, target in {**links, "ping": "pong", "pong": "ping"}.items():
+    links = {"out": f"{tmp_path}/outside", "third": "out", "fourth": "third/deep", "near": "../allowed"}
+    for name, target in {**links, "self": "self", "ping": "pong", "pong": "ping"}.items():
         (tmp_path / "home" / name).symlink_to(target)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -297,67 +307,24 @@ def tree(folder: Path) -> list[Path]:
 
 
 def test_an_empty_path_is_the_default(world: Settings) -> None:
-    assert [allowed_path(world, given, world.raw) for given in ("", " ", "\n")] == [world.raw] * 3
+    assert [allowed_path(world, argument, world.raw) for argument in ("", " ", "\n")] == [world.raw] * 3
 
 
 @pytest.mark.parametrize(
-    ("given", "leads_to"),
-    [
-        *((".", "root"), ("sub/folder", "root/sub/folder"), ("a/../b", "root/b"), ("../root", "root")),
-        *(
-            ("~", "home"),
-            ("~/", "home"),
-            ("~/a b/日本", "home/a b/日本"),
-            ("~/near/x", "allowed/x"),
-            ("BASE/root", "root"),
-        ),
-        *(("BASE/allowed/x", "allowed/x"), ("BASE/temporary/x", "temporary/x"), (" ~/x\n", "home/x")),
-        *(("a.b/c..d", "root/a.b/c..d"), ("x;rm&'\"(1)", "root/x;rm&'\"(1)"), ("raw[1]/*", "root/raw[1]/*")),
-    ],
+    ("argument", "leads_to"), [*(line.split() for line in INSIDE.strip().splitlines()), *WITH_BLANKS]
 )
-def test_a_path_inside_is_resolved_and_nothing_is_created(world: Settings, given: str, leads_to: str) -> None:
+def test_a_path_inside_is_resolved_and_nothing_is_created(world: Settings, argument: str, leads_to: str) -> None:
     before = tree(world.root.parent)
-    path = allowed_path(world, given.replace("BASE", str(world.root.parent)), world.raw)
+    path = allowed_path(world, argument.replace("BASE", str(world.root.parent)), world.raw)
     assert path == world.root.parent / leads_to
     assert tree(world.root.parent) == before
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        *(
-            "/etc",
-            "/",
-            "..",
-            "a/../../b",
-            "../../../../../../etc",
-            "~root",
-            "~root/x",
-            "~/..",
-            "~/../outside",
-            "//etc/x",
-        ),
-        *("C:\\x", "c:x", "\\\\srv\\x", "a\\b", "file:///x", "file:x", "https://x.example/y", "-rf", "--", "$HOME/x"),
-        *("${HOME}/x", "%2e%2e", "%TEMP%\\x", "x\0y", "x\ny", "x\x1by", "x\x7fy", "x\x85y", "x\udcffy", "a" * 241),
-        *("a/" * 2500, "é" * 121, "BASE/outside", "BASE/root_evil/x", "BASE", "BASE/root/../outside"),
-        *(".git", "a/.ssh/b", "~/.ssh", "~/.ssh/authorized_keys", "BASE/temporary/.x", "BASE/allowed/a/.b/c"),
-        *(
-            "~/out",
-            "~/out/x",
-            "~/third",
-            "~/fourth/x",
-            "~/near/../outside",
-            "~/self",
-            "~/self/x",
-            "~/ping",
-            "~/pong/../x",
-        ),
-    ],
-)
-def test_a_path_outside_is_refused_and_nothing_is_created(world: Settings, given: str) -> None:
+@pytest.mark.parametrize("argument", [*OUTSIDE.split(), *UNUSABLE], ids=lambda argument: ascii(argument[:30]))
+def test_a_path_outside_is_refused_and_nothing_is_created(world: Settings, argument: str) -> None:
     before = tree(world.root.parent)
     with pytest.raises(PathNotAllowed, match="Allowed are") as refused:
-        allowed_path(world, given.replace("BASE", str(world.root.parent)), world.raw)
+        allowed_path(world, argument.replace("BASE", str(world.root.parent)), world.raw)
     assert len(refused.value.message) < 300 + len(str(world.root))
     assert tree(world.root.parent) == before
 
@@ -380,28 +347,21 @@ def test_a_root_that_is_a_link_or_is_hidden_itself_works(world: Settings) -> Non
         assert allowed_path(there, "sub", there.raw) == leads_to / "sub"
 
 
-@pytest.mark.parametrize("home", ["/", "", ".", None])
+@pytest.mark.parametrize("home", ["/", ".", None])
 def test_a_home_that_is_the_whole_disk_or_none_at_all_is_no_permission(
     world: Settings, home: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nobody(user: int) -> None:
-        raise KeyError(user)
-
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
-    monkeypatch.delenv("HOME")
-    if home is not None:
-        monkeypatch.setenv("HOME", home)
-    for given in ("/etc/x", f"{world.root.parent}/outside/x", f"{world.root.parent}/home/x"):
+    monkeypatch.setattr(os.path, "expanduser", lambda text: text if home is None else text.replace("~", home))
+    for argument in ("/etc/x", f"{world.root.parent}/outside/x", f"{world.root.parent}/home/x"):
         with pytest.raises(PathNotAllowed):
-            allowed_path(world, given, world.raw)
+            allowed_path(world, argument, world.raw)
     assert allowed_path(world, "x", world.raw) == world.root / "x"
 
 
 def test_without_a_home_the_home_sign_is_refused_and_the_output_folder_must_be_set(
     world: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
-    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda text: text)
     with pytest.raises(PathNotAllowed, match="cannot be resolved"):
         allowed_path(world, "~/x", world.raw)
     with pytest.raises(InvalidInput, match="TIKHUB_OUTPUT_DIR"):
@@ -423,25 +383,8 @@ def test_a_temporary_directory_that_is_the_whole_disk_or_missing_is_no_permissio
     assert allowed_path(world, "~/x", world.raw) == world.root.parent / "home" / "x"
 
 
-PIECES = [
-    "..",
-    ".",
-    "~",
-    "",
-    " ",
-    ".x",
-    "out",
-    "third",
-    "near",
-    "self",
-    "ping",
-    "home",
-    "root",
-    "root_evil",
-    "etc",
-    "-",
-]
-PATHS = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=8).map("/".join) | st.text()
+PIECES = st.sampled_from(["", " ", *STEPS.split()]) | st.text(max_size=5)
+PATHS = st.lists(PIECES, max_size=8).map("/".join) | st.text()
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -454,12 +397,7 @@ def test_whatever_is_given_the_path_is_inside_an_allowed_folder_or_refused(
         path = allowed_path(world, (start + rest).replace("BASE", str(base)), world.raw)
     except PathNotAllowed:
         return
-    real = Path(os.path.realpath(path))
-    inside = [
-        real.relative_to(base / name)
-        for name in ("root", "allowed", "home", "temporary")
-        if base / name in (real, *real.parents)
-    ]
-    assert inside, path
-    assert not any(part.startswith(".") for part in inside[0].parts)
-    assert path == real
+    folder, *below = path.relative_to(base).parts
+    assert folder in ("root", "allowed", "home", "temporary")
+    assert not any(part.startswith(".") for part in below)
+    assert str(path) == os.path.realpath(path)

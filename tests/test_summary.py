@@ -48,7 +48,6 @@ CONTRACT = (
     "music_author,music_is_original_sound,music_is_commerce_music,music_commercial_right_type,"
     "music_user_count,is_ads,commerce_info_min,aigc_created_by_ai,aigc_label_type,hashtags"
 )
-OWN = ",as_of_unix,is_newest"
 PARTS = ["author", "statistics", "music", "aigc_info", "commerce_info", "video", "text_extra"]
 
 
@@ -99,7 +98,7 @@ def left(folder: Path) -> list[str]:
 
 
 def test_the_columns_stand_in_the_order_of_the_contract_and_our_own_come_last() -> None:
-    assert ",".join(COLUMNS) == CONTRACT + OWN
+    assert ",".join(COLUMNS) == CONTRACT
 
 
 def test_a_tiktok_answer_gives_every_field_with_the_apis_own_value(raw: Path) -> None:
@@ -155,8 +154,6 @@ def test_a_tiktok_answer_gives_every_field_with_the_apis_own_value(raw: Path) ->
         "aigc_created_by_ai": False,
         "aigc_label_type": 0,
         "hashtags": "boats|canal",
-        "as_of_unix": ANSWERED,
-        "is_newest": 1,
     }
 
 
@@ -412,7 +409,7 @@ def test_what_cannot_be_written_is_replaced_and_nothing_else_is_changed(raw: Pat
 def test_the_header_is_complete_when_every_row_is_broken(raw: Path) -> None:
     row_of(raw, b"")
     first = (raw.parent / "out" / CSV_NAME).read_bytes().split(b"\r\n")[0]
-    assert first == b"\xef\xbb\xbf" + (CONTRACT + OWN).encode()
+    assert first == b"\xef\xbb\xbf" + (CONTRACT).encode()
 
 
 def test_the_csv_has_missing_values_empty_nested_ones_as_json_and_truth_values_as_in_json(raw: Path) -> None:
@@ -725,7 +722,7 @@ def test_the_json_is_for_people_too(raw: Path) -> None:
     text = summarize(raw, raw / "out").json_path.read_text(encoding="utf-8")
     assert text.startswith(f'{{\n  "generated_from": "{raw}",\n  "video_count": 1,\n  "videos": [\n    {{\n')
     assert '\n      "desc": "河上的纸船 #纸船",\n' in text
-    assert text.endswith('\n      "is_newest": 1\n    }\n  ]\n}\n')
+    assert text.endswith('\n      "hashtags": "纸船"\n    }\n  ]\n}\n')
 
 
 @pytest.mark.parametrize("name", [CSV_NAME, JSON_NAME])
@@ -828,45 +825,15 @@ def test_many_rows_are_written_in_pieces_and_none_is_kept(raw: Path) -> None:
     done = summarize(raw, raw / "out")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert done.json_path.stat().st_size > 1_600_000
+    assert done.json_path.stat().st_size > 1_500_000
     assert peak < 1_500_000
     assert [row["aweme_id"] for row in table(raw / "out")] == [str(number) for number in range(800)]
 
 
-# One post, several times
-
-
-@pytest.mark.parametrize(
-    ("times", "marks"),
-    [
-        ([1, 2, 3], [0, 0, 1]),
-        ([3, 2, 1], [1, 0, 0]),
-        ([1, 3, 2], [0, 1, 0]),
-        ([5, 5, 5], [0, 0, 1]),
-        ([None, None], [0, 1]),
-        ([1.5, None, "x", "9"], [1, 0, 0, 0]),
-    ],
-)
-def test_every_snapshot_of_a_post_is_a_row_and_the_newest_is_marked(
-    raw: Path, times: list[Json], marks: list[int]
-) -> None:
-    save(raw, b"", "00.json")
-    for number, moment in enumerate(times, 1):
-        save(raw, envelope(tiktok_post(), time_stamp=moment), f"{number}0.json")
-        save(raw, envelope(tiktok_post(aweme_id=f"{number}")), f"{number}5.json")
-    rows = run(raw)
-    assert [row["is_newest"] for row in rows if row["aweme_id"] == TIKTOK_ID] == marks
-    assert [row["is_newest"] for row in rows if row["aweme_id"] != TIKTOK_ID] == [None] + [1] * len(times)
-    assert [row["is_newest"] for row in table(raw.parent / "out")] == [
-        "" if row["is_newest"] is None else str(row["is_newest"]) for row in rows
-    ]
-
-
-@pytest.mark.parametrize("post_id", [None, "", {}, False])
-def test_a_post_without_an_id_is_not_compared(raw: Path, post_id: Json) -> None:
-    save(raw, envelope(tiktok_post(aweme_id=post_id)), "a.json")
-    save(raw, envelope(tiktok_post(aweme_id=post_id)), "b.json")
-    assert [row["is_newest"] for row in run(raw)] == [None, None]
+def test_every_snapshot_of_a_post_is_a_row(raw: Path) -> None:
+    for number in range(3):
+        save(raw, envelope(tiktok_post(), time_stamp=ANSWERED + number), f"{number}.json")
+    assert [row["aweme_id"] for row in run(raw)] == [TIKTOK_ID] * 3
 
 
 # Whatever comes

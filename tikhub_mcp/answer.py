@@ -6,6 +6,13 @@ from typing import Any, TypeAlias
 Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen where it goes
 
 REDACTED = "<redacted>"
+_REASONS = {  # filter_list[].reason, Douyin's status_code and TikTok's statusCode, as text
+    "5": "is private",
+    "8": "is blocked for copyright reasons, or gone",
+    "10": "is visible to some people only",
+    "2053": "is not there any more, or private",
+    "10204": "is not there any more, or private",
+}
 _LONGEST_INTEGER = 4000  # digits; Python itself refuses to convert more than 4,300
 
 
@@ -74,6 +81,17 @@ def find_post(answer: Json) -> dict[str, Json] | None:
         if isinstance(candidate, dict) and candidate:
             return candidate
     return data if "aweme_id" in data else None
+
+
+def why_missing(answer: Json) -> str | None:
+    """Why an answer has no post ("is private", …), as far as it says; None where it does not."""
+    envelope = answer if isinstance(answer, dict) else {}
+    data = envelope.get("data")
+    data = data if isinstance(data, dict) else envelope
+    filters = data.get("filter_list")
+    reasons = [item.get("reason") for item in filters if isinstance(item, dict)] if isinstance(filters, list) else []
+    codes = (str(code) for code in (*reasons, data.get("status_code"), data.get("statusCode")))
+    return next((_REASONS[code] for code in codes if code in _REASONS), None)
 
 
 def _integer(digits: str) -> int | str:

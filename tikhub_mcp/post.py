@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from tikhub_mcp.answer import Json, find_post
-from tikhub_mcp.aweme import EXACT, Address, Aweme, Status, Video, as_object, as_objects, whole
+from tikhub_mcp.answer import Json, find_post, why_missing
+from tikhub_mcp.aweme import EXACT, Address, Aweme, Status, Video, as_object, whole
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
 from tikhub_mcp.links import Link, Platform
 from tikhub_mcp.text import clean
@@ -23,13 +23,6 @@ _VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
 _URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
 _EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the unix time of its end
-_REASONS = {
-    5: "is private",
-    8: "is blocked for copyright reasons, or gone",
-    10: "is visible to some people only",
-    2053: "is not there any more, or private",
-    10204: "is not there any more, or private",
-}
 
 
 class Metrics(BaseModel):
@@ -105,7 +98,8 @@ def read(answer: Json, link: Link, received: float) -> Post:
     """
     found = find_post(answer)
     if found is None:
-        raise PostUnavailable(f"TikHub answered, and charged, but {named(link)} {_why_missing(answer)}.")
+        reason = why_missing(answer) or "is not available (private, deleted or blocked; TikHub does not say which)"
+        raise PostUnavailable(f"TikHub answered, and charged, but {named(link)} {reason}.")
     aweme = Aweme.model_validate(found)
     images = bool(aweme.image_post_info.images or aweme.images or aweme.aweme_type in PHOTO_TYPES)
     video_id = safe_id(found.get("aweme_id")) or _digest(link.url)
@@ -178,14 +172,6 @@ def _digest(text: str) -> str:
 def named(link: Link) -> str:
     """What messages call the post that a link leads to."""
     return f"post {link.post_id}" if link.post_id else f"the post behind {link.url}"
-
-
-def _why_missing(answer: Json) -> str:
-    data = as_object(as_object(answer).get("data"))
-    filters = as_objects(data.get("filter_list"))
-    codes = [item.get("reason") for item in filters] + [data.get("status_code"), data.get("statusCode")]
-    known = (_REASONS[code] for code in map(whole, codes) if code in _REASONS)
-    return next(known, "is not available (private, deleted or blocked; TikHub does not say which)")
 
 
 def _trouble(status: Status) -> str:

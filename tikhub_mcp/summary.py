@@ -1,46 +1,32 @@
 """Raw files → one table of posts: CSV for spreadsheets, JSON for programs.
 
-Every file gives one row; one without a post says why. Values are the API's own: what stands where another type
-belongs (a list for an object, an object for a number) counts as missing, and so do NaN and Infinity.
+Every file gives one row; one without a post says why.
 """
 
 import csv
 import json
-import math
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
 
-from tikhub_mcp.answer import Json, find_post, parse
+from tikhub_mcp.answer import Json, parse
 from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.fields import COLUMNS, Row, broken_row, row
 from tikhub_mcp.files import PRIVATE, Part, make_folder, os_errors
 from tikhub_mcp.text import clean, writable
 
 CSV_NAME = "tikhub_videos_summary.csv"
 JSON_NAME = "tikhub_videos_summary.json"
 LARGEST_FILE = 64 * 2**20  # bytes; the largest answers known have 83 kB
-LONGEST_DESC = 2000  # characters
 LONGEST_CELL = 32_767  # UTF-16 units, in the CSV only: what Excel has beyond that, it takes for cells of their own
 
 _CHUNK = 2**18  # bytes written at once, and enough of a summary to know it by
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
 # What spreadsheets run: their triggers, also behind blanks and quotes that they may strip, and DDE calls.
 _FORMULA = re.compile(r"[\t\r\n]|[\s\"]*[=+\-@＝＋－＠]|\w+\|'.*'!")
-_REASONS = {
-    "5": "is private",
-    "8": "is blocked for copyright reasons, or gone",
-    "10": "is visible to some people only",
-    "2053": "is not there any more, or private",
-    "10204": "is not there any more, or private",
-}
-
-Row: TypeAlias = dict[str, Json]
-Parts: TypeAlias = dict[str, dict[str, Json]]  # the objects of an answer that fields are taken from
-Getter: TypeAlias = Callable[[Parts], Json]
 
 
 class Stopped(Exception):
@@ -57,85 +43,6 @@ class Summary:
     rows: int
     parsed: int
     broken: int
-
-
-def _plain(part: str, key: str) -> Getter:
-    return lambda parts: _scalar(parts[part].get(key))
-
-
-def _same(part: str, keys: str, prefix: str = "") -> dict[str, Getter]:
-    return {prefix + key: _plain(part, key) for key in keys.split()}
-
-
-def _text(part: str, key: str) -> Getter:
-    return lambda parts: next(_texts([parts[part].get(key)]), "")
-
-
-def _link(part: str) -> Getter:
-    return lambda parts: next(_texts(parts[part].get("url_list")), "")
-
-
-def _either(one: Getter, other: Getter) -> Getter:
-    return lambda parts: one(parts) or other(parts)
-
-
-def _id(get: Getter) -> Getter:
-    """Numbers become text: ids exceed 2^53, and spreadsheets and JavaScript would round them."""
-    return lambda parts: str(value) if type(value := get(parts)) is int else value
-
-
-def _commerce(parts: Parts) -> Json:
-    info = parts["post"].get("commerce_info")
-    if not isinstance(info, dict):
-        return None
-    keys = ("auction_ad_invited", "ad_source", "adv_promotable")
-    return {key: _scalar(info[key]) for key in keys if key in info} or {"_present": True}
-
-
-def _hashtags(parts: Parts) -> str:
-    return "|".join(_texts([extra.get("hashtag_name") for extra in _objects(parts["post"].get("text_extra"))]))
-
-
-FIELDS: Final[dict[str, Getter]] = {
-    **_same("row", "source_file parse_ok error"),
-    "request_id": _id(_plain("envelope", "request_id")),
-    "api_code": _plain("envelope", "code"),
-    "api_message": _plain("envelope", "message"),
-    "router": _plain("envelope", "router"),
-    "share_url": _either(_text("params", "share_url"), _text("post", "share_url")),  # as asked, else the post's own
-    "cache_url": _plain("envelope", "cache_url"),
-    "aweme_id": _id(_plain("post", "aweme_id")),
-    "desc": lambda parts: _text("post", "desc")(parts)[:LONGEST_DESC],
-    "create_time_unix": _plain("post", "create_time"),
-    "aweme_type": _plain("post", "aweme_type"),
-    "content_desc": _text("post", "content_desc"),
-    "author_nickname": _plain("author", "nickname"),
-    "author_unique_id": _id(_plain("author", "unique_id")),
-    "author_sec_uid": _id(_plain("author", "sec_uid")),
-    "author_uid": _id(_plain("author", "uid")),
-    **_same("author", "follower_count following_count aweme_count", "author_"),
-    **_same("author", "verification_type account_region commerce_user_level", "author_"),
-    **_same("statistics", "digg_count comment_count share_count play_count"),
-    **_same("statistics", "collect_count download_count forward_count whatsapp_share_count"),
-    "video_duration_ms": _plain("video", "duration"),
-    **_same("play_addr", "width height", "video_"),
-    **_same("video", "ratio has_watermark", "video_"),
-    "cover_url": _link("cover"),
-    "play_url_sample": _link("play_addr"),
-    "music_id": _id(_either(_plain("music", "id_str"), _plain("music", "mid"))),
-    "music_title": _plain("music", "title"),
-    "music_author": _either(_plain("music", "owner_nickname"), _plain("music", "author")),
-    **_same("music", "is_original_sound is_commerce_music commercial_right_type user_count", "music_"),
-    "is_ads": _plain("post", "is_ads"),
-    "commerce_info_min": _commerce,
-    "aigc_created_by_ai": _plain("aigc_info", "created_by_ai"),
-    "aigc_label_type": _plain("aigc_info", "aigc_label_type"),
-    "hashtags": _hashtags,
-    # This project's own: when the answer was given, and whether it is the newest of its post (set in writing).
-    "as_of_unix": _plain("envelope", "time_stamp"),
-    "is_newest": lambda _parts: None,
-}
-COLUMNS: Final = tuple(FIELDS)
 
 
 def summarize(
@@ -232,23 +139,11 @@ def _is_summary(path: Path) -> bool:
 
 def _row(folder: Path, name: str) -> Row:
     try:
-        root = parse(_read(folder / name))
+        return row(name, parse(_read(folder / name)))
     except OSError as error:
-        return _broken(name, f"The file cannot be read: {error.strerror}.", None)
+        return broken_row(name, f"The file cannot be read: {error.strerror}.")
     except ValueError as error:
-        return _broken(name, f"The file holds no readable JSON: {error}.", None)
-    # Other tools save the body without TikHub's envelope, or the bare post.
-    post = find_post(root) or find_post({"data": root})
-    if post is None:
-        return _broken(name, _why(root), root)
-    parts = _parts(root, post) | {"row": {"source_file": name, "parse_ok": True}}
-    return {field: get(parts) for field, get in FIELDS.items()}
-
-
-def _broken(name: str, why: str, root: Json) -> Row:
-    parts = _parts(_envelope(root), {})
-    known = {field: FIELDS[field](parts) for field in ("request_id", "api_code", "router", "share_url")}
-    return dict.fromkeys(COLUMNS) | {"source_file": name, "parse_ok": False, "error": why} | known
+        return broken_row(name, f"The file holds no readable JSON: {error}.")
 
 
 def _read(path: Path) -> bytes:
@@ -273,52 +168,6 @@ def _read(path: Path) -> bytes:
     return body
 
 
-def _parts(envelope: dict[str, Json], post: dict[str, Json]) -> Parts:
-    parts = {"envelope": envelope, "params": _object(envelope.get("params")), "post": post}
-    for key in ("author", "statistics", "video", "music", "aigc_info"):
-        parts[key] = _object(post.get(key))
-    return parts | {key: _object(parts["video"].get(key)) for key in ("play_addr", "cover")}
-
-
-def _envelope(root: Json) -> dict[str, Json]:
-    """What holds code, request_id and router: in TikHub's errors that is one level down."""
-    return _object(_object(root).get("detail")) or _object(root)
-
-
-def _why(root: Json) -> str:
-    """Why there is no post, as far as the answer says."""
-    envelope = _envelope(root)
-    data = _object(envelope.get("data")) or envelope
-    reasons = [item.get("reason") for item in _objects(data.get("filter_list"))]
-    for reason in map(_scalar, (*reasons, data.get("status_code"), data.get("statusCode"))):
-        if str(reason) in _REASONS:
-            return f"The post {_REASONS[str(reason)]}."
-    code = _scalar(envelope.get("code"))
-    if code not in (None, 200) or "detail" in _object(root):
-        said = next(_texts([envelope.get("message"), envelope.get("message_zh")]), "TikHub does not say which")
-        return f"An error instead of a post, code {'unknown' if code is None else clean(str(code), 20)}: {clean(said)}"
-    if {"data", "aweme_detail", "aweme_details"} & envelope.keys():
-        return "The post is not available (private, deleted or blocked; TikHub does not say which)."
-    return "Not an answer of TikHub's: no post is in it."
-
-
-def _object(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Json) -> list[dict[str, Json]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _texts(value: Json) -> Iterator[str]:
-    return (item for item in (value if isinstance(value, list) else ()) if isinstance(item, str) and item)
-
-
-def _scalar(value: Json) -> Json:
-    lost = isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value))
-    return None if lost else value
-
-
 def _json(value: Json, between: str = ", ") -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(between, ": "))
 
@@ -338,35 +187,29 @@ def _cell(value: Json) -> Json:
 
 
 class _Output(Part):
-    """A private file that is written in large pieces, and corrected before it appears."""
+    """A private file that is written in large pieces."""
 
     def __init__(self, target: Path) -> None:
         with os_errors(target):
             if os.path.lexists(target) and not (target.is_file() or target.is_symlink()):
                 raise OSError(0, "what is there is no file")
             super().__init__(target, PRIVATE)
-        self.overtaken: list[int] = []  # where a 1 becomes a 0
         self._pending = bytearray()
-        self._size = 0
 
     def write(self, text: str) -> int:
-        """Append, and tell where that ends, in bytes."""
+        """Append."""
         try:
             content = text.encode()
         except UnicodeEncodeError:
             content = writable(text).encode()
         self._pending += content
-        self._size += len(content)
         if len(self._pending) >= _CHUNK:
             self._flush()
-        return self._size
+        return len(content)
 
     def finish(self) -> None:
+        """Put the rest into the part file."""
         self._flush()
-        with os_errors(self.target):
-            for position in self.overtaken:
-                self.file.seek(position)
-                self.file.write(b"0")
 
     def _flush(self) -> None:
         with os_errors(self.target):
@@ -375,29 +218,14 @@ class _Output(Part):
 
 
 def _write(rows: Iterable[Row], table: _Output, document: _Output) -> int:
-    """Write the rows, and count those with a post.
-
-    A post may come often: a history of its metrics. Which row is its newest shows only at the end, and no row is
-    kept until then, so each is written as it seems, and those that were overtaken are corrected.
-    """
+    """Write the rows as they come, and count those with a post."""
     writer = csv.writer(table)
     table.write("\ufeff")
     writer.writerow(COLUMNS)
-    newest: dict[str, tuple[float, int, int]] = {}  # id → when, and where its mark is in each output
     parsed, between = 0, ""
-    for row in rows:
-        post, time = row["aweme_id"], row["as_of_unix"]
-        when = time if isinstance(time, int | float) else 0
-        earlier = newest.get(post)
-        if post:
-            row["is_newest"] = int(earlier is None or when >= earlier[0])
-        table_end = writer.writerow(map(_cell, row.values()))
-        members = _json(row, ",\n      ")[1:-1]
-        document_end = document.write(f"{between}    {{\n      {members}\n    }}")
-        if row["is_newest"]:
-            if earlier:
-                table.overtaken.append(earlier[1])
-                document.overtaken.append(earlier[2])
-            newest[post] = (when, table_end - len("1\r\n"), document_end - len("1\n    }"))
-        parsed, between = parsed + row["parse_ok"], ",\n"
+    for made in rows:
+        writer.writerow(map(_cell, made.values()))
+        members = _json(made, ",\n      ")[1:-1]
+        document.write(f"{between}    {{\n      {members}\n    }}")
+        parsed, between = parsed + made["parse_ok"], ",\n"
     return parsed

@@ -110,14 +110,10 @@ class Tools:
         settings = load(self._environ)
         source = allowed_path(settings, input, settings.raw)
         target = allowed_path(settings, out_dir, settings.reports)
-        key = (source, target)
-        run = self._summaries.get(key) or self._summaries.setdefault(key, _SummaryRun(source, target))
-        try:
-            reply = await run.wait(ctx, settings.call_seconds)
-        finally:
-            if run.over:
-                self._summaries.pop(key, None)
-        return result(reply)
+        run = self._summaries.get((source, target))
+        if run is None or run.stop.is_set() or run.seen:
+            run = self._summaries[source, target] = _SummaryRun(source, target)
+        return result(await run.wait(ctx, settings.call_seconds))
 
     async def close(self) -> None:
         """End all work."""
@@ -156,18 +152,15 @@ def _wish(
 
 
 class _SummaryRun:
-    """One summary in its thread; it may outlive a call, and the same call again joins it."""
+    """One summary in its thread; it may outlive a call, and the same call again joins it, or gets what it made."""
 
     def __init__(self, source: Path, target: Path) -> None:
-        self.stop = threading.Event()
+        self.stop, self.seen = threading.Event(), False
         self.done, self.total, self._waiters = 0, 0, 0
         self._task = asyncio.create_task(
             asyncio.to_thread(summary.summarize, source, target, progress=self._note, stopped=self.stop.is_set)
         )
-
-    @property
-    def over(self) -> bool:
-        return self._task.done()
+        self._task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, though nobody may wait
 
     async def wait(self, ctx: Context, seconds: float) -> SummaryReply:
         """The reply, or `pending` when the time is up; a cancelled call that waited alone ends the work."""
@@ -181,7 +174,8 @@ class _SummaryRun:
             raise
         finally:
             self._waiters -= 1
-        return replies.summary_reply(self._task.result()) if self.over else replies.summary_pending()
+        self.seen = self._task.done()
+        return replies.summary_reply(self._task.result()) if self.seen else replies.summary_pending()
 
     def _note(self, done: int, total: int) -> None:
         self.done, self.total = done, total

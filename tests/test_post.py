@@ -1,0 +1,482 @@
+"""post.py and aweme.py: what is read out of an answer, which file is taken, and what becomes of nonsense."""
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.payloads import (
+    ANSWERED,
+    DOUYIN_ID,
+    PHOTO_ID,
+    TIKTOK_ID,
+    Object,
+    address,
+    douyin_post,
+    envelope,
+    photo_post,
+    private_answer,
+    tiktok_post,
+    video,
+)
+from tikhub_mcp.answer import Json
+from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
+from tikhub_mcp.links import Link
+from tikhub_mcp.links import parse as parse_link
+from tikhub_mcp.post import Metrics, Post, Quality, choose, identify, judge, read, safe_id
+
+TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
+DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")
+SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
+RECEIVED = ANSWERED + 3600.0
+END = 0x70000000
+COUNTS = {
+    "likes": "digg_count",
+    "comments": "comment_count",
+    "shares": "share_count",
+    "plays": "play_count",
+    "saves": "collect_count",
+    "downloads": "download_count",
+}
+QUALITIES: tuple[Quality, ...] = ("compatible", "best", "smallest")
+NOT_NUMBERS: list[Json] = [
+    *(-1, -0.5, 1.5, True, False, float("nan"), float("inf"), 2**53, 1e300, 10**4000),
+    *("", "1.2M", " 5", "+5", "-5", "٣", "0x10", "1e3", "NaN", "9" * 19, "9" * 5000, "\ud800", [1], {"a": 1}),
+]
+
+
+def tiktok(**over: Json) -> Post:
+    return read(envelope(tiktok_post(**over)), TIKTOK, RECEIVED)
+
+
+def filmed(**over: Json) -> Post:
+    return tiktok(video=video(**over))
+
+
+def numbers(**over: Json) -> Metrics:
+    return tiktok(statistics=tiktok_post()["statistics"] | over).metrics
+
+
+def cdn(expires: int, host: str = "cdn-a") -> str:
+    return f"https://{host}.example/{'0a' * 16}/{expires:08x}/video/tos/made-up/?a=1"
+
+
+# The numbers
+
+
+def test_the_metrics_are_what_was_reported() -> None:
+    assert tiktok().metrics == Metrics(
+        video_id=TIKTOK_ID,
+        author="Ada Paper",
+        likes=4321,
+        comments=87,
+        shares=65,
+        plays=98_765,
+        saves=43,
+        downloads=21,
+        duration_ms=15_000,
+        resolution="576x1024",
+        as_of="2025-10-09T08:53:20Z",
+        notes={},
+    )
+
+
+@pytest.mark.parametrize("served", [0, 5000, None, "nonsense"])
+def test_douyin_reports_no_plays_whatever_is_in_the_field(served: Json) -> None:
+    post = douyin_post(statistics=tiktok_post()["statistics"] | {"play_count": served})
+    metrics = read(envelope(post, douyin=True), DOUYIN, RECEIVED).metrics
+    assert (metrics.plays, metrics.notes) == (None, {"plays": "Douyin does not report plays"})
+    assert metrics.likes == 4321
+
+
+@pytest.mark.parametrize(
+    ("served", "read_as"), [(0, 0), ("0", 0), (0.0, 0), ("007", 7), (5.0, 5), (2**53 - 1, 2**53 - 1)]
+)
+@pytest.mark.parametrize("name", COUNTS)
+def test_numbers_are_read_from_text_too_and_zero_stays_zero(name: str, served: Json, read_as: int) -> None:
+    metrics = numbers(**{COUNTS[name]: served})
+    assert (getattr(metrics, name), metrics.notes) == (read_as, {})
+
+
+@pytest.mark.parametrize("served", NOT_NUMBERS, ids=lambda value: ascii(value)[:20])
+def test_a_number_that_is_none_becomes_null_with_the_reason_and_hurts_no_other(served: Json) -> None:
+    for name, field in COUNTS.items():
+        metrics = numbers(**{field: served})
+        assert getattr(metrics, name) is None
+        assert metrics.notes == {name: "unreadable in the answer"}
+    metrics = filmed(duration=served).metrics
+    assert (metrics.duration_ms, metrics.notes) == (None, {"duration_ms": "unreadable in the answer"})
+    metrics = filmed(play_addr=address(width=served)).metrics
+    assert (metrics.resolution, metrics.notes) == (None, {"resolution": "not in the answer"})
+
+
+@pytest.mark.parametrize("statistics", [None, [], [1], "many", 5, {}, {"digg_count": None}])
+def test_without_statistics_every_count_says_that_it_was_not_in_the_answer(statistics: Json) -> None:
+    metrics = tiktok(statistics=statistics).metrics
+    assert metrics.notes == dict.fromkeys(COUNTS, "not in the answer")
+    assert not any(getattr(metrics, name) for name in COUNTS)
+
+
+@pytest.mark.parametrize("served", [None, 5, [], "none", {}])
+def test_without_a_video_its_measures_are_null_and_there_is_no_file(served: Json) -> None:
+    post = tiktok(video=served)
+    assert post.metrics.notes == {"resolution": "not in the answer", "duration_ms": "not in the answer"}
+    assert post.renditions == ()
+
+
+@pytest.mark.parametrize(
+    ("served", "stamp"), [(ANSWERED, ANSWERED), (str(ANSWERED), ANSWERED), (1_700_000_000.0, 1.7e9)]
+)
+def test_the_numbers_are_as_old_as_the_answer_says(served: Json, stamp: float) -> None:
+    assert read(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED).stamp == stamp
+
+
+@pytest.mark.parametrize(
+    "served", [None, 0, -1, 1_300_000_000, time.time() + 2 * 86400, 10**15, "soon", True, [ANSWERED]]
+)
+def test_an_answer_without_a_credible_time_is_as_old_as_its_receipt(served: Json) -> None:
+    post = read(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED)
+    assert (post.stamp, post.metrics.as_of) == (RECEIVED, "2025-10-09T09:53:20Z")
+
+
+def test_words_of_others_are_cleaned_and_cut() -> None:
+    nasty = "a\x1b[31m\u202eb\ud800\x00\n\U000e0041 c" + "x" * 5000
+    post = tiktok(desc=nasty, author={"nickname": nasty})
+    assert post.title.startswith("a [31m b c")
+    assert (len(post.title), len(post.metrics.author)) == (300, 100)
+    assert (tiktok(desc=5).title, tiktok(author="Ada").author, tiktok(author={"nickname": 5}).author) == ("", "", "")
+
+
+# What it is
+
+
+@pytest.mark.parametrize(
+    ("post", "link"),
+    [
+        (photo_post(), SHORT),
+        (photo_post(image_post_info=None), SHORT),
+        (photo_post(aweme_type=0), SHORT),
+        (photo_post(aweme_type=51, image_post_info={"images": [{}]}), SHORT),
+        *((photo_post(aweme_type=kind, image_post_info=None), SHORT) for kind in (2, 68, 150, "150", 150.0)),
+        (douyin_post(images=[{"url_list": ["https://img.example/1.jpg"]}]), DOUYIN),
+        (douyin_post(aweme_type=68, images=None), DOUYIN),
+    ],
+)
+def test_a_photo_post_has_numbers_but_no_file_to_take_for_its_video(post: Object, link: Link) -> None:
+    found = read(envelope(post, douyin=link is DOUYIN), link, RECEIVED)
+    assert (found.kind, found.renditions, found.metrics.likes) == ("images", (), 4321)
+    assert found.metrics.notes["resolution"] == "a photo post has none"
+    for quality in QUALITIES:
+        with pytest.raises(NotAVideo, match=rf"{found.video_id} is a photo post"):
+            choose(found, quality)
+
+
+@pytest.mark.parametrize("nothing", [None, [], {}, {"images": None}, {"images": []}, "x", 5])
+def test_empty_lists_of_pictures_make_no_photo_post(nothing: Json) -> None:
+    assert tiktok(image_post_info=nothing, images=nothing).kind == "video"
+
+
+@pytest.mark.parametrize(
+    ("served", "made"),
+    [
+        (TIKTOK_ID, TIKTOK_ID),
+        (int(TIKTOK_ID), TIKTOK_ID),
+        ("EVIL", hashlib.sha256(b"EVIL").hexdigest()[:16]),
+        ("../../x", hashlib.sha256(b"../../x").hexdigest()[:16]),
+        ("1234", hashlib.sha256(b"1234").hexdigest()[:16]),
+        ("٣" * 9, hashlib.sha256(("٣" * 9).encode()).hexdigest()[:16]),
+        (f"{TIKTOK_ID}\n", hashlib.sha256(f"{TIKTOK_ID}\n".encode()).hexdigest()[:16]),
+        (-(10**9), hashlib.sha256(b"-1000000000").hexdigest()[:16]),
+        ("\ud800", hashlib.sha256(b"\xed\xa0\x80").hexdigest()[:16]),
+        *((nothing, "") for nothing in (None, "", True, 7.3e18, [TIKTOK_ID], {})),
+    ],
+)
+def test_an_id_is_always_text_that_may_stand_in_a_name(served: Json, made: str) -> None:
+    assert safe_id(served) == made
+    post = read(envelope(tiktok_post(aweme_id=served)), SHORT, RECEIVED)
+    assert post.video_id == post.metrics.video_id == (made or hashlib.sha256(SHORT.url.encode()).hexdigest()[:16])
+
+
+def test_another_post_than_the_link_names_is_the_wrong_one() -> None:
+    identify(tiktok(), TIKTOK)
+    identify(tiktok(aweme_id=int(TIKTOK_ID)), TIKTOK)
+    identify(tiktok(), SHORT)
+    for other in (PHOTO_ID, "EVIL"):
+        with pytest.raises(WrongPost, match=TIKTOK_ID) as caught:
+            identify(tiktok(aweme_id=other), TIKTOK)
+        assert other not in caught.value.message
+
+
+# Where it is, and why it is not
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"aweme_detail": tiktok_post()},
+        {"aweme_details": [tiktok_post()]},
+        {"aweme_details": [tiktok_post(), tiktok_post(aweme_id=PHOTO_ID)]},
+        {"aweme_detail": tiktok_post(), "aweme_details": [tiktok_post(aweme_id=PHOTO_ID)]},
+        {"aweme_detail": None, "aweme_details": [tiktok_post()]},
+        {"aweme_detail": {}, "aweme_details": [tiktok_post()]},
+        tiktok_post(),
+        tiktok_post(aweme_details=[], aweme_detail="x"),
+    ],
+)
+def test_the_post_is_found_wherever_an_endpoint_puts_it(data: Object) -> None:
+    assert read(envelope(data=data), TIKTOK, RECEIVED).video_id == TIKTOK_ID
+
+
+UNKNOWN = "is not available (private, deleted or blocked; TikHub does not say which)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (private_answer(5), "is private"),
+        (private_answer("5"), "is private"),
+        (private_answer(8), "is blocked for copyright reasons, or gone"),
+        (private_answer(10), "is visible to some people only"),
+        (private_answer(77), UNKNOWN),
+        (private_answer(None), UNKNOWN),
+        (private_answer({"a": []}), UNKNOWN),
+        (
+            envelope(data={"aweme_details": [], "filter_list": [5, {}, {"reason": 10}]}),
+            "is visible to some people only",
+        ),
+        (envelope(data={"status_code": 2053}), "is not there any more, or private"),
+        (envelope(data={"statusCode": 10204}), "is not there any more, or private"),
+        (envelope(data={"status_code": 0, "filter_list": "x"}), UNKNOWN),
+        *((envelope(data=data, code=400), UNKNOWN) for data in (None, [], "x", 5, {}, {"aweme_details": ["x"]})),
+        *((root, UNKNOWN) for root in ([], None, 5, "x", {}, object())),
+    ],
+)
+def test_an_answer_without_a_post_says_why_and_that_it_was_charged(answer: Json, why: str) -> None:
+    with pytest.raises(PostUnavailable) as caught:
+        read(answer, TIKTOK, RECEIVED)
+    assert caught.value.message == f"TikHub answered, and charged, but post {TIKTOK_ID} {why}."
+    with pytest.raises(PostUnavailable, match=f"the post behind {SHORT.url} "):
+        read(answer, SHORT, RECEIVED)
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        *(({"is_delete": flag}, "was deleted") for flag in (True, 1, "1", 1.0)),
+        ({"is_prohibited": True}, "was taken down by the platform"),
+        *(({"private_status": value}, "is private, or visible to some people only") for value in (1, 2, "1")),
+        *(
+            ({"is_delete": flag, "is_prohibited": flag, "private_status": flag}, "")
+            for flag in (False, 0, None, "", [])
+        ),
+        *((status, "") for status in (None, [], "deleted", {})),
+    ],
+)
+def test_a_post_that_was_taken_away_is_judged_so_but_still_read(status: Json, why: str) -> None:
+    post = tiktok(status=status)
+    assert (post.trouble, post.metrics.likes) == (why, 4321)
+    if why:
+        with pytest.raises(PostUnavailable, match=rf"charged, but post {TIKTOK_ID} {why}\.$"):
+            judge(post)
+    else:
+        judge(post)
+
+
+# Its files
+
+
+def test_the_files_are_those_of_bit_rate_and_of_all_play_addresses_each_once() -> None:
+    one, two, three, four = (address("h264", side, 2 * side) for side in (360, 480, 540, 576))
+    five, six = address("bytevc1", 720, 1280), address("bytevc1", 1080, 1920)
+    gears = [{"play_addr": file, "bit_rate": 5} for file in (four, six, one)]
+    post = filmed(play_addr=one, play_addr_h264=two, play_addr_265=five, play_addr_bytevc1=three, bit_rate=gears)
+    assert {(file.codec, file.side) for file in post.renditions} == {
+        *(("h264", 360), ("h264", 480), ("h264", 540), ("h264", 576), ("h265", 720), ("h265", 1080))
+    }
+    assert len(post.renditions) == 6
+
+
+def test_the_default_finds_the_h264_file_that_bit_rate_does_not_list() -> None:
+    assert [gear["play_addr"]["url_key"] for gear in video()["bit_rate"]] == [
+        "v0-made-up-bytevc1-720x1280_bytevc1_720p_800000"
+    ]
+    assert choose(filmed(), "compatible").codec == "h264"
+
+
+@pytest.mark.parametrize("unnamed", [{"url_key": ""}, {"url_key": None}, {"url_key": "", "uri": "", "data_size": None}])
+def test_a_file_without_a_key_is_known_again_by_what_else_is_the_same(unnamed: Object) -> None:
+    same, other = address(**unnamed), address(width=720, height=1280, size=2_000_000, **unnamed)
+    post = filmed(play_addr=same, bit_rate=[{"play_addr": copy.deepcopy(same)}, {"play_addr": other}])
+    assert sorted(file.side for file in post.renditions) == [576, 720]
+
+
+@pytest.mark.parametrize(
+    ("key", "flags", "codec"),
+    [
+        ("v0_h264_540p_80", {"is_h265": 1}, "h264"),
+        ("v0_bytevc1_540p_80", {"is_h265": 0}, "h265"),
+        *(("", {flag: value}, "h265") for flag in ("is_h265", "is_bytevc1") for value in (1, True, "1")),
+        *(("7300000000000000001", {"is_h265": value, "is_bytevc1": value}, "h264") for value in (0, False, None, "x")),
+    ],
+)
+def test_the_codec_is_in_the_key_or_else_in_the_flags(key: str, flags: Object, codec: str) -> None:
+    file = address(url_key=key)
+    assert [found.codec for found in filmed(play_addr=file, bit_rate=[], **flags).renditions] == [codec]
+    gears = [{"play_addr": file, **flags}]
+    assert [found.codec for found in filmed(play_addr=None, bit_rate=gears).renditions] == [codec]
+
+
+def test_bytedances_h266_is_never_taken() -> None:
+    best = address("bytevc2", 2160, 3840, size=1)
+    assert all(choose(filmed(play_addr_bytevc1=best), quality).codec != "h266" for quality in QUALITIES)
+    with pytest.raises(PostUnavailable, match="without the address of a playable file"):
+        choose(filmed(play_addr=best, bit_rate=[{"play_addr": best}]), "best")
+
+
+@pytest.mark.parametrize(
+    "nowhere", [None, [], 5, [""], [None, 5, "ftp://x.example/a", "/aweme/v1/play", "//x.example/"]]
+)
+def test_a_video_without_an_address_is_no_video_and_the_watermarked_copy_is_no_substitute(nowhere: Json) -> None:
+    post = filmed(play_addr=address(url_list=nowhere), bit_rate=[], download_suffix_logo_addr=address())
+    for quality in QUALITIES:
+        with pytest.raises(PostUnavailable, match=rf"charged, but post {TIKTOK_ID} came without"):
+            choose(post, quality)
+
+
+def test_mirrors_stay_in_order_each_once_without_what_is_no_link() -> None:
+    urls = ["https://b.example/1", "", "https://a.example/1", None, "http://c.example/1", "https://b.example/1", 5]
+    (file,) = filmed(play_addr=address(url_list=urls), bit_rate=[]).renditions
+    assert file.urls == ("https://b.example/1", "https://a.example/1", "http://c.example/1")
+
+
+def a_file(codec: str, side: int, size: int | None, rate: int) -> Object:
+    return address(codec, side, 2 * side, data_size=size, url_key=f"v0_{codec}_{side}p_{rate}")
+
+
+@pytest.mark.parametrize(
+    ("quality", "files", "taken"),
+    [
+        ("compatible", [("bytevc1", 1080, 9, 9), ("h264", 540, 9, 5), ("h264", 720, 9, 1), ("h264", 720, 9, 2)], 3),
+        ("compatible", [("bytevc1", 540, 9, 9), ("bytevc1", 720, 9, 1)], 1),
+        ("best", [("h264", 720, 9, 9), ("bytevc1", 1080, 1, 1), ("bytevc1", 1080, 9, 2)], 2),
+        ("best", [("bytevc1", 1080, 9, 9), ("h264", 1080, 1, 1)], 1),
+        ("smallest", [("h264", 540, 300, 1), ("bytevc1", 720, 200, 9), ("h264", 360, None, 1)], 1),
+        ("smallest", [("h264", 540, None, 300), ("bytevc1", 720, None, 200), ("h264", 360, None, 0)], 1),
+    ],
+)
+def test_each_quality_takes_its_own_file(
+    quality: Quality, files: list[tuple[str, int, int | None, int]], taken: int
+) -> None:
+    gears = [{"play_addr": a_file(*file)} for file in files]
+    codec, side, size, rate = files[taken]
+    chosen = choose(filmed(play_addr=None, bit_rate=gears), quality)
+    assert (chosen.codec, chosen.side, chosen.size, chosen.bit_rate) == (
+        "h265" if codec == "bytevc1" else codec,
+        side,
+        size,
+        rate,
+    )
+
+
+def test_what_an_address_leaves_out_is_taken_from_its_key() -> None:
+    bare = address(width=None, height=0, data_size=0, file_hash="ABCDEF", url_key="v0_bytevc1_720p_464409")
+    (file,) = filmed(play_addr=bare, bit_rate=[]).renditions
+    assert (file.width, file.height, file.bit_rate, file.size, file.file_hash) == (720, 720, 464409, None, "abcdef")
+    (file,) = filmed(play_addr=address(url_key=f"v0_h264_540p_{'9' * 5000}"), bit_rate=[]).renditions
+    assert file.bit_rate == 0
+
+
+@pytest.mark.parametrize(
+    ("urls", "served", "expires"),
+    [
+        ([cdn(END)], 5, END),
+        ([cdn(END, "cdn-a"), cdn(END + 60, "cdn-b"), "https://api.example/aweme/v1/play/?x=1"], 0, END + 60),
+        (["https://api.example/aweme/v1/play/?x=1"], END, END),
+        (["https://cdn.example/x.mp4"], str(END), END),
+        *((["https://cdn.example/x.mp4"], nothing, None) for nothing in (0, None, -5, "soon")),
+    ],
+)
+def test_links_end_when_their_path_says_or_else_the_answer(urls: list[str], served: Json, expires: int | None) -> None:
+    (file,) = filmed(play_addr=address(url_list=urls), bit_rate=[], cdn_url_expired=served).renditions
+    assert file.expires == expires
+    assert (file.expired(END + 60), file.expired(END - 1)) == (expires is not None, False)
+
+
+# Any nonsense
+
+
+def rich() -> Object:
+    """Every place that is read, filled."""
+    files = {name: address("bytevc1") for name in ("play_addr_h264", "play_addr_265", "play_addr_bytevc1")}
+    return envelope(tiktok_post(video=video(**files, is_h265=0, is_bytevc1=0), images=None, image_post_info=None))
+
+
+def paths(value: Json, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield at
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from paths(item, (*at, key))
+
+
+def replaced(value: Json, at: tuple[str | int, ...], by: Json) -> Json:
+    if not at:
+        return by
+    changed = copy.copy(value)
+    changed[at[0]] = replaced(value[at[0]], at[1:], by)
+    return changed
+
+
+PATHS = list(paths(rich()))
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def survives(answer: Json) -> None:
+    """Read it to the end; only what is foreseen may come, and only what a client can be given."""
+    try:
+        post = read(answer, SHORT, RECEIVED)
+        json.dumps(post.metrics.model_dump(), allow_nan=False, ensure_ascii=False).encode()
+        post.title.encode()
+        judge(post)
+        for quality in QUALITIES:
+            assert choose(post, quality).urls
+    except (PostUnavailable, NotAVideo) as error:
+        assert error.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 5, -1, *NOT_NUMBERS, "text", [], {}, [[]], ["x"], {"x": None}],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_no_field_can_hold_what_makes_reading_fail(value: Json) -> None:
+    answer = rich()
+    for at in PATHS:
+        survives(replaced(answer, at, value))
+
+
+@settings(max_examples=300, deadline=None)
+@given(at=st.sampled_from(PATHS), value=anything)
+def test_any_json_in_any_single_field_is_survived(at: tuple[str | int, ...], value: Json) -> None:
+    survives(replaced(rich(), at, value))
+
+
+@settings(max_examples=200, deadline=None)
+@given(answer=anything)
+@example(answer={"data": {"aweme_id": "\ud800", "aweme_detail": {"desc": 5}}})
+@example(answer={"data": {"aweme_id": None}})
+def test_any_json_as_the_whole_answer_is_survived(answer: Json) -> None:
+    survives(answer)
+    survives({"data": answer})
+    survives({"data": {"aweme_detail": answer}})
