@@ -3,6 +3,7 @@
 Imports are absolute and the server object is `mcp`, because `mcp dev tikhub_mcp/server.py` loads this file by itself.
 """
 
+import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ from mcp_types import INVALID_PARAMS, CallToolResult, ToolAnnotations
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tikhub_mcp import __version__, replies
+from tikhub_mcp import __version__, lifetime, replies
 from tikhub_mcp.answer import Json
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.settings import log_level
@@ -165,11 +166,12 @@ def _reason(problem: ErrorDetails) -> str:
 
 
 def run() -> None:
-    """Serve on stdio until the input ends. Only protocol goes to standard output; the log goes to standard error."""
+    """Serve on stdio until the end. Only protocol goes to standard output, the log to standard error."""
     logging.getLogger("tikhub_mcp").setLevel(log_level())
     for talkative in ("httpx", "httpcore"):  # they log signed links, and at DEBUG the Authorization header
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    mcp.run("stdio")
+    asyncio.run(lifetime.serve(mcp.run_stdio_async(), tools.close))
 
 
-mcp = Server(Tools())
+tools = Tools()
+mcp = Server(tools)
