@@ -8,11 +8,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 def key_section(text: str) -> str:
-    """What stands under `## API_KEY`, without comments and blanks: empty in every SKILL.md that may be published."""
-    section = re.search(r"^## API_KEY[ \t]*$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if section is None:
+    """What stands under every `## API_KEY`, without comments and blanks: nothing in a SKILL.md that may be published."""
+    sections: list[str] = re.findall(r"^## API_KEY[ \t]*$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if not sections:
         raise ValueError("SKILL.md has no section '## API_KEY'")
-    return re.sub(r"<!--.*?-->", "", section[1], flags=re.DOTALL).strip()
+    return re.sub(r"<!--.*?-->", "", "".join(sections), flags=re.DOTALL).strip()
 
 
 class SkillHook(BuildHookInterface):

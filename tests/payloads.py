@@ -3,6 +3,9 @@
 Every builder takes what should differ as keyword arguments, which replace whole top-level values.
 """
 
+import copy
+from collections.abc import Iterator
+
 from tikhub_mcp.answer import Json
 
 TIKTOK_ID = "7300000000000000001"
@@ -166,3 +169,19 @@ def error_answer(code: Json = 402, message: str = "Insufficient balance, please 
         "headers": {"authorization": f"Bearer {ECHOED_KEY}"},
     }
     return {"detail": detail | over}
+
+
+def paths(value: Json, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where in a payload something stands: the way to each field and item, the whole included."""
+    yield at
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from paths(item, (*at, key))
+
+
+def replaced(value: Json, at: tuple[str | int, ...], by: Json) -> Json:
+    """The payload with something else at that place."""
+    if not at:
+        return by
+    changed = copy.copy(value)
+    changed[at[0]] = replaced(value[at[0]], at[1:], by)
+    return changed

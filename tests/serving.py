@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import stat
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-import jsonschema
 import pytest
+from jsonschema import Draft202012Validator
 from mcp.client import Client
 from mcp_types import CallToolResult, ResourceLink, TextContent
 from starlette.responses import JSONResponse
@@ -18,17 +21,28 @@ from starlette.responses import JSONResponse
 from tests.payloads import DOUYIN_ID
 from tikhub_mcp import settings
 from tikhub_mcp.answer import Json
-from tikhub_mcp.sandbox import Sandbox, app, posts
+from tikhub_mcp.sandbox import Sandbox, app, clips, posts
 from tikhub_mcp.server import Server
 from tikhub_mcp.tools import Tools
 
 CANARY = "canary-4f1d9c2b7a6e"
-ASCII_KEY = "a-key-of-the-tests"
+KEY = "a-key-of-the-tests"
+MEDIA = Path(clips.__file__).with_name("media")
+TOOLS_LIST = Path(__file__).with_name("tools_list.json")
 SLOW = 40_000  # bytes a second: a file of the sandbox takes 4 s
 DOUYIN_LINK = f"https://www.douyin.com/video/{DOUYIN_ID}"
 
+Reword = Callable[..., None]
 Era = Literal["legacy", "auto"]
-Progress = tuple[float, float | None, str | None]
+
+
+class Heard(NamedTuple):
+    """A progress notification."""
+
+    when: float
+    done: float
+    total: float | None
+    message: str | None
 
 
 @dataclass
@@ -45,7 +59,8 @@ class Reply:
 
     @property
     def code(self) -> str | None:
-        return self.said["error"] and self.said["error"]["code"]
+        error = self.said["error"]
+        return str(error["code"]) if error else None
 
     @property
     def message(self) -> str:
@@ -64,34 +79,23 @@ class Desk:
     sandbox: Sandbox
     environ: dict[str, str]
     root: Path
-    schemas: dict[str, Json] = field(default_factory=dict)
+    heard: list[Heard] | None = None  # a list here asks for progress
 
-    async def ask(self, tool: str, heard: list[Progress] | None = None, **arguments: Json) -> Reply:
-        """Call a tool, and hold the reply against its published schema; `heard` takes in the progress."""
+    async def ask(self, tool: str, /, **arguments: Json) -> Reply:
+        """Call a tool, and hold the reply against its published schema."""
 
-        async def hear(done: float, total: float | None, message: str | None) -> None:
-            if heard is not None:
-                heard.append((done, total, message))
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            if self.heard is not None:
+                self.heard.append(Heard(time.monotonic(), progress, total, message))
 
-        if not self.schemas:
-            listed = await self.client.list_tools()
-            self.schemas = {tool.name: tool.output_schema for tool in listed.tools}
-        result = await self.client.call_tool(tool, arguments, progress_callback=None if heard is None else hear)
-        return checked(result, self.schemas[tool])
+        result = await self.client.call_tool(tool, arguments, progress_callback=None if self.heard is None else hear)
+        return checked(tool, result)
 
     async def one(self, url: str, **arguments: Json) -> Reply:
         return await self.ask("download_video", url=url, **arguments)
 
     async def batch(self, urls: Json, **arguments: Json) -> Reply:
         return await self.ask("batch_download", urls=urls, **arguments)
-
-    async def until(self, condition: Callable[[], object], within: float = 5.0) -> float:
-        """Wait for something that has no event; how long it took."""
-        began = time.monotonic()
-        while not condition():
-            assert time.monotonic() - began < within, "what was waited for did not happen"
-            await asyncio.sleep(0.01)
-        return time.monotonic() - began
 
     @property
     def parts(self) -> list[Path]:
@@ -107,11 +111,27 @@ class Desk:
         return [call.share_url for call in self.sandbox.calls]
 
 
-def checked(result: CallToolResult, schema: Json) -> Reply:
+async def until(condition: Callable[[], object], within: float = 5.0) -> float:
+    """Wait for something that has no event; how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within, "what was waited for did not happen"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+@cache
+def published(tool: str) -> Draft202012Validator:
+    """The output schema that clients are shown; test_server.py holds the server to this list."""
+    tools = json.loads(TOOLS_LIST.read_text(encoding="utf-8"))
+    return Draft202012Validator(next(shown["outputSchema"] for shown in tools if shown["name"] == tool))
+
+
+def checked(tool: str, result: CallToolResult) -> Reply:
     """The reply, once it fits its schema, can be sent, and says the same in both channels."""
     result.model_dump_json(by_alias=True).encode()  # valid UTF-8: one lone surrogate would end the server
     said = result.structured_content
-    jsonschema.validate(said, schema)
+    published(tool).validate(said)
     block = result.content[0]
     assert isinstance(block, TextContent)
     without_nulls = json.dumps(shorn(said), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -130,6 +150,16 @@ def shorn(value: Json) -> Json:
     return value
 
 
+def content(path: str | Path) -> bytes:
+    """What a file holds."""
+    return Path(path).read_bytes()
+
+
+def mode(path: str | Path) -> int:
+    """Who may do what with a file."""
+    return stat.S_IMODE(Path(path).stat().st_mode)
+
+
 def listing(folder: Path) -> list[str]:
     """Everything below a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
@@ -144,8 +174,9 @@ def era(request: pytest.FixtureRequest) -> Era:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
+    running = Sandbox().start()
+    yield running
+    threading.Thread(target=running.stop).start()  # it takes 0.2 s, for which nobody has to wait
 
 
 @pytest.fixture
@@ -157,7 +188,7 @@ def environ(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
     monkeypatch.setattr(settings, "_PACKAGE", tmp_path / "package")
     return {
-        "TIKHUB_API_KEY": ASCII_KEY,
+        "TIKHUB_API_KEY": KEY,
         "TIKHUB_BASE_URL": sandbox.base_url,
         "TIKHUB_OUTPUT_DIR": str(tmp_path / "root"),
     }
@@ -170,11 +201,11 @@ async def desk(era: Era, sandbox: Sandbox, environ: dict[str, str], tmp_path: Pa
 
 
 @pytest.fixture
-def reword(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def reword(monkeypatch: pytest.MonkeyPatch) -> Reword:
     """Let every post of the sandbox have other values: `reword(desc="…", author={"nickname": "…"})`."""
 
     class Escaped(JSONResponse):
-        def render(self, content: Any) -> bytes:
+        def render(self, content: Json) -> bytes:
             return json.dumps(content).encode()  # lone surrogates as escapes, as they come over the wire
 
     def change(**values: Json) -> None:
@@ -184,7 +215,7 @@ def reword(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             answer = real(order, shape)
             for post in answer.get("aweme_details") or [answer.get("aweme_detail")]:
                 for name, value in values.items():
-                    post[name] = {**post[name], **value} if isinstance(value, dict) else value
+                    post[name] = {**post.get(name, {}), **value} if isinstance(value, dict) else value
             return answer
 
         monkeypatch.setattr(posts, "data", data)

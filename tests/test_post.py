@@ -1,14 +1,9 @@
-"""post.py and aweme.py: what is read out of an answer, which file is taken, and what becomes of nonsense."""
+"""post.py: what is read out of an answer, and which file is taken. What becomes of nonsense is in test_aweme.py."""
 
 import copy
 import hashlib
-import json
-import time
-from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from tests.payloads import (
     ANSWERED,
@@ -35,19 +30,14 @@ DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")
 SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
 RECEIVED = ANSWERED + 3600.0
 END = 0x70000000
-COUNTS = {
-    "likes": "digg_count",
-    "comments": "comment_count",
-    "shares": "share_count",
-    "plays": "play_count",
-    "saves": "collect_count",
-    "downloads": "download_count",
-}
-QUALITIES: tuple[Quality, ...] = ("compatible", "best", "smallest")
-NOT_NUMBERS: list[Json] = [
-    *(-1, -0.5, 1.5, True, False, float("nan"), float("inf"), 2**53, 1e300, 10**4000),
-    *("", "1.2M", " 5", "+5", "-5", "٣", "0x10", "1e3", "NaN", "9" * 19, "9" * 5000, "\ud800", [1], {"a": 1}),
+NO_IDS: list[Json] = [None, "", True, 7.3e18, [TIKTOK_ID], {}]
+NO_DATA: list[Json] = [None, [], "x", 5, {}, {"aweme_details": ["x"]}]
+NO_FLAGS: list[Json] = [False, 0, None, "", []]
+UNTROUBLED: list[Json] = [
+    *(dict.fromkeys(("is_delete", "is_prohibited", "private_status"), flag) for flag in NO_FLAGS),
+    *(None, [], "deleted", {}),
 ]
+QUALITIES: tuple[Quality, ...] = ("compatible", "best", "smallest")
 
 
 def tiktok(**over: Json) -> Post:
@@ -56,10 +46,6 @@ def tiktok(**over: Json) -> Post:
 
 def filmed(**over: Json) -> Post:
     return tiktok(video=video(**over))
-
-
-def numbers(**over: Json) -> Metrics:
-    return tiktok(statistics=tiktok_post()["statistics"] | over).metrics
 
 
 def cdn(expires: int, host: str = "cdn-a") -> str:
@@ -95,50 +81,13 @@ def test_douyin_reports_no_plays_whatever_is_in_the_field(served: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    ("served", "read_as"), [(0, 0), ("0", 0), (0.0, 0), ("007", 7), (5.0, 5), (2**53 - 1, 2**53 - 1)]
-)
-@pytest.mark.parametrize("name", COUNTS)
-def test_numbers_are_read_from_text_too_and_zero_stays_zero(name: str, served: Json, read_as: int) -> None:
-    metrics = numbers(**{COUNTS[name]: served})
-    assert (getattr(metrics, name), metrics.notes) == (read_as, {})
-
-
-@pytest.mark.parametrize("served", NOT_NUMBERS, ids=lambda value: ascii(value)[:20])
-def test_a_number_that_is_none_becomes_null_with_the_reason_and_hurts_no_other(served: Json) -> None:
-    for name, field in COUNTS.items():
-        metrics = numbers(**{field: served})
-        assert getattr(metrics, name) is None
-        assert metrics.notes == {name: "unreadable in the answer"}
-    metrics = filmed(duration=served).metrics
-    assert (metrics.duration_ms, metrics.notes) == (None, {"duration_ms": "unreadable in the answer"})
-    metrics = filmed(play_addr=address(width=served)).metrics
-    assert (metrics.resolution, metrics.notes) == (None, {"resolution": "not in the answer"})
-
-
-@pytest.mark.parametrize("statistics", [None, [], [1], "many", 5, {}, {"digg_count": None}])
-def test_without_statistics_every_count_says_that_it_was_not_in_the_answer(statistics: Json) -> None:
-    metrics = tiktok(statistics=statistics).metrics
-    assert metrics.notes == dict.fromkeys(COUNTS, "not in the answer")
-    assert not any(getattr(metrics, name) for name in COUNTS)
-
-
-@pytest.mark.parametrize("served", [None, 5, [], "none", {}])
-def test_without_a_video_its_measures_are_null_and_there_is_no_file(served: Json) -> None:
-    post = tiktok(video=served)
-    assert post.metrics.notes == {"resolution": "not in the answer", "duration_ms": "not in the answer"}
-    assert post.renditions == ()
-
-
-@pytest.mark.parametrize(
     ("served", "stamp"), [(ANSWERED, ANSWERED), (str(ANSWERED), ANSWERED), (1_700_000_000.0, 1.7e9)]
 )
 def test_the_numbers_are_as_old_as_the_answer_says(served: Json, stamp: float) -> None:
     assert read(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED).stamp == stamp
 
 
-@pytest.mark.parametrize(
-    "served", [None, 0, -1, 1_300_000_000, time.time() + 2 * 86400, 10**15, "soon", True, [ANSWERED]]
-)
+@pytest.mark.parametrize("served", [None, 0, -1, 1_300_000_000, 2**33, 10**15, "soon", True, [ANSWERED]])
 def test_an_answer_without_a_credible_time_is_as_old_as_its_receipt(served: Json) -> None:
     post = read(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED)
     assert (post.stamp, post.metrics.as_of) == (RECEIVED, "2025-10-09T09:53:20Z")
@@ -193,7 +142,7 @@ def test_empty_lists_of_pictures_make_no_photo_post(nothing: Json) -> None:
         (f"{TIKTOK_ID}\n", hashlib.sha256(f"{TIKTOK_ID}\n".encode()).hexdigest()[:16]),
         (-(10**9), hashlib.sha256(b"-1000000000").hexdigest()[:16]),
         ("\ud800", hashlib.sha256(b"\xed\xa0\x80").hexdigest()[:16]),
-        *((nothing, "") for nothing in (None, "", True, 7.3e18, [TIKTOK_ID], {})),
+        *((nothing, "") for nothing in NO_IDS),
     ],
 )
 def test_an_id_is_always_text_that_may_stand_in_a_name(served: Json, made: str) -> None:
@@ -245,14 +194,11 @@ UNKNOWN = "is not available (private, deleted or blocked; TikHub does not say wh
         (private_answer(77), UNKNOWN),
         (private_answer(None), UNKNOWN),
         (private_answer({"a": []}), UNKNOWN),
-        (
-            envelope(data={"aweme_details": [], "filter_list": [5, {}, {"reason": 10}]}),
-            "is visible to some people only",
-        ),
+        (envelope(data={"filter_list": [5, {}, {"reason": 10}]}), "is visible to some people only"),
         (envelope(data={"status_code": 2053}), "is not there any more, or private"),
         (envelope(data={"statusCode": 10204}), "is not there any more, or private"),
         (envelope(data={"status_code": 0, "filter_list": "x"}), UNKNOWN),
-        *((envelope(data=data, code=400), UNKNOWN) for data in (None, [], "x", 5, {}, {"aweme_details": ["x"]})),
+        *((envelope(data=data, code=400), UNKNOWN) for data in NO_DATA),
         *((root, UNKNOWN) for root in ([], None, 5, "x", {}, object())),
     ],
 )
@@ -270,11 +216,7 @@ def test_an_answer_without_a_post_says_why_and_that_it_was_charged(answer: Json,
         *(({"is_delete": flag}, "was deleted") for flag in (True, 1, "1", 1.0)),
         ({"is_prohibited": True}, "was taken down by the platform"),
         *(({"private_status": value}, "is private, or visible to some people only") for value in (1, 2, "1")),
-        *(
-            ({"is_delete": flag, "is_prohibited": flag, "private_status": flag}, "")
-            for flag in (False, 0, None, "", [])
-        ),
-        *((status, "") for status in (None, [], "deleted", {})),
+        *((status, "") for status in UNTROUBLED),
     ],
 )
 def test_a_post_that_was_taken_away_is_judged_so_but_still_read(status: Json, why: str) -> None:
@@ -302,9 +244,7 @@ def test_the_files_are_those_of_bit_rate_and_of_all_play_addresses_each_once() -
 
 
 def test_the_default_finds_the_h264_file_that_bit_rate_does_not_list() -> None:
-    assert [gear["play_addr"]["url_key"] for gear in video()["bit_rate"]] == [
-        "v0-made-up-bytevc1-720x1280_bytevc1_720p_800000"
-    ]
+    assert all("_h264_" not in gear["play_addr"]["url_key"] for gear in video()["bit_rate"])
     assert choose(filmed(), "compatible").codec == "h264"
 
 
@@ -338,9 +278,7 @@ def test_bytedances_h266_is_never_taken() -> None:
         choose(filmed(play_addr=best, bit_rate=[{"play_addr": best}]), "best")
 
 
-@pytest.mark.parametrize(
-    "nowhere", [None, [], 5, [""], [None, 5, "ftp://x.example/a", "/aweme/v1/play", "//x.example/"]]
-)
+@pytest.mark.parametrize("nowhere", [None, [], 5, [""], [None, 5, "ftp://x.example/", "/aweme/play", "//x.example/"]])
 def test_a_video_without_an_address_is_no_video_and_the_watermarked_copy_is_no_substitute(nowhere: Json) -> None:
     post = filmed(play_addr=address(url_list=nowhere), bit_rate=[], download_suffix_logo_addr=address())
     for quality in QUALITIES:
@@ -354,8 +292,7 @@ def test_mirrors_stay_in_order_each_once_without_what_is_no_link() -> None:
     assert file.urls == ("https://b.example/1", "https://a.example/1", "http://c.example/1")
 
 
-def a_file(codec: str, side: int, size: int | None, rate: int) -> Object:
-    return address(codec, side, 2 * side, data_size=size, url_key=f"v0_{codec}_{side}p_{rate}")
+File = tuple[str, int, int | None, int]  # codec as in keys, shorter side, bytes, bit rate
 
 
 @pytest.mark.parametrize(
@@ -369,22 +306,18 @@ def a_file(codec: str, side: int, size: int | None, rate: int) -> Object:
         ("smallest", [("h264", 540, None, 300), ("bytevc1", 720, None, 200), ("h264", 360, None, 0)], 1),
     ],
 )
-def test_each_quality_takes_its_own_file(
-    quality: Quality, files: list[tuple[str, int, int | None, int]], taken: int
-) -> None:
-    gears = [{"play_addr": a_file(*file)} for file in files]
-    codec, side, size, rate = files[taken]
+def test_each_quality_takes_its_own_file(quality: Quality, files: list[File], taken: int) -> None:
+    gears = [
+        {"play_addr": address(codec, side, 2 * side, data_size=size, url_key=f"v0_{codec}_{side}p_{rate}")}
+        for codec, side, size, rate in files
+    ]
     chosen = choose(filmed(play_addr=None, bit_rate=gears), quality)
-    assert (chosen.codec, chosen.side, chosen.size, chosen.bit_rate) == (
-        "h265" if codec == "bytevc1" else codec,
-        side,
-        size,
-        rate,
-    )
+    found = chosen.codec.replace("h265", "bytevc1"), chosen.side, chosen.size, chosen.bit_rate
+    assert found == files[taken]
 
 
 def test_what_an_address_leaves_out_is_taken_from_its_key() -> None:
-    bare = address(width=None, height=0, data_size=0, file_hash="ABCDEF", url_key="v0_bytevc1_720p_464409")
+    bare = address(height=0, data_size=0, file_hash="ABCDEF", url_key="v0_bytevc1_720p_464409") | {"width": None}
     (file,) = filmed(play_addr=bare, bit_rate=[]).renditions
     assert (file.width, file.height, file.bit_rate, file.size, file.file_hash) == (720, 720, 464409, None, "abcdef")
     (file,) = filmed(play_addr=address(url_key=f"v0_h264_540p_{'9' * 5000}"), bit_rate=[]).renditions
@@ -405,78 +338,3 @@ def test_links_end_when_their_path_says_or_else_the_answer(urls: list[str], serv
     (file,) = filmed(play_addr=address(url_list=urls), bit_rate=[], cdn_url_expired=served).renditions
     assert file.expires == expires
     assert (file.expired(END + 60), file.expired(END - 1)) == (expires is not None, False)
-
-
-# Any nonsense
-
-
-def rich() -> Object:
-    """Every place that is read, filled."""
-    files = {name: address("bytevc1") for name in ("play_addr_h264", "play_addr_265", "play_addr_bytevc1")}
-    return envelope(tiktok_post(video=video(**files, is_h265=0, is_bytevc1=0), images=None, image_post_info=None))
-
-
-def paths(value: Json, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    yield at
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from paths(item, (*at, key))
-
-
-def replaced(value: Json, at: tuple[str | int, ...], by: Json) -> Json:
-    if not at:
-        return by
-    changed = copy.copy(value)
-    changed[at[0]] = replaced(value[at[0]], at[1:], by)
-    return changed
-
-
-PATHS = list(paths(rich()))
-anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(exclude_categories=()), max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def survives(answer: Json) -> None:
-    """Read it to the end; only what is foreseen may come, and only what a client can be given."""
-    try:
-        post = read(answer, SHORT, RECEIVED)
-        json.dumps(post.metrics.model_dump(), allow_nan=False, ensure_ascii=False).encode()
-        post.title.encode()
-        judge(post)
-        for quality in QUALITIES:
-            assert choose(post, quality).urls
-    except (PostUnavailable, NotAVideo) as error:
-        assert error.message.endswith(".")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [None, True, 5, -1, *NOT_NUMBERS, "text", [], {}, [[]], ["x"], {"x": None}],
-    ids=lambda value: ascii(value)[:20],
-)
-def test_no_field_can_hold_what_makes_reading_fail(value: Json) -> None:
-    answer = rich()
-    for at in PATHS:
-        survives(replaced(answer, at, value))
-
-
-@settings(max_examples=300, deadline=None)
-@given(at=st.sampled_from(PATHS), value=anything)
-def test_any_json_in_any_single_field_is_survived(at: tuple[str | int, ...], value: Json) -> None:
-    survives(replaced(rich(), at, value))
-
-
-@settings(max_examples=200, deadline=None)
-@given(answer=anything)
-@example(answer={"data": {"aweme_id": "\ud800", "aweme_detail": {"desc": 5}}})
-@example(answer={"data": {"aweme_id": None}})
-def test_any_json_as_the_whole_answer_is_survived(answer: Json) -> None:
-    survives(answer)
-    survives({"data": answer})
-    survives({"data": {"aweme_detail": answer}})

@@ -19,7 +19,7 @@ PLACEHOLDERS = """
 YOUR_API_KEY your_private_api_key your-api-key-here YOUR_TIKHUB_API_KEY my_key <your-key> <> [key] [your-key-here]
 INSERT_YOUR_KEY_HERE paste-your-api-key-here replace_with_your_real_key REPLACE_ME yourapikeyhere YourTikHubAPIKey
 xxx XXXXXXXX xxxx-xxxx-xxxx sk-xxxx sk-... abcd...wxyz *** ... ---- ____ changeme CHANGE_ME todo tbd none null undefined
-placeholder example dummy TIKHUB_API_KEY tikhub_token private_api_key api-key key token ${TIKHUB_API_KEY} x${KEY:-}
+placeholder TIKHUB_API_KEY tikhub_token private_api_key api-key ${TIKHUB_API_KEY} x${KEY:-}
 ${env:TIKHUB_API_KEY} $TIKHUB_API_KEY $env:TIKHUB_API_KEY %KEY% {TIKHUB_API_KEY} {{key}} Bearer${KEY}
 """
 EMPTY = ["", " ", "\n", '""', "``", "'  '", "Bearer", "Bearer ", "TIKHUB_API_KEY=", '"TIKHUB_API_KEY="']
@@ -327,6 +327,25 @@ def test_a_path_outside_is_refused_and_nothing_is_created(world: Settings, argum
         allowed_path(world, argument.replace("BASE", str(world.root.parent)), world.raw)
     assert len(refused.value.message) < 300 + len(str(world.root))
     assert tree(world.root.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        *[
+            ("x\0", "control"),
+            ("a" * 241, "long"),
+            ("file:x", "not a path"),
+            ("$X/y", "unexpanded"),
+            ("C:\\x", "Windows"),
+        ],
+        *[("~root", "another user's home"), ("/etc", "outside the folders"), ("~/self", "cannot be resolved")],
+    ],
+)
+def test_a_refused_path_is_told_why_and_never_repeated(world: Settings, argument: str, why: str) -> None:
+    with pytest.raises(PathNotAllowed, match=why) as refused:
+        allowed_path(world, argument, world.raw)
+    assert argument not in refused.value.message
 
 
 def test_a_loop_of_links_is_refused_where_python_itself_is_silent_about_it(

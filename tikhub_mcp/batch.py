@@ -66,9 +66,8 @@ def read_list(path: Path, largest: int | None = LARGEST_LIST) -> list[Entry]:
     """
     try:
         # Without O_NONBLOCK a pipe in a file's place would hold the server for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidInput(f"The list of links must be a text file; {path.name} is none.")
             content = file.read(-1 if largest is None else largest + 1)
     except OSError as error:

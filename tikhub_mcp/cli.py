@@ -155,6 +155,7 @@ def _batch(options: argparse.Namespace) -> int:
 
     reply = asyncio.run(work())
     reply.output_dir = str(_here(options.output_dir) or settings.videos)
+    reply.raw_dir = None if options.no_save_raw else str(_here(options.raw_dir) or settings.raw)
     if options.json:
         _print_json(reply)
     else:

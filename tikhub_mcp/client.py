@@ -141,7 +141,7 @@ class TikHub:
             await self._gate.wait()
             purse.spend()
             try:
-                return await _carried_through(self._send(link, key.get_secret_value(), purse, keep))
+                return await carried_through(self._send(link, key.get_secret_value(), purse, keep))
             except AnswerError as failure:
                 if (pause := next_wait(failure, attempt)) is None:
                     raise
@@ -233,7 +233,7 @@ def _is_tls(error: BaseException | None) -> bool:
     return error is not None
 
 
-async def _carried_through(work: Coroutine[None, None, K]) -> K:
+async def carried_through(work: Coroutine[None, None, K]) -> K:
     """Await work that goes on to its end when the one who waits for it is cancelled."""
     task = asyncio.create_task(work)
     _running.add(task)  # the loop itself holds its tasks weakly

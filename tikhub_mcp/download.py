@@ -10,13 +10,14 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import httpx
 
-from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, TooLarge
+from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.files import Part, os_errors
 from tikhub_mcp.links import Platform
 from tikhub_mcp.mp4 import Media, inspect
@@ -30,6 +31,7 @@ REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": 
 LONGEST_REDIRECTS = 5
 PIECE = 2**20  # bytes that are hashed and written in one go, in a thread
 _NO_VIDEO = ("text/", "image/", "audio/", "application/json", "application/xml", "application/xhtml")
+_UNSIZED = "nobody said how large the file is, so its size is not confirmed"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -117,6 +119,7 @@ class Downloader:
             MediaInvalid: What came, from the last mirror that sent anything, is not the video.
             TooLarge, DiskFull, NotWritable: No mirror can mend it.
         """
+        _check_target(target)
         _check_room(file.size, target, self._limits.largest)
         headers = {"Referer": REFERERS[platform]}
         failures: list[FileError] = []
@@ -134,7 +137,7 @@ class Downloader:
             failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
         # What a mirror sent and was wrong says more than that another was silent.
         last = next((failure for failure in reversed(failures) if isinstance(failure, MediaInvalid)), failures[-1])
-        tried = f"{len(file.urls)} mirror{'s' * (len(file.urls) != 1)} tried, twice"
+        tried = f"mirrors: {len(file.urls)}, attempts: {len(failures)}"
         raise type(last)(f"{target.stem} could not be downloaded ({tried}): {last.message}.") from None
 
     async def _attempt(
@@ -163,7 +166,7 @@ class Downloader:
                 if response.is_redirect:
                     url = _next_hop(httpx.URL(url), response, sized=file.size is not None)
                     continue
-                promised = _check_head(response)
+                promised = _check_head(response, file.size)
                 _check_room(promised, transfer.part.target, self._limits.largest)
                 await self._take_body(response, transfer, promised or file.size)
                 return promised
@@ -194,16 +197,19 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # cancelled once more meanwhile: that changes nothing
+                await asyncio.wait([task])
         raise
 
 
 def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
     try:
         target = url.join(response.headers.get("location", ""))
-    except httpx.InvalidURL:
-        target = httpx.URL("")
-    if target.scheme not in ("https", "http") or not target.host or target == url:
+        nowhere = target.scheme not in ("https", "http") or not target.host or target == url
+    except (httpx.InvalidURL, UnicodeError):  # httpx decodes a name only when asked for it
+        nowhere = True
+    if nowhere:
         raise MediaUnavailable("it redirects to nowhere")
     if url.scheme == "https" and target.scheme == "http" and not sized:
         # Douyin really serves plain http links; without a size to hold it to, anything could come that way.
@@ -211,8 +217,8 @@ def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
     return str(target)
 
 
-def _check_head(response: httpx.Response) -> int | None:
-    """The size that the response promises; anything that is not a whole video's answer is refused."""
+def _check_head(response: httpx.Response, known: int | None) -> int | None:
+    """The size that the response promises; anything that is not the answer of a whole video is refused."""
     if response.status_code != 200:
         raise MediaUnavailable(f"the CDN answered HTTP {response.status_code}")
     kind = response.headers.get("content-type", "").lower()
@@ -225,7 +231,17 @@ def _check_head(response: httpx.Response) -> int | None:
         return None
     if not re.fullmatch(r"[0-9]{1,18}", length):
         raise MediaInvalid("the CDN sent a Content-Length that is no length")
+    if known not in (None, int(length)):
+        raise MediaInvalid(f"the CDN promised {int(length):,} bytes, TikHub's answer {known:,}")
     return int(length)
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to download what could not get its name, or would take it from what is no file."""
+    with os_errors(target), suppress(FileNotFoundError):
+        mode = target.stat(follow_symlinks=False).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise NotWritable(f"{target.name} could not be written to {target.parent}: what is there is no file.")
 
 
 def _check_room(size: int | None, target: Path, largest: int) -> None:
@@ -248,7 +264,7 @@ def _check_size(got: int, promises: dict[str, int | None]) -> None:
 def _warnings(file: Rendition, promised: int | None, md5: str) -> tuple[str, ...]:
     warnings = []
     if file.size is None and promised is None:
-        warnings.append("nobody said how large the file is, so its size is not confirmed")
+        warnings.append(_UNSIZED)
     if _MD5.fullmatch(file.file_hash) and file.file_hash != md5:
         warnings.append("file_hash of the answer is not the file's MD5 (that it should be is not documented)")
     return tuple(warnings)
@@ -275,4 +291,5 @@ def existing(path: Path, file: Rendition) -> Saved | None:
                 _hashes[known] = hashlib.file_digest(opened, "sha256").hexdigest()
     except (OSError, MediaInvalid):
         return None
-    return Saved(path, status.st_size, _hashes[known], media, reused=True)
+    warnings = (_UNSIZED,) if file.size is None else ()
+    return Saved(path, status.st_size, _hashes[known], media, reused=True, warnings=warnings)

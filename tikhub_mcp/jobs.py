@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from tikhub_mcp.archive import Archive, Kept
 from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
-from tikhub_mcp.client import Answer, TikHub
+from tikhub_mcp.client import Answer, TikHub, carried_through
 from tikhub_mcp.download import Downloader, Limits, Saved, existing, in_thread
 from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaUnavailable, TikHubMCPError
 from tikhub_mcp.files import make_folder
@@ -219,6 +219,10 @@ class Jobs:
         return kept, post
 
     async def _answer(self, job: Job, newer_than: float) -> Kept:
+        # The lock outlives a cancellation: who asks again meanwhile waits for what was paid for, and finds it.
+        return await carried_through(self._find_or_pay(job, newer_than))
+
+    async def _find_or_pay(self, job: Job, newer_than: float) -> Kept:
         # One at a time for one link: who comes second finds the first one's answer, and does not pay.
         async with self._lock("answer", job.link.key):
             kept = await self._find(job.link, newer_than, job.wish.save_raw)

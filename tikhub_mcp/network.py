@@ -230,6 +230,8 @@ def _as_httpx() -> Iterator[None]:
     try:
         yield
     except ssl.SSLError as error:  # after the handshake: a record that does not decrypt
-        raise httpx.ReadError(f"TLS failed: {error.reason}") from error
+        raise httpx.ReadError(f"TLS failed: {getattr(error, 'reason', '')}") from error
+    except UnicodeError as error:  # httpx reads where a redirect leads, also when it is not to follow it
+        raise httpx.RemoteProtocolError("it redirects to what is no address") from error
     except socksio.SOCKSError as error:
         raise httpx.ProxyError("the SOCKS proxy does not speak SOCKS5") from error

@@ -22,11 +22,11 @@ LONGEST_KEY = 1000  # characters; TikHub's keys have well under 200
 
 _PACKAGE = Path(__file__).resolve().parent
 _PLACEHOLDER = re.compile(
-    r"""(your|my|insert|enter|paste|put|replace|add|fill)
+    r"""(your|insert|enter|paste|put|replace|add|fill)
         ([ _-]?(with|your|the|real|actual|secret|private|personal|own|tikhub))*
         [ _-]?(api)?[ _-]?(key|token|me)(here)?(?![a-z0-9]).*
-    | ((private|personal|secret|tikhub)[ _-]?)*(api)?[ _-]?(key|token)([ _-]?here)?
-    | none | null | undefined | todo | tbd | placeholder | example | dummy | change[ _-]?me
+    | (my|private|personal|tikhub)([ _-]?(my|private|personal|tikhub))*[ _-]?(api)?[ _-]?(key|token)
+    | api[ _-]?(key|token)([ _-]?here)? | none | null | undefined | todo | tbd | placeholder | change[ _-]?me
     | ([a-z]{1,6}[-_])?x{3,}[x.-]* | .*\.{3}.* | [*._-]+
     | <.*> | \[.*\] | \{.*\} | .*\$\{.*\}.* | \$[\w:]+ | %\w+%""",
     re.IGNORECASE | re.VERBOSE,

@@ -1,0 +1,66 @@
+"""What the tests of downloads share: real files, quick limits, and a folder that must end up clean."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+
+import tikhub_mcp
+from tests.faulty import Act
+from tikhub_mcp.download import Downloader, Limits, Saved
+from tikhub_mcp.links import Platform
+from tikhub_mcp.network import Network
+from tikhub_mcp.post import Rendition
+
+MEDIA = Path(tikhub_mcp.__file__).parent / "sandbox" / "media"
+VIDEO, MUSIC = (MEDIA / "h264.mp4").read_bytes(), (MEDIA / "music.m4a").read_bytes()
+H266 = VIDEO.replace(b"avc1", b"bvc2")
+SIZE = len(VIDEO)
+PAGE = b"<!DOCTYPE html><h1>Access Denied</h1>" * 3000
+QUICK = Limits(seconds=20, silence=0.3, slow_seconds=0.2, slow_bytes=2000, pause=0.0)
+GOOD = Act(body=VIDEO)
+UNSIZED = "nobody said how large"
+
+
+def clean_target(tmp_path: Path) -> Iterator[Path]:
+    """Where the file goes; whatever happens, nothing else may be in the folder afterwards."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    path = folder / "tiktok_someone_7000000000000000001.mp4"
+    yield path
+    assert {entry.name for entry in folder.iterdir()} <= {path.name}
+
+
+def rendition(*urls: str, size: int | None = SIZE, file_hash: str = "") -> Rendition:
+    """VIDEO on these mirrors, or what is said to be it."""
+    return Rendition("h264", 144, 256, 0, size, file_hash, urls, None)
+
+
+def nothing(_: int) -> None:
+    """No progress is wanted."""
+
+
+async def fetching(
+    file: Rendition,
+    target: Path,
+    limits: Limits = QUICK,
+    platform: Platform = "tiktok",
+    progress: Callable[[int], None] = nothing,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Saved:
+    """Download, with limits that make faults quick."""
+    network = Network(loopback_media=True, transport=transport)
+    return await Downloader(network, limits).fetch(file, platform, target, progress)
+
+
+def fetch(
+    file: Rendition,
+    target: Path,
+    limits: Limits = QUICK,
+    platform: Platform = "tiktok",
+    progress: Callable[[int], None] = nothing,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Saved:
+    """The same, from where no loop runs."""
+    return asyncio.run(fetching(file, target, limits, platform, progress, transport))

@@ -1,0 +1,78 @@
+"""A world in which no name is looked up anywhere and nothing but this machine can be connected to."""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import httpcore
+import pytest
+
+from tests.asking import PROXIES
+from tikhub_mcp.network import Network
+
+
+class World:
+    """What names answer, and who was connected to.
+
+    Attributes:
+        names: Host → addresses; what is neither here nor an address does not resolve.
+        resolved: The hosts that were looked up.
+        connected: Address and port of each attempt to connect; none succeeds, but those to this machine.
+        timeouts: The seconds that each of these attempts was given.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str]] = {"localhost": ["127.0.0.1"]}
+        self.resolved: list[str] = []
+        self.connected: list[tuple[str, int]] = []
+        self.timeouts: list[float | None] = []
+
+    async def look_up(self, host: str, port: int) -> list[Any]:
+        """What the system's resolver would answer; it takes every spelling of an address."""
+        self.resolved.append(host)
+        found = []
+        for answer in self.names.get(host, [host]):
+            found += socket.getaddrinfo(answer, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        return found
+
+
+def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Shut the process in, and take proxies and certificates out of its environment."""
+    world, connect = World(), httpcore.AnyIOBackend.connect_tcp
+
+    async def getaddrinfo(_: object, host: str | bytes, port: int, **__: object) -> list[Any]:
+        return await world.look_up(host.decode() if isinstance(host, bytes) else host, port)
+
+    async def connect_tcp(
+        backend: httpcore.AnyIOBackend,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        *more: Any,  # noqa: ANN401 - handed on
+        **named: Any,  # noqa: ANN401 - handed on
+    ) -> httpcore.AsyncNetworkStream:
+        world.connected.append((host, port))
+        world.timeouts.append(timeout)
+        if host not in ("127.0.0.1", "localhost"):
+            raise httpcore.ConnectError("there is no such network here")
+        return await connect(backend, host, port, timeout, *more, **named)
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect_tcp)
+    for name in (*PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return world
+
+
+def get(
+    url: str, *, judged: bool = True, loopback: bool = False, headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
+    """One GET: its status and its body."""
+
+    async def run() -> tuple[int, bytes]:
+        network = Network(loopback_media=loopback)
+        async with asyncio.timeout(10), network.get(url, headers or {}, judged=judged, silence=5) as response:
+            return response.status_code, b"".join([chunk async for chunk in response.aiter_raw()])
+
+    return asyncio.run(run())

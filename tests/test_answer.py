@@ -1,0 +1,261 @@
+"""A TikHub answer as it came: bytes, JSON, redaction, and where the post is. Rows A15 to A20 and A25."""
+
+import codecs
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.payloads import ECHOED_KEY, douyin_post, envelope, error_answer, tiktok_post
+from tikhub_mcp.answer import REDACTED, Json, find_post, parse, redact, why_missing, write
+
+SECRET = ECHOED_KEY
+SAID = {"desc": "纸船 🌊 é", "n": [1, -2.5, True, None]}
+SPELLED = json.dumps(SAID, ensure_ascii=False)
+DEEP = 200_000
+
+TEXTS = st.text(max_size=20) | st.sampled_from(["headers", "0", "x1y", "data"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=20)
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        SPELLED.encode(),
+        json.dumps(SAID).encode(),
+        codecs.BOM_UTF8 + SPELLED.encode(),
+        *(SPELLED.encode(name) for name in ("utf-16-le", "utf-16-be", "utf-16", "utf-32-le", "utf-32-be", "utf-32")),
+        codecs.BOM_UTF16_BE + SPELLED.encode("utf-16-be"),
+        codecs.BOM_UTF32_BE + SPELLED.encode("utf-32-be"),
+        f"\r\n\t {SPELLED} \n".encode(),
+    ],
+)
+def test_json_of_any_unicode_encoding_is_read(body: bytes) -> None:
+    assert parse(body) == SAID
+    assert parse(body, errors="replace") == SAID
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"<html>",
+        b"error code: 1010",
+        b"{",
+        b'{"a":1',
+        b"{'a':1}",
+        b"[1,]",
+        b'"a',
+        b"1 2",
+        b"\xff\xfe",
+        b"\0",
+    ],
+)
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    for errors in ("strict", "replace"):
+        with pytest.raises(ValueError, match=r"line 1|codec|BOM"):
+            parse(body, errors=errors)
+
+
+def test_bytes_that_are_not_in_the_encoding_are_refused_or_replaced_as_asked() -> None:
+    body = '{"desc": "café"}'.encode("latin-1")
+    with pytest.raises(UnicodeDecodeError):
+        parse(body)
+    assert parse(body, errors="replace") == {"desc": "caf\ufffd"}
+
+
+@pytest.mark.parametrize("pair", [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_deep_nesting_is_refused_and_never_a_crash(pair: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="too deeply"):
+        parse((pair[0] * DEEP + "1" + pair[1] * DEEP).encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("Infinity", math.inf), ("-Infinity", -math.inf), ("1e999", math.inf), ("-1e999", -math.inf)]
+)
+def test_numbers_without_an_end_are_read_and_never_written(text: str, value: float) -> None:
+    assert parse(text.encode()) == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write([value])
+
+
+def test_a_number_that_is_none_is_read_and_never_written() -> None:
+    value = parse(b'{"n": NaN}')
+    assert math.isnan(value["n"])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write(value)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 5000, "9" * 1_000_000])
+def test_an_integer_too_long_to_convert_stays_text_and_the_rest_is_read(digits: str) -> None:
+    assert parse(f'{{"n": {digits}, "m": 7, "k": -12345678901234567890}}'.encode()) == {
+        "n": digits,
+        "m": 7,
+        "k": -12345678901234567890,
+    }
+
+
+@pytest.mark.parametrize("length", [4000, 4001, 4299, 4300, 4301])
+def test_an_integer_of_any_length_can_be_written_again(length: int) -> None:
+    value = parse(b"9" * length)
+    assert str(value) == "9" * length
+    assert parse(write(value)) == value
+
+
+def test_an_id_above_2_to_the_53_keeps_every_digit() -> None:
+    assert write(parse(b'{"aweme_id":7400000000000000017}')) == b'{\n  "aweme_id": 7400000000000000017\n}'
+
+
+def test_of_two_equal_keys_the_last_one_wins() -> None:
+    assert parse(b'{"aweme_id": "1", "a": 0, "aweme_id": "2"}') == {"aweme_id": "2", "a": 0}
+
+
+def test_control_characters_inside_strings_are_let_through() -> None:
+    assert parse(b'{"a": "x\ny\tz\x00\x1b"}') == {"a": "x\ny\tz\x00\x1b"}
+
+
+def test_a_lone_surrogate_is_read_and_never_written() -> None:
+    value = parse(b'["\\ud800", "\\ud83c\\udf0a"]')
+    assert value == ["\ud800", "🌊"]
+    with pytest.raises(ValueError, match="surrogates"):
+        write(value)
+
+
+@given(st.binary() | VALUES.map(lambda value: json.dumps(value).encode()) | st.text().map(str.encode))
+@example(b"\xef\xbb\xbf")
+@example(b"\x00\x00\xfe\xff\xff\xff\xff\xff")
+def test_any_bytes_give_a_value_or_a_value_error(body: bytes) -> None:
+    for errors in ("strict", "replace"):
+        try:
+            parse(body, errors=errors)
+        except ValueError:
+            continue
+
+
+# Writing
+
+
+def test_json_is_written_for_people() -> None:
+    assert write({"desc": "纸船 🌊", "n": [1]}).decode() == '{\n  "desc": "纸船 🌊",\n  "n": [\n    1\n  ]\n}'
+
+
+@pytest.mark.parametrize("work", [write, lambda value: redact(value, SECRET)])
+@pytest.mark.parametrize("inner", [list, dict])
+def test_what_is_nested_too_deeply_is_neither_written_nor_redacted(
+    work: Callable[[Json], Json], inner: type[list[Json]] | type[dict[str, Json]]
+) -> None:
+    value: Json = inner()
+    for _ in range(5000):
+        value = [value] if inner is list else {"a": value}
+    with pytest.raises(ValueError, match="too deeply"):
+        work(value)
+
+
+@given(VALUES, st.text("01", min_size=1, max_size=3))
+def test_what_is_written_is_read_again_as_it_was_and_holds_no_secret(value: Json, secret: str) -> None:
+    redacted = redact(parse(json.dumps(value).encode()), secret)
+    assert parse(write(redacted)) == redacted
+    assert not [text for text in texts(redacted) if secret in text]
+
+
+def texts(value: Json) -> list[str]:
+    """Every string in a value, keys as well."""
+    if isinstance(value, list):
+        return [text for item in value for text in texts(item)]
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in (key, *texts(item))]
+    return [value] if isinstance(value, str) else []
+
+
+# Redaction
+
+
+@pytest.mark.parametrize("name", ["headers", "Headers", "HEADERS"])
+@pytest.mark.parametrize("held", [{"Authorization": "Bearer x", "cookie": "y"}, {}, ["Authorization: x"], [["a", "b"]]])
+def test_an_object_named_headers_goes_wherever_it_is(name: str, held: Json) -> None:
+    assert redact({name: held, "a": [{"b": {name: held, "c": 1}}]}, SECRET) == {
+        name: REDACTED,
+        "a": [{"b": {name: REDACTED, "c": 1}}],
+    }
+
+
+def test_headers_that_hold_nothing_to_hide_stay() -> None:
+    assert redact({"headers": None, "header": {"a": 1}}, SECRET) == {"headers": None, "header": {"a": 1}}
+
+
+def test_the_secret_goes_out_of_every_string_and_key() -> None:
+    value = {"a": f"Bearer {SECRET}, {SECRET}!", SECRET: [SECRET, 1, None], "headers": f"x {SECRET}", f"k-{SECRET}": {}}
+    assert redact(value, SECRET) == {
+        "a": f"Bearer {REDACTED}, {REDACTED}!",
+        REDACTED: [REDACTED, 1, None],
+        "headers": f"x {REDACTED}",
+        f"k-{REDACTED}": {},
+    }
+
+
+def test_an_answer_that_echoes_the_request_holds_the_key_no_more() -> None:
+    value = error_answer(401)
+    assert SECRET in json.dumps(value)
+    assert SECRET not in write(redact(value, SECRET)).decode()
+
+
+@pytest.mark.parametrize("value", [None, True, 0, 1.5, "", "abc", [], {}, {"a": ["b", {"c": None}]}])
+def test_without_a_secret_everything_stays(value: Json) -> None:
+    assert redact(value, "") == value
+    assert redact(value, SECRET) == value
+
+
+# The post
+
+
+@pytest.mark.parametrize("post", [douyin_post(), tiktok_post()])
+def test_the_post_is_found_in_all_three_places_in_their_order(post: dict[str, Json]) -> None:
+    other = {"aweme_id": "1"}
+    assert find_post({"data": {"aweme_detail": post, "aweme_details": [other], "aweme_id": "2"}}) == post
+    assert find_post({"data": {"aweme_details": [post, other], "aweme_id": "2"}}) == post
+    assert find_post({"data": post}) == post
+
+
+@pytest.mark.parametrize("odd", [None, {}, [], "x", 5, True, ["x"]])
+def test_a_place_that_holds_no_post_gives_way_to_the_next(odd: Json) -> None:
+    post = {"aweme_id": "1"}
+    assert find_post({"data": {"aweme_detail": odd, "aweme_details": [post]}}) == post
+    assert find_post({"data": {"aweme_detail": odd, "aweme_details": [odd], **post}}) is not None
+    assert find_post({"data": {"aweme_detail": odd, "aweme_details": odd}}) is None
+
+
+@pytest.mark.parametrize("data", [None, [], {}, 5, "x", [{}]])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_answer_without_a_post_has_none(data: Json, wrapped: bool) -> None:
+    answer = {"data": data} if wrapped else data
+    assert find_post(answer) is None
+    assert why_missing(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"filter_list": [{"reason": 5}]}, "is private"),
+        ({"filter_list": [{"reason": "10"}]}, "is visible to some people only"),
+        ({"filter_list": ["x", {}, {"reason": 99}, {"reason": 8}], "status_code": 2053}, "is blocked for copyright"),
+        ({"filter_list": None, "status_code": 2053}, "is not there any more"),
+        ({"filter_list": 5, "statusCode": "10204"}, "is not there any more"),
+    ],
+)
+def test_why_a_post_is_missing_is_said_as_far_as_it_is_known(data: Json, why: str) -> None:
+    assert str(why_missing(envelope(None) | {"data": data})).startswith(why)
+    assert str(why_missing(data)).startswith(why)
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, [[]], {"reason": []}, 99, -1.5, True, "", "private"])
+def test_a_reason_that_is_none_says_nothing(odd: Json) -> None:
+    places: list[Json] = [{"filter_list": odd}, {"filter_list": [{"reason": odd}]}, {"statusCode": odd}]
+    assert [why_missing({"data": data}) for data in places] == [None, None, None]

@@ -1,0 +1,408 @@
+"""The command line: in this process against the sandbox, and as a process where that is the point."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tikhub_mcp import __version__, client
+from tikhub_mcp.cli import main
+from tikhub_mcp.post import Metrics
+from tikhub_mcp.replies import BatchReply, SummaryReply, VideoReply
+from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, short_link
+
+METRICS = [name for name in Metrics.model_fields if name != "notes"]
+
+
+class Ran(NamedTuple):
+    """What a run came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def values(self) -> dict[str, str]:
+        return dict(line.split(": ", 1) for line in self.out.splitlines())
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The output folder; the current one is beside it, and the environment names no key."""
+    for name in [name for name in os.environ if name.startswith("TIKHUB_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TIKHUB_OUTPUT_DIR", str(tmp_path / "root"))
+    monkeypatch.setenv("TIKHUB_SKILL_FILE", str(tmp_path / "no-SKILL.md"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def cli(
+    root: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cli]:
+    monkeypatch.setenv("TIKHUB_API_KEY", "a-key")
+    monkeypatch.setenv("TIKHUB_BASE_URL", sandbox.base_url)
+    sandbox.calls.clear()
+
+    def run(*arguments: object) -> Ran:
+        code = main([str(argument) for argument in arguments])
+        return Ran(code, *capsys.readouterr())
+
+    yield run
+    assert not list(root.parent.rglob("*.part"))
+
+
+def listed(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_one_prints_where_the_files_are_and_then_each_metric(cli: Cli, root: Path) -> None:
+    ran = cli("one", f"看看 {short_link('douyin')} kWq:/")
+    assert (ran.code, ran.err) == (0, "")
+    assert list(ran.values) == ["raw answer", "video", *METRICS]
+    assert Path(ran.values["raw answer"]).parent == root / "raw"
+    assert Path(ran.values["video"]).parent == root / "videos"
+    assert Path(ran.values["video"]).stat().st_size > 100_000
+    assert ran.values["plays"] == "unknown (Douyin does not report plays)"
+    assert ran.values["likes"].isdigit()
+
+
+def test_a_file_that_is_there_already_is_said_to_be_so_and_costs_nothing(cli: Cli, sandbox: Sandbox) -> None:
+    first, again = cli("one", link("tiktok")), cli("one", link("tiktok"))
+    assert again.code == 0
+    assert again.values["video"] == first.values["video"] + " (was already there)"
+    assert len(sandbox.calls) == 1
+    assert cli("one", link("tiktok"), "--refresh").code == 0
+    assert len(sandbox.calls) == 2
+
+
+def test_json_is_the_reply_of_the_tool(cli: Cli) -> None:
+    ran = cli("one", link("tiktok"), "--json")
+    reply = VideoReply.model_validate_json(ran.out)
+    assert (ran.code, reply.status, reply.url) == (0, "ok", link("tiktok"))
+    assert reply.model_dump_json(indent=2) + "\n" == ran.out
+    assert reply.file is not None
+    assert Path(reply.file.path).stat().st_size == reply.file.size_bytes
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "name"),
+    [
+        (link("bad_key"), 3, "api_key_invalid"),
+        (link("no_balance"), 3, "insufficient_balance"),
+        (link("no_scope"), 3, "permission_denied"),
+        (link("busy"), 1, "rate_limited"),
+        (link("all_refused"), 1, "media_unavailable"),
+        (link("page_as_video"), 1, "media_invalid"),
+        (link("private"), 4, "post_unavailable"),
+        (link("photos"), 4, "not_a_video"),
+        (link("wrong_post"), 4, "wrong_post"),
+        (link("web_page"), 4, "unexpected_answer"),
+        ("https://www.tiktok.com/@someone", 2, "unsupported_link"),
+        ("https://example.com/video/1", 2, "unsupported_link"),
+        ("", 2, "unsupported_link"),
+        (f"{link('tiktok')} {link('douyin')}", 2, "invalid_input"),
+    ],
+)
+@pytest.mark.parametrize("json", [False, True])
+def test_each_error_goes_to_stderr_and_has_its_exit_code(cli: Cli, url: str, code: int, name: str, json: bool) -> None:
+    ran = cli("one", url, *["--json"] * json)
+    assert ran.code == code
+    assert "Traceback" not in ran.err
+    if json:
+        reply = VideoReply.model_validate_json(ran.out)
+        assert (reply.status, reply.error and reply.error.code) == ("failed", name)
+    else:
+        assert ran.err.startswith(f"error: {name}: ")
+        assert f"error: {name}" not in ran.out
+
+
+def test_paths_are_under_the_current_directory_and_home_is_understood(cli: Cli, root: Path) -> None:
+    ran = cli("one", link("tiktok"), "-o", "mine/videos", "--raw-dir", "~/raw", "--quality", "best")
+    here = Path.cwd()
+    assert Path(ran.values["video"]).parent == here / "mine" / "videos"
+    assert ran.values["video"].endswith("_7000000000000000001.best.mp4")
+    assert Path(ran.values["raw answer"]).parent == root.parent / "home" / "raw"
+    assert not root.exists()
+
+
+def test_what_is_not_wanted_is_not_written(cli: Cli, root: Path) -> None:
+    ran = cli("one", link("photos"), "--metrics-only", "--no-save-raw")
+    assert (ran.code, list(ran.values)) == (0, METRICS)
+    assert not root.exists()
+
+
+def test_a_warning_about_the_file_goes_to_stderr(cli: Cli) -> None:
+    ran = cli("one", link("unsized"))
+    assert ran.code == 0
+    assert ran.err.startswith("warning: nobody said how large the file is")
+
+
+# ---- batch
+
+
+def test_a_batch_answers_every_line_and_counts(cli: Cli, root: Path) -> None:
+    lines = [link("tiktok"), "", "# mine", short_link("douyin"), "no link", link("private"), link("tiktok")]
+    ran = cli("batch", listed(Path("links.txt"), *lines))
+    shown = ran.out.splitlines()
+    assert [line.split()[0] for line in shown[:-1]] == ["ok", "ok", "failed", "failed", "ok"]
+    assert "unsupported_link: Line 5: There is no link" in shown[2]
+    assert "post_unavailable: " in shown[3]
+    assert shown[-1] == f"5 links: 3 succeeded, 2 failed, 0 skipped; 3 paid API calls. Videos: {root / 'videos'}"
+    assert (ran.code, ran.err) == (1, "")
+
+
+def test_a_batch_in_json_is_the_reply_of_the_tool(cli: Cli, root: Path) -> None:
+    path = listed(Path("links.txt"), *good_links(3))
+    ran = cli("batch", path, "--json", "--max-workers", 99, "-o", "out")
+    reply = BatchReply.model_validate_json(ran.out)
+    assert (ran.code, reply.status, reply.succeeded, reply.workers) == (0, "complete", 3, 10)
+    assert (reply.output_dir, reply.raw_dir) == (str(Path.cwd() / "out"), str(root / "raw"))
+    assert reply.model_dump_json(indent=2) + "\n" == ran.out
+    again = BatchReply.model_validate_json(cli("batch", path, "--json", "--no-save-raw", "--max-workers", 0).out)
+    assert (again.workers, again.raw_dir, again.cost.api_calls) == (1, None, 0)
+
+
+def test_a_dry_run_counts_and_pays_nothing(cli: Cli, root: Path, sandbox: Sandbox) -> None:
+    path = listed(Path("links.txt"), link("tiktok"), link("tiktok"), link("douyin"), "no link")
+    cli("one", link("tiktok"))
+    ran = cli("batch", path, "--dry-run")
+    assert ran.out.endswith(
+        f"4 links: 2 distinct posts, 1 on disk, 1 paid calls needed; 0 paid API calls. Videos: {root / 'videos'}\n"
+    )
+    assert (ran.code, len(sandbox.calls)) == (0, 1)
+
+
+def test_the_cap_on_paid_calls_skips_the_rest(cli: Cli, sandbox: Sandbox) -> None:
+    ran = cli("batch", listed(Path("links.txt"), *good_links(3)), "--max-api-calls", 1, "--metrics-only")
+    assert sorted(line.split()[0] for line in ran.out.splitlines()[:-1]) == ["ok", "skipped", "skipped"]
+    assert ran.err.startswith("error: api_call_limit: ")
+    assert (ran.code, len(sandbox.calls)) == (1, 1)
+
+
+def test_a_refused_key_ends_a_batch_with_its_exit_code(cli: Cli) -> None:
+    ran = cli("batch", listed(Path("links.txt"), link("bad_key"), link("tiktok")), "--max-workers", 1)
+    assert [line.split()[0] for line in ran.out.splitlines()[:-1]] == ["failed", "skipped"]
+    assert (ran.code, ran.err.split(":")[1].strip()) == (3, "api_key_invalid")
+
+
+@pytest.mark.parametrize("content", ["", "# only a comment\n", None])
+def test_a_batch_without_links_is_a_usage_error(cli: Cli, content: str | None) -> None:
+    if content is not None:
+        Path("links.txt").write_text(content)
+    ran = cli("batch", "links.txt", "--json")
+    reply = BatchReply.model_validate_json(ran.out)
+    assert (ran.code, reply.error and reply.error.code, reply.total) == (2, "invalid_input", 0)
+
+
+def test_three_hundred_links_are_not_too_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = client.Gate
+    monkeypatch.setattr(client, "Gate", lambda: gate(calls=1000))  # which lets 10 a second out
+    path = listed(Path("links.txt"), *good_links(30) * 10)
+    reply = BatchReply.model_validate_json(cli("batch", path, "--metrics-only", "--no-save-raw", "--json").out)
+    assert (reply.total, reply.succeeded, reply.cost.api_calls) == (300, 300, 30)
+
+
+# ---- no key, bad settings, bad usage
+
+
+@pytest.mark.parametrize("key", ["", "YOUR_API_KEY", "a key"])
+@pytest.mark.parametrize("json", [False, True])
+@pytest.mark.parametrize("command", ["one", "batch"])
+def test_without_a_key_nothing_happens_but_the_refusal(
+    cli: Cli, root: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, key: str, json: bool, command: str
+) -> None:
+    monkeypatch.setenv("TIKHUB_API_KEY", key)
+    given = listed(Path("links.txt"), link("tiktok")) if command == "batch" else link("tiktok")
+    ran = cli(command, given, *["--dry-run"] * (command == "batch"), *["--json"] * json)
+    assert ran.code == 3
+    assert ran.err.startswith("error: api_key_missing: Stop this task now")
+    for words in ("https://tikhub.io/", "TIKHUB_API_KEY", str(root.parent / "no-SKILL.md")):
+        assert words in ran.err
+    model = BatchReply if command == "batch" else VideoReply
+    if json:
+        error = model.model_validate_json(ran.out).error
+        assert error is not None
+        assert (error.code, error.stop) == ("api_key_missing", True)
+    else:
+        assert ran.out == ""
+    assert (sandbox.calls, root.exists()) == ([], False)
+
+
+def test_a_setting_that_cannot_be_used_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIKHUB_BASE_URL", "http://api.tikhub.example")
+    ran = cli("one", link("tiktok"))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: invalid_input: TIKHUB_BASE_URL")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["two", "one", "batch", "one x --quality good", "batch x --max-workers many", "summarize x", "one x --dry-run"],
+)
+def test_wrong_usage_ends_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert err.startswith("usage: tikhub-mcp")
+
+
+# ---- summarize, demo, sandbox, the server
+
+
+def test_a_summary_needs_no_key_and_goes_into_the_current_directory(cli: Cli, root: Path) -> None:
+    cli("batch", listed(Path("links.txt"), link("tiktok"), link("private")))
+    os.environ.pop("TIKHUB_API_KEY")
+    ran = cli("summarize")
+    here = Path.cwd()
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[:2] == [
+        f"csv: {here / 'tikhub_videos_summary.csv'}",
+        f"json: {here / 'tikhub_videos_summary.json'}",
+    ]
+    assert ran.out.splitlines()[2].startswith(f"2 rows from {root / 'raw'}; 1 could not be read as a post")
+    ran = cli("summarize", "-i", next((root / "raw").glob("raw_7*")), "-o", "reports", "--json")
+    reply = SummaryReply.model_validate_json(ran.out)
+    assert (ran.code, reply.rows, reply.broken) == (0, 1, 0)
+    assert reply.csv_path == str(here / "reports" / "tikhub_videos_summary.csv")
+    assert cli("summarize", "-i", reply.input).out.splitlines()[2] == f"1 rows from {reply.input}"
+
+
+def test_nothing_to_summarize_is_a_usage_error(cli: Cli) -> None:
+    ran = cli("summarize", "--json")
+    assert (ran.code, ran.err.startswith("error: invalid_input: ")) == (2, True)
+    assert SummaryReply.model_validate_json(ran.out).status == "failed"
+
+
+def test_the_sandbox_says_how_to_use_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tikhub_mcp.sandbox.Sandbox.start", lambda self: self)
+    monkeypatch.setattr("tikhub_mcp.sandbox.Sandbox.stop", lambda self: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Event, "wait", lambda self: None)
+        ran = cli("sandbox", "--port", 0)
+    assert "TIKHUB_API_KEY=sandbox" in ran.out
+    assert all(link(scenario.name) in ran.out for scenario in SCENARIOS)
+
+
+def test_the_demo_is_given_its_folder_and_its_exit_code_is_handed_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {None: 5, Path.cwd() / "x": 6}
+    monkeypatch.setattr("tikhub_mcp.demo.run", folders.get)
+    assert (cli("demo").code, cli("demo", "-o", "x").code) == (5, 6)
+
+
+def test_without_arguments_it_is_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr("tikhub_mcp.server.run", partial(ran.append, "the server"))
+    monkeypatch.setattr(sys, "argv", ["tikhub-mcp"])
+    assert not main()
+    assert ran == ["the server"]
+
+
+class Terminal(io.StringIO):
+    """A standard error that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_shows_on_a_terminal_only(cli: Cli, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    shown = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert cli("one", link("tiktok")).code == 0
+    assert cli("batch", listed(Path("links.txt"), *good_links(2))).code == 0
+    assert ("downloading" in shown.getvalue(), "2 posts" in shown.getvalue()) == (terminal, terminal)
+
+
+# ---- as a process
+
+
+def start(command: str, argument: str, sandbox: Sandbox, *more: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"TIKHUB_API_KEY": "a-key", "TIKHUB_BASE_URL": sandbox.base_url}
+    environment |= {"PYTHONIOENCODING": "ascii"}  # as a terminal that cannot show much
+    everything = [sys.executable, "-m", "tikhub_mcp", command, argument, *more]
+    return subprocess.Popen(everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_an_interrupted_download_ends_with_130_and_leaves_no_part(root: Path) -> None:
+    with Sandbox(media_bytes_per_second=20_000) as slow, start("one", link("tiktok"), slow) as process:
+        end = time.monotonic() + 20
+        while not list(root.rglob("*.part")):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=5)
+    assert (process.returncode, out) == (130, "")
+    assert err == "Interrupted. What was finished is kept; nothing half-made is left.\n"
+    assert [path.suffix for path in root.rglob("*.*")] == [".json"]
+
+
+def test_the_sandbox_answers_until_it_is_interrupted(root: Path, sandbox: Sandbox) -> None:
+    with start("sandbox", "--port", sandbox, "0") as process:
+        assert process.stdout is not None
+        said = ""
+        while "Ctrl-C" not in said:
+            said += process.stdout.readline()
+        url = said.split("TIKHUB_BASE_URL=")[1].split()[0]
+        answer = httpx.get(f"{url}/api/v1/tikhub/user/get_user_info", headers={"Authorization": "Bearer sandbox"})
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=5)
+    assert (answer.status_code, process.returncode, "Traceback" in err) == (200, 130, False)
+
+
+def test_a_terminal_that_cannot_show_a_nickname_is_no_reason_to_fail(root: Path, sandbox: Sandbox) -> None:
+    with start("one", link("douyin"), sandbox, "--metrics-only") as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert "author: ???" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent", "says"),
+    [
+        ("--version", "mcp httpx pydantic rich", f"tikhub-mcp {__version__}"),
+        ("--help", "mcp httpx pydantic rich", "Exit codes: 0 done"),
+        ("one --help", "mcp httpx pydantic rich", "--quality"),
+        ("summarize", "mcp httpx rich", "1 rows from"),
+    ],
+)
+def test_quick_commands_import_nothing_slow(root: Path, arguments: str, absent: str, says: str) -> None:
+    (root / "raw").mkdir(parents=True)
+    (root / "raw" / "x.json").write_text("{}")
+    program = (
+        "import sys; from tikhub_mcp.cli import main\n"
+        "try: main(sys.argv[2:])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.argv[1].split() if name in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, absent, *arguments.split()]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert says in ran.stdout
+    assert ran.stderr == "[]\n"
