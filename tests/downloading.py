@@ -8,10 +8,11 @@ import httpx
 
 import tikhub_mcp
 from tests.faulty import Act
-from tikhub_mcp.download import Downloader, Limits, Saved
+from tikhub_mcp.download import Downloader, Saved
 from tikhub_mcp.links import Platform
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import Rendition
+from tikhub_mcp.transfer import Limits
 
 MEDIA = Path(tikhub_mcp.__file__).parent / "sandbox" / "media"
 VIDEO, MUSIC = (MEDIA / "h264.mp4").read_bytes(), (MEDIA / "music.m4a").read_bytes()

@@ -17,8 +17,9 @@ import pytest
 from tests.downloading import GOOD, H266, MEDIA, PAGE, SIZE, UNSIZED, VIDEO, clean_target, fetch, fetching, rendition
 from tests.faulty import Act, Faulty, redirect
 from tikhub_mcp import download
-from tikhub_mcp.download import Limits, existing, in_thread
+from tikhub_mcp.download import existing
 from tikhub_mcp.errors import DiskFull, NotWritable
+from tikhub_mcp.transfer import Limits, in_thread
 
 
 @pytest.fixture

@@ -2,18 +2,28 @@
 
 import errno
 import os
+import re
 import secrets
+import shutil
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tikhub_mcp.errors import DiskFull, NotWritable
+from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
+
+if sys.platform != "win32":
+    import fcntl
 
 PRIVATE = 0o600  # raw answers and reports: a cache_url in them works for whoever holds it
 ORDINARY = 0o666  # videos: what the umask leaves
 PART_SUFFIX = ".part"
+STALE_SECONDS = 24 * 3600.0  # a part that is older, and that nobody holds, was left by a process that was killed
+_PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
+_swept: set[Path] = set()
 _NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # network drives; as PostgreSQL has it
 
 
@@ -37,6 +47,8 @@ def os_errors(path: Path) -> Iterator[None]:
 def make_folder(folder: Path) -> None:
     """Create the folder and its parents where they are missing, and see that it can be written to.
 
+    The first time in a process, parts that a killed process left in it are removed.
+
     Raises:
         DiskFull, NotWritable: It cannot be made, or not be written to.
     """
@@ -44,6 +56,34 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NotWritable(f"The folder {folder} cannot be written to.")
+    if folder not in _swept:
+        _swept.add(folder)
+        sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the parts in a folder that are older than a day and that no process holds; trouble is let be."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if _PART.fullmatch(entry.name) and _is_stale(entry):
+                    Path(entry.path).unlink()
+
+
+def check_room(size: int | None, target: Path, largest: int) -> None:
+    """Refuse a file that is too large for the limit or for the disk, where its size is known.
+
+    Raises:
+        TooLarge, DiskFull, NotWritable: It is, or nobody can tell.
+    """
+    if size is None:
+        return
+    if size > largest:
+        raise TooLarge(f"The file has {size:,} bytes; more than {largest:,} (TIKHUB_MAX_BYTES) are not downloaded.")
+    with os_errors(target):
+        free = shutil.disk_usage(target.parent).free
+    if size > free:
+        raise DiskFull(f"The disk is full: {target.name} needs {size:,} bytes, {target.parent} has {free:,} free.")
 
 
 class Part:
@@ -61,13 +101,20 @@ class Part:
         self.target = target
         self.path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self.file = os.fdopen(os.open(self.path, flags, mode), "r+b", buffering=0)
+        descriptor = os.open(self.path, flags, mode)
+        try:
+            self.file = os.fdopen(descriptor, "r+b", buffering=0)
+        except OSError:
+            os.close(descriptor)
+            self.path.unlink(missing_ok=True)
+            raise
+        _hold(descriptor)
 
     def commit(self) -> None:
         """Put the part under the target's name, replacing what is there."""
         os.fsync(self.file.fileno())
         self.file.close()
-        self.path.replace(self.target)
+        _replace(self.path, self.target)
         _sync_folder(self.target.parent)
 
     def discard(self) -> None:
@@ -97,6 +144,38 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
         while view:
             view = view[part.file.write(view) :]
         part.commit()
+
+
+def _hold(descriptor: int) -> bool:
+    """Mark an open file as being worked on, until it is closed; whether nobody else had done so."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a network drive without locks: then age alone tells what is stale
+            pass
+    return True  # Windows removes no file that is open
+
+
+def _is_stale(entry: "os.DirEntry[str]") -> bool:
+    if not entry.is_file(follow_symlinks=False) or entry.stat().st_mtime > time.time() - STALE_SECONDS:
+        return False
+    with Path(entry.path).open("rb") as part:
+        return _hold(part.fileno())
+
+
+def _replace(part: Path, target: Path) -> None:
+    for pause in (0.1, 0.3, 0.6):
+        try:
+            part.replace(target)
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(pause)  # pragma: no cover - on Windows a player or a virus scanner holds files for a moment
+        else:
+            return
+    part.replace(target)  # pragma: no cover - the last word, on Windows
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from tikhub_mcp.archive import Archive, Kept
 from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
 from tikhub_mcp.client import Answer, TikHub, carried_through
-from tikhub_mcp.download import Downloader, Limits, Saved, existing, in_thread
+from tikhub_mcp.download import Downloader, Saved, existing
 from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaUnavailable, TikHubMCPError
 from tikhub_mcp.files import make_folder
 from tikhub_mcp.links import Link
@@ -27,6 +27,7 @@ from tikhub_mcp.names import is_video, video_name
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import Post, Rendition, choose, identify, judge, named, read
 from tikhub_mcp.settings import Settings
+from tikhub_mcp.transfer import Limits, in_thread
 
 logger = logging.getLogger(__name__)
 

@@ -119,8 +119,9 @@ def _slim(schema: Json) -> Json:
         case list():
             return [_slim(item) for item in schema]
         case {"anyOf": [{"type": str(kind), **rest}, {"type": "null"}], **others}:
-            choices = {"enum": [*rest["enum"], None]} if "enum" in rest else {}
-            return _slim({**others, **rest, **choices, "type": [kind, "null"]})
+            choices: list[Json] = [*rest.get("enum", ())]
+            enum = {"enum": [*choices, None]} if choices else {}
+            return _slim({**others, **rest, **enum, "type": [kind, "null"]})
         case dict():
             is_model = "properties" in schema
             dropped = {"title", "description"} if is_model else {"title"}

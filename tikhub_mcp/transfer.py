@@ -1,0 +1,260 @@
+"""One mirror → a part file: redirects, the head of the answer, resuming, speed.
+
+What a part holds are the bytes of one object, never of two: only the same strong ETag, the same total and the exact
+range let a second connection go on where the first one broke off; otherwise it starts again.
+"""
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import httpx
+
+from tikhub_mcp.errors import MediaInvalid, MediaUnavailable, TooLarge
+from tikhub_mcp.files import Part, check_room
+from tikhub_mcp.network import Network
+from tikhub_mcp.retry import retry_after
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LONGEST_REDIRECTS = 5
+PIECE = 2**20  # bytes that are hashed and written in one go, in a thread
+MOST_CONNECTIONS = 30  # to one mirror, however much each of them brings
+_NO_VIDEO = ("text/", "image/", "audio/", "application/json", "application/xml", "application/xhtml")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
+_STRONG_ETAG = re.compile(r'"[^"]+"')
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Ends for what may have none. Seconds and bytes.
+
+    Attributes:
+        seconds: For one file in all, over all mirrors.
+        largest: The largest file.
+        silence: The longest wait for the next byte.
+        slow_bytes: At least this much must come in `slow_seconds`.
+        pause: Between the first round of the mirrors and the second.
+        longest_pause: The most that a mirror's Retry-After can ask for.
+    """
+
+    seconds: float = 1800.0
+    largest: int = 4 * 2**30
+    silence: float = 10.0
+    slow_bytes: int = 5 * 1024
+    slow_seconds: float = 5.0
+    pause: float = 1.0
+    longest_pause: float = 20.0
+
+
+class _Broken(Exception):
+    """The connection ended before the object did, or brought another one; a further connection may mend it."""
+
+
+class Transfer:
+    """The bytes of one object, on their way from one mirror into a part file.
+
+    Args:
+        network: What opens connections.
+        limits: The ends.
+        part: Where the bytes go.
+        known: The size that TikHub's answer gives, or None.
+        progress: Told how many bytes there are.
+
+    Attributes:
+        got: How many bytes there are.
+        promised: The size that the mirror gave, or None.
+    """
+
+    def __init__(
+        self, network: Network, limits: Limits, part: Part, known: int | None, progress: Callable[[int], None]
+    ) -> None:
+        self._network = network
+        self._limits = limits
+        self._part = part
+        self._known = known
+        self._progress = progress
+        self.got = 0
+        self.promised: int | None = None
+        self._etag = self._source = ""
+        self._waiting = bytearray()
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+
+    async def receive(self, url: str, headers: Mapping[str, str]) -> None:
+        """Take the whole object in, over as many connections as it takes while they bring something new.
+
+        Raises:
+            MediaUnavailable: The mirror refuses, breaks off or is too slow.
+            MediaInvalid: What it sends is no video, or not of the size promised.
+            TooLarge, DiskFull: No mirror can mend it.
+            OSError: The part file cannot be written.
+        """
+        best, why = 0, ""
+        for _ in range(MOST_CONNECTIONS):
+            try:
+                await self._connect(url, headers)
+                return await self._flush()
+            except _Broken as broken:
+                why = str(broken)
+            if self.got <= best:  # nothing new came: the other mirrors first
+                break
+            best = self.got
+        raise MediaUnavailable(f"the connection failed ({why})")
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes received."""
+        return self._sha256.hexdigest()
+
+    @property
+    def md5(self) -> str:
+        """Of all bytes received."""
+        return self._md5.hexdigest()
+
+    async def _connect(self, url: str, headers: Mapping[str, str]) -> None:
+        """One connection, or one for each hop of a redirect."""
+        if self._etag:  # go on at the very address that served the beginning
+            url, headers = self._source, {**headers, "Range": f"bytes={self.got}-", "If-Range": self._etag}
+        try:
+            for _ in range(LONGEST_REDIRECTS + 1):
+                async with self._network.get(url, headers, judged=True, silence=self._limits.silence) as response:
+                    if response.is_redirect:
+                        url = _next_hop(httpx.URL(url), response, sized=self._known is not None)
+                    elif self._begin(url, response):
+                        return await self._take(response)
+                    else:
+                        return None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _Broken(type(error).__name__) from None
+        raise MediaUnavailable(f"it redirects more than {LONGEST_REDIRECTS} times")
+
+    def _begin(self, url: str, response: httpx.Response) -> bool:
+        """Hold the head of an answer against what is there already; whether a body is to be taken in."""
+        if self._etag and response.status_code in (206, 416):
+            return self._goes_on(response)
+        self._start_over()
+        if response.status_code != 200:
+            wait = retry_after(response.headers.get("retry-after"))
+            raise MediaUnavailable(f"the CDN answered HTTP {response.status_code}", retry_after=wait)
+        self.promised = _check_head(response, self._known)
+        check_room(self.promised, self._part.target, self._limits.largest)
+        etag = response.headers.get("etag", "")
+        self._etag, self._source = etag if _STRONG_ETAG.fullmatch(etag) else "", url
+        return True
+
+    def _goes_on(self, response: httpx.Response) -> bool:
+        """Whether the rest of the same object follows; False where nothing is missing.
+
+        Raises:
+            _Broken: It is anything else; what was there is forgotten.
+        """
+        headers = response.headers
+        given = headers.get("content-range", "")
+        total = self.promised or self._known
+        if response.status_code == 416 and given == f"bytes */{self.got}" and total in (None, self.got):
+            return False
+        range_ = _RANGE.fullmatch(given)
+        if response.status_code == 206 and range_ and headers.get("etag") == self._etag:
+            first, last, whole = map(int, range_.groups())
+            plain = headers.get("content-encoding", "identity").lower() in ("", "identity")
+            if first == self.got and last == whole - 1 and total in (None, whole) and plain:
+                self.promised = whole
+                return True
+        self._start_over()
+        raise _Broken("another object came in the place of the rest")
+
+    async def _take(self, response: httpx.Response) -> None:
+        """Take a body in, not faster than the disk, not slower than the limit, and not more than promised."""
+        expected = self.promised or self._known
+        most = min(expected or self._limits.largest, self._limits.largest)
+        window, before = time.monotonic(), self.got
+        async for chunk in response.aiter_raw():
+            self._waiting += chunk
+            self.got += len(chunk)
+            if self.got > most:
+                if expected is None:
+                    raise TooLarge(f"The file is larger than {self._limits.largest:,} bytes (TIKHUB_MAX_BYTES).")
+                raise MediaInvalid(f"more came than the {most:,} bytes promised")
+            if len(self._waiting) >= PIECE:
+                await self._flush()
+            self._progress(self.got)
+            if (now := time.monotonic()) - window >= self._limits.slow_seconds:
+                if self.got - before < self._limits.slow_bytes:
+                    raise MediaUnavailable("it sends less than 1 KiB a second")
+                window, before = now, self.got
+        if expected is not None and self.got < expected:
+            raise _Broken("the body ended early")
+
+    async def _flush(self) -> None:
+        """Hash and write what waits, off the event loop, so that a slow disk holds up no timeout."""
+        piece, self._waiting = bytes(self._waiting), bytearray()
+        await in_thread(self._put, piece)
+
+    def _put(self, piece: bytes) -> None:
+        self._sha256.update(piece)
+        self._md5.update(piece)
+        view = memoryview(piece)
+        while view:
+            view = view[self._part.file.write(view) :]
+
+    def _start_over(self) -> None:
+        """Forget the bytes that came, in the part file as well."""
+        self._part.file.seek(0)
+        self._part.file.truncate()
+        self.got, self.promised = 0, None
+        self._etag = self._source = ""
+        self._waiting = bytearray()
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+
+
+async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run something short that blocks in a thread; a cancellation waits for its end.
+
+    asyncio.to_thread returns at once when cancelled, while the thread goes on using a file that is then closed under
+    it, its number perhaps already another file's.
+    """
+    task = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # cancelled once more meanwhile: that changes nothing
+                await asyncio.wait([task])
+        raise
+
+
+def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
+    try:
+        target = url.join(response.headers.get("location", ""))
+        nowhere = target.scheme not in ("https", "http") or not target.host or target == url
+    except (httpx.InvalidURL, UnicodeError):  # httpx decodes a name only when asked for it
+        nowhere = True
+    if nowhere:
+        raise MediaUnavailable("it redirects to nowhere")
+    if url.scheme == "https" and target.scheme == "http" and not sized:
+        # Douyin really serves plain http links; without a size to hold it to, anything could come that way.
+        raise MediaUnavailable("it redirects from https to http, and the size of the file is not known")
+    return str(target)
+
+
+def _check_head(response: httpx.Response, known: int | None) -> int | None:
+    """The size that the response promises; anything that is not the answer of a whole video is refused."""
+    kind = response.headers.get("content-type", "").lower()
+    if kind.startswith(_NO_VIDEO):
+        raise MediaInvalid(f"the CDN sent {kind.partition(';')[0][:40]!r} instead of a video")
+    if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise MediaInvalid("the CDN sent it compressed, against the request")
+    length = response.headers.get("content-length")
+    if length is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", length):
+        raise MediaInvalid("the CDN sent a Content-Length that is no length")
+    if known not in (None, int(length)):
+        raise MediaInvalid(f"the CDN promised {int(length):,} bytes, TikHub's answer {known:,}")
+    return int(length)
