@@ -161,9 +161,6 @@ def test_a_warning_about_the_file_goes_to_stderr(cli: Cli) -> None:
     assert ran.err.startswith("warning: nobody said how large the file is")
 
 
-# ---- batch
-
-
 def test_a_batch_answers_every_line_and_counts(cli: Cli, root: Path) -> None:
     lines = [link("tiktok"), "", "# mine", short_link("douyin"), "no link", link("private"), link("tiktok")]
     ran = cli("batch", listed(Path("links.txt"), *lines))
@@ -190,9 +187,8 @@ def test_a_dry_run_counts_and_pays_nothing(cli: Cli, root: Path, sandbox: Sandbo
     path = listed(Path("links.txt"), link("tiktok"), link("tiktok"), link("douyin"), "no link")
     cli("one", link("tiktok"))
     ran = cli("batch", path, "--dry-run")
-    assert ran.out.endswith(
-        f"4 links: 2 distinct posts, 1 on disk, 1 paid calls needed; 0 paid API calls. Videos: {root / 'videos'}\n"
-    )
+    counts = "4 links: 2 distinct posts, 1 on disk, 1 paid calls needed; 0 paid API calls."
+    assert ran.out.endswith(f"{counts} Videos: {root / 'videos'}\n")
     assert (ran.code, len(sandbox.calls)) == (0, 1)
 
 
@@ -224,9 +220,6 @@ def test_three_hundred_links_are_not_too_many(cli: Cli, monkeypatch: pytest.Monk
     path = listed(Path("links.txt"), *good_links(30) * 10)
     reply = BatchReply.model_validate_json(cli("batch", path, "--metrics-only", "--no-save-raw", "--json").out)
     assert (reply.total, reply.succeeded, reply.cost.api_calls) == (300, 300, 30)
-
-
-# ---- no key, bad settings, bad usage
 
 
 @pytest.mark.parametrize("key", ["", "YOUR_API_KEY", "a key"])
@@ -271,20 +264,14 @@ def test_wrong_usage_ends_with_2(arguments: str, capsys: pytest.CaptureFixture[s
     assert err.startswith("usage: tikhub-mcp")
 
 
-# ---- summarize, demo, sandbox, the server
-
-
 def test_a_summary_needs_no_key_and_goes_into_the_current_directory(cli: Cli, root: Path) -> None:
     cli("batch", listed(Path("links.txt"), link("tiktok"), link("private")))
     os.environ.pop("TIKHUB_API_KEY")
     ran = cli("summarize")
-    here = Path.cwd()
+    here, lines = Path.cwd(), ran.out.splitlines()
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.splitlines()[:2] == [
-        f"csv: {here / 'tikhub_videos_summary.csv'}",
-        f"json: {here / 'tikhub_videos_summary.json'}",
-    ]
-    assert ran.out.splitlines()[2].startswith(f"2 rows from {root / 'raw'}; 1 could not be read as a post")
+    assert lines[:2] == [f"{kind}: {here}/tikhub_videos_summary.{kind}" for kind in ("csv", "json")]
+    assert lines[2].startswith(f"2 rows from {root / 'raw'}; 1 could not be read as a post")
     ran = cli("summarize", "-i", next((root / "raw").glob("raw_7*")), "-o", "reports", "--json")
     reply = SummaryReply.model_validate_json(ran.out)
     assert (ran.code, reply.rows, reply.broken) == (0, 1, 0)
@@ -339,9 +326,6 @@ def test_a_bar_shows_on_a_terminal_only(cli: Cli, monkeypatch: pytest.MonkeyPatc
     assert cli("one", link("tiktok")).code == 0
     assert cli("batch", listed(Path("links.txt"), *good_links(2))).code == 0
     assert ("downloading" in shown.getvalue(), "2 posts" in shown.getvalue()) == (terminal, terminal)
-
-
-# ---- as a process
 
 
 def start(command: str, argument: str, sandbox: Sandbox, *more: str) -> subprocess.Popen[str]:

@@ -118,10 +118,10 @@ def _slim(schema: Json) -> Json:
     match schema:
         case list():
             return [_slim(item) for item in schema]
-        case {"anyOf": [{"type": str(kind), **rest}, {"type": "null"}], **others}:
-            choices: list[Json] = [*rest.get("enum", ())]
-            enum = {"enum": [*choices, None]} if choices else {}
-            return _slim({**others, **rest, **enum, "type": [kind, "null"]})
+        case {"anyOf": [{"type": str()}, {"type": "null"}]}:
+            plain = {**schema, **schema["anyOf"][0], "type": [schema["anyOf"][0]["type"], "null"]}
+            del plain["anyOf"]
+            return _slim(plain | ({"enum": [*plain["enum"], None]} if "enum" in plain else {}))
         case dict():
             is_model = "properties" in schema
             dropped = {"title", "description"} if is_model else {"title"}
