@@ -8,8 +8,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 def key_section(text: str) -> str:
-    """What stands under every `## API_KEY`, without comments and blanks: nothing in a SKILL.md that may be published."""
-    sections: list[str] = re.findall(r"^## API_KEY[ \t]*$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    """What stands under `## API_KEY`, without comments and blanks: nothing in every SKILL.md that may be published."""
+    lines = "\n".join(text.removeprefix("\ufeff").splitlines())  # what ends a line for the server, too
+    sections: list[str] = re.findall(r"^## API_KEY[^\S\n]*$(.*?)(?=^## |\Z)", lines, re.MULTILINE | re.DOTALL)
     if not sections:
         raise ValueError("SKILL.md has no section '## API_KEY'")
     return re.sub(r"<!--.*?-->", "", "".join(sections), flags=re.DOTALL).strip()

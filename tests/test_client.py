@@ -148,6 +148,7 @@ def test_a_rate_limit_is_waited_for_unless_it_is_long(route: respx.Route, header
     requests = 1 if asked and asked > 20 else 4
     assert route.call_count == desk.spent == desk.refunded == requests
     assert len(desk.pauses) == requests - 1
+    assert not any(desk.waits)  # the pause is everybody's, and is not waited for twice
     if asked:
         assert desk.pauses == [asked] * (requests - 1)
     else:

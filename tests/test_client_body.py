@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import tracemalloc
 import zlib
 
 import httpx
@@ -53,7 +54,12 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_the_cap(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(client, "LARGEST_BODY", 100_000)
     bomb = gzip.compress(b" " * 50_000_000)
     desk = Desk()
-    assert re.fullmatch(TOO_LARGE, desk.fails(UnexpectedAnswer, raw(bomb, encoding="gzip")[0]))
+    tracemalloc.start()
+    try:
+        assert re.fullmatch(TOO_LARGE, desk.fails(UnexpectedAnswer, raw(bomb, encoding="gzip")[0]))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
     assert (desk.refunded, desk.kept) == (0, [])
 
 

@@ -249,6 +249,14 @@ def test_from_https_to_http_is_followed_only_where_the_size_is_known(target: Pat
             fetch(file, target, transport=httpx.MockTransport(answer))
 
 
+def test_a_body_that_is_not_what_its_own_head_promised_is_refused(target: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:  # as no server can, because the client would cut it off
+        return httpx.Response(200, headers={"Content-Length": "0"}, content=streamed(VIDEO))
+
+    with pytest.raises(MediaInvalid, match=f"{SIZE:,} bytes came, the CDN promised 0"):
+        fetch(rendition("https://cdn.example/a", size=None), target, transport=httpx.MockTransport(answer))
+
+
 def kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
     yield kind
     for below in kind.__subclasses__():

@@ -43,6 +43,17 @@ def test_a_file_that_the_disk_has_no_room_for_is_not_begun(
     assert len(server.requests) == (size is None)
 
 
+@pytest.mark.parametrize(("size", "needs"), [(SIZE, f"The file needs {SIZE:,} bytes; "), (None, "")])
+def test_a_disk_that_fills_up_meanwhile_is_told_with_what_is_free(
+    server: Faulty, target: Path, size: int | None, needs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        break_system(patch, "write", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        with pytest.raises(DiskFull, match=rf"{needs}[\d,]+ are free\."):
+            fetch(rendition(server.on("/a", GOOD), size=size), target)
+    assert download._room(rendition(), target / "gone" / "x") == ""
+
+
 class Writer(io.FileIO):
     """A part file whose writing or closing fails once."""
 

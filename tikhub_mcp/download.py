@@ -79,7 +79,8 @@ class Downloader:
         # What a mirror sent and was wrong says more than that another was silent.
         last = next((failure for failure in reversed(failures) if isinstance(failure, MediaInvalid)), failures[-1])
         tried = f"mirrors: {len(file.urls)}, attempts: {len(failures)}"
-        raise type(last)(f"{target.stem} could not be downloaded ({tried}): {last.message}.") from None
+        message = f"{target.stem} could not be downloaded ({tried}): {last.message}."
+        raise type(last)(message, retry_after=last.retry_after) from None
 
     def _pause_after(self, failure: FileError) -> float:
         """Seconds before a mirror's second turn: what it asked for, as far as that goes."""

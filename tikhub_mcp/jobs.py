@@ -175,8 +175,6 @@ class Jobs:
             outcome.status, outcome.error = "skipped", error
         except TikHubMCPError as error:
             outcome.status, outcome.error = "failed", error
-            if error.stop:  # at once, so that the call's other jobs pay for nothing more
-                job.call.stop, self._refused = error, True
         except Exception:  # one item's outermost door: a bug in it must not take the others along
             logger.exception("A bug ended the work on %s", job.link.key)
             outcome.status = "failed"
@@ -247,7 +245,12 @@ class Jobs:
             job.outcome.raw_path = kept.path
             return kept
 
-        kept = await self._tikhub.look_up(job.link, job.call.key, job, keep)
+        try:
+            kept = await self._tikhub.look_up(job.link, job.call.key, job, keep)
+        except AnswerError as error:
+            if error.stop:  # here, before a lock lets the next one through: the call pays for nothing more
+                job.call.stop, self._refused = error, True
+            raise
         self._refused = False
         return kept
 

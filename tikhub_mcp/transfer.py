@@ -9,7 +9,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -26,9 +26,9 @@ R = TypeVar("R")
 LONGEST_REDIRECTS = 5
 PIECE = 2**20  # bytes that are hashed and written in one go, in a thread
 MOST_CONNECTIONS = 30  # to one mirror, however much each of them brings
-_NO_VIDEO = ("text/", "image/", "audio/", "application/json", "application/xml", "application/xhtml")
+_NO_VIDEO = ("text/", "image/", "audio/", "multipart/", "application/json", "application/xml", "application/xhtml")
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
-_STRONG_ETAG = re.compile(r'"[^"]+"')
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]+"')  # without what httpx cannot send back
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,16 @@ class Limits:
     Attributes:
         seconds: For one file in all, over all mirrors.
         largest: The largest file.
+        head: The longest wait for the head of an answer, however it comes; connecting is part of it.
         silence: The longest wait for the next byte.
         slow_bytes: At least this much must come in `slow_seconds`.
-        pause: Between the first round of the mirrors and the second.
+        pause: Between the first round of the mirrors and the second, and before a beginning is given up.
         longest_pause: The most that a mirror's Retry-After can ask for.
     """
 
     seconds: float = 1800.0
     largest: int = 4 * 2**30
+    head: float = 30.0
     silence: float = 10.0
     slow_bytes: int = 5 * 1024
     slow_seconds: float = 5.0
@@ -95,16 +97,20 @@ class Transfer:
             TooLarge, DiskFull: No mirror can mend it.
             OSError: The part file cannot be written.
         """
-        best, why = 0, ""
+        best, barren, why = 0, False, ""
         for _ in range(MOST_CONNECTIONS):
             try:
                 await self._connect(url, headers)
                 return await self._flush()
             except _Broken as broken:
                 why = str(broken)
-            if self.got <= best:  # nothing new came: the other mirrors first
+            if self.got > best:
+                best, barren = self.got, False
+            elif barren or not (self._etag and self.got):  # nothing new came: the other mirrors first
                 break
-            best = self.got
+            else:  # they would have to begin anew; so once more here, for what is there already
+                barren = True
+                await asyncio.sleep(self._limits.pause)
         raise MediaUnavailable(f"the connection failed ({why})")
 
     @property
@@ -123,7 +129,8 @@ class Transfer:
             url, headers = self._source, {**headers, "Range": f"bytes={self.got}-", "If-Range": self._etag}
         try:
             for _ in range(LONGEST_REDIRECTS + 1):
-                async with self._network.get(url, headers, judged=True, silence=self._limits.silence) as response:
+                async with AsyncExitStack() as opened:
+                    response = await self._open(opened, url, headers)
                     if response.is_redirect:
                         url = _next_hop(httpx.URL(url), response, sized=self._known is not None)
                     elif self._begin(url, response):
@@ -133,6 +140,15 @@ class Transfer:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Broken(type(error).__name__) from None
         raise MediaUnavailable(f"it redirects more than {LONGEST_REDIRECTS} times")
+
+    async def _open(self, opened: AsyncExitStack, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        """Wait for the head of an answer: by the limit of silence alone it could drip in for hours."""
+        try:
+            async with asyncio.timeout(self._limits.head):
+                answer = self._network.get(url, headers, judged=True, silence=self._limits.silence)
+                return await opened.enter_async_context(answer)
+        except TimeoutError:
+            raise _Broken(f"no answer within {self._limits.head:g} s") from None
 
     def _begin(self, url: str, response: httpx.Response) -> bool:
         """Hold the head of an answer against what is there already; whether a body is to be taken in."""
@@ -157,13 +173,13 @@ class Transfer:
         headers = response.headers
         given = headers.get("content-range", "")
         total = self.promised or self._known
-        if response.status_code == 416 and given == f"bytes */{self.got}" and total in (None, self.got):
-            return False
-        range_ = _RANGE.fullmatch(given)
-        if response.status_code == 206 and range_ and headers.get("etag") == self._etag:
+        if response.status_code == 416:  # of the two only a 206 has to name the object
+            same = headers.get("etag", self._etag) == self._etag
+            if same and given == f"bytes */{self.got}" and total in (None, self.got):
+                return False
+        elif (range_ := _RANGE.fullmatch(given)) and headers.get("etag") == self._etag and not _why_no_video(headers):
             first, last, whole = map(int, range_.groups())
-            plain = headers.get("content-encoding", "identity").lower() in ("", "identity")
-            if first == self.got and last == whole - 1 and total in (None, whole) and plain:
+            if first == self.got and last == whole - 1 and total in (None, whole):
                 self.promised = whole
                 return True
         self._start_over()
@@ -243,13 +259,19 @@ def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
     return str(target)
 
 
+def _why_no_video(headers: Mapping[str, str]) -> str:
+    """Why a body with these headers is not the bytes of a video as they are; "" where nothing speaks against it."""
+    kind = headers.get("content-type", "").lower()
+    if kind.startswith(_NO_VIDEO):
+        return f"the CDN sent {kind.partition(';')[0][:40]!r} instead of a video"
+    plain = headers.get("content-encoding", "identity").lower() in ("", "identity")
+    return "" if plain else "the CDN sent it compressed, against the request"
+
+
 def _check_head(response: httpx.Response, known: int | None) -> int | None:
     """The size that the response promises; anything that is not the answer of a whole video is refused."""
-    kind = response.headers.get("content-type", "").lower()
-    if kind.startswith(_NO_VIDEO):
-        raise MediaInvalid(f"the CDN sent {kind.partition(';')[0][:40]!r} instead of a video")
-    if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise MediaInvalid("the CDN sent it compressed, against the request")
+    if why := _why_no_video(response.headers):
+        raise MediaInvalid(why)
     length = response.headers.get("content-length")
     if length is None:
         return None

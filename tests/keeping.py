@@ -1,0 +1,40 @@
+"""What the tests of the archive share: answers to keep, and the archive that keeps them."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.payloads import DOUYIN_ID, TIKTOK_ID, envelope, tiktok_post
+from tikhub_mcp.answer import Json, write
+from tikhub_mcp.archive import Archive
+from tikhub_mcp.client import Answer
+from tikhub_mcp.links import Link, parse
+
+TIKTOK = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
+DOUYIN = parse(f"https://www.douyin.com/video/{DOUYIN_ID}")
+SHORT = parse("https://vm.tiktok.com/ZMmadeup1/")
+NAME = f"raw_{TIKTOK_ID}_0a1b2c3d00004000.json"  # of what `answered` makes for TIKTOK
+Restart = Callable[[], Archive]
+
+
+def answered(value: Json = None, link: Link = TIKTOK, received: float | None = None) -> Answer:
+    """A paid answer as the client hands it over; to `link`, and good, unless `value` says otherwise."""
+    value = envelope(tiktok_post(), params={"share_url": link.url}) if value is None else value
+    request_id = value.get("request_id") if isinstance(value, dict) else None
+    return Answer(write(value), value, time.time() if received is None else received, request_id)
+
+
+def other(desc: str) -> Answer:
+    """Another answer about the same post from the same request."""
+    return answered(envelope(tiktok_post(desc=desc), params={"share_url": TIKTOK.url}))
+
+
+def desc(value: Json) -> Json:
+    """What tells them apart."""
+    return value["data"]["aweme_details"][0]["desc"]
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a file so old."""
+    os.utime(path, (time.time() - seconds,) * 2)
