@@ -8,7 +8,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 def key_section(text: str) -> str:
-    """What stands under `## API_KEY`, without comments and blanks: nothing in every SKILL.md that may be published."""
+    """What stands under every `## API_KEY`, without comments and blanks: empty in a SKILL.md that may be published."""
     lines = "\n".join(text.removeprefix("\ufeff").splitlines())  # what ends a line for the server, too
     sections: list[str] = re.findall(r"^## API_KEY[^\S\n]*$(.*?)(?=^## |\Z)", lines, re.MULTILINE | re.DOTALL)
     if not sections:

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 SETTLE = 0.02  # seconds between the last byte and a reset, which would overtake it
+
+End = Literal["close", "reset", "stall", "tear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Act:
     framing: Literal["length", "chunked", "none"] = "length"
     length: str = ""
     cut: int | None = None
-    end: Literal["close", "reset", "stall", "tear"] = "close"
+    end: End = "close"
     terminated: bool = True
     wait: float = 0.0
     drip: int = 0
@@ -110,9 +112,14 @@ def cdn(body: bytes, etag: str = '"one"', *headers: tuple[str, str]) -> Callable
     return answer
 
 
-def spoiled(move: Move, **changes: Any) -> Callable[[Request], Act]:
+def spoiled(move: Move, **changes: object) -> Callable[[Request], Act]:
     """What a move would be, but for these attributes."""
-    return lambda request: replace(move if isinstance(move, Act) else move(request), **changes)
+    return lambda request: replace(played(move, request), **changes)  # type: ignore[arg-type] # of any of them
+
+
+def played(move: Move, request: Request) -> Act:
+    """The act that a move comes to."""
+    return move if isinstance(move, Act) else move(request)
 
 
 def redirect(location: str | None, status: int = 302) -> Act:
@@ -177,7 +184,7 @@ class Faulty:
             moves = self._script.get(request.path, [Act(status=404)])
             move = moves.pop(0) if len(moves) > 1 else moves[0]
             self.requests.append(request)
-            await self._play(move if isinstance(move, Act) else move(request), reader, writer)
+            await self._play(played(move, request), reader, writer)
         writer.close()
 
     async def _play(self, act: Act, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -32,6 +32,9 @@ TOOLS_LIST = Path(__file__).with_name("tools_list.json")
 SLOW = 40_000  # bytes a second: a file of the sandbox takes 4 s
 DOUYIN_LINK = f"https://www.douyin.com/video/{DOUYIN_ID}"
 
+# For long tables of what does not depend on the era.
+ONE_ERA = pytest.mark.parametrize("era", ["auto"], indirect=True)
+
 Reword = Callable[..., None]
 Era = Literal["legacy", "auto"]
 

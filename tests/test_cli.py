@@ -1,6 +1,7 @@
 """The command line: in this process against the sandbox, and as a process where that is the point."""
 
 import io
+import logging
 import os
 import signal
 import subprocess
@@ -19,7 +20,8 @@ from tikhub_mcp import __version__, client
 from tikhub_mcp.cli import main
 from tikhub_mcp.post import Metrics
 from tikhub_mcp.replies import BatchReply, SummaryReply, VideoReply
-from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, short_link
+from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, posts, short_link
+from tikhub_mcp.settings import why_unusable
 
 METRICS = [name for name in Metrics.model_fields if name != "notes"]
 
@@ -99,7 +101,9 @@ def test_a_file_that_is_there_already_is_said_to_be_so_and_costs_nothing(cli: Cl
     assert len(sandbox.calls) == 2
 
 
-def test_json_is_the_reply_of_the_tool(cli: Cli) -> None:
+def test_a_warning_about_the_file_goes_to_stderr_and_json_is_the_reply_of_the_tool(cli: Cli) -> None:
+    ran = cli("one", link("unsized"))
+    assert (ran.code, ran.err[:46]) == (0, "warning: nobody said how large the file is, so")
     ran = cli("one", link("tiktok"), "--json")
     reply = VideoReply.model_validate_json(ran.out)
     assert (ran.code, reply.status, reply.url) == (0, "ok", link("tiktok"))
@@ -155,12 +159,6 @@ def test_what_is_not_wanted_is_not_written(cli: Cli, root: Path) -> None:
     assert not root.exists()
 
 
-def test_a_warning_about_the_file_goes_to_stderr(cli: Cli) -> None:
-    ran = cli("one", link("unsized"))
-    assert ran.code == 0
-    assert ran.err.startswith("warning: nobody said how large the file is")
-
-
 def test_a_batch_answers_every_line_and_counts(cli: Cli, root: Path) -> None:
     lines = [link("tiktok"), "", "# mine", short_link("douyin"), "no link", link("private"), link("tiktok")]
     ran = cli("batch", listed(Path("links.txt"), *lines))
@@ -205,11 +203,10 @@ def test_a_refused_key_ends_a_batch_with_its_exit_code(cli: Cli) -> None:
     assert (ran.code, ran.err.split(":")[1].strip()) == (3, "api_key_invalid")
 
 
-@pytest.mark.parametrize("content", ["", "# only a comment\n", None])
-def test_a_batch_without_links_is_a_usage_error(cli: Cli, content: str | None) -> None:
-    if content is not None:
-        Path("links.txt").write_text(content)
-    ran = cli("batch", "links.txt", "--json")
+@pytest.mark.parametrize("name", ["empty.txt", "gone.txt"])
+def test_a_batch_without_links_is_a_usage_error(cli: Cli, name: str) -> None:
+    listed(Path("empty.txt"), "# only a comment")
+    ran = cli("batch", name, "--json")
     reply = BatchReply.model_validate_json(ran.out)
     assert (ran.code, reply.error and reply.error.code, reply.total) == (2, "invalid_input", 0)
 
@@ -291,7 +288,9 @@ def test_the_sandbox_says_how_to_use_it(cli: Cli, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(threading.Event, "wait", lambda self: None)
         ran = cli("sandbox", "--port", 0)
-    assert "TIKHUB_API_KEY=sandbox" in ran.out
+    key = ran.out.split("TIKHUB_API_KEY=")[1].split()[0]
+    assert not why_unusable(key)
+    assert key not in str(posts.SHAPES)  # it would be taken out of the answers
     assert all(link(scenario.name) in ran.out for scenario in SCENARIOS)
 
 
@@ -319,8 +318,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_shows_on_a_terminal_only(cli: Cli, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as CI sets it where nobody looks
     shown = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
     assert cli("one", link("tiktok")).code == 0
@@ -333,6 +331,23 @@ def start(command: str, argument: str, sandbox: Sandbox, *more: str) -> subproce
     environment |= {"PYTHONIOENCODING": "ascii"}  # as a terminal that cannot show much
     everything = [sys.executable, "-m", "tikhub_mcp", command, argument, *more]
     return subprocess.Popen(everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_reader_that_has_had_enough_gets_no_traceback(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    listed(Path("raw.json"), "{}")
+    with os.fdopen(pipe, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["summarize", "-i", "raw.json"]) == 1
+
+
+def test_the_log_level_is_for_this_package_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIKHUB_LOG_LEVEL", "debug")
+    cli("summarize")
+    levels = [logging.getLogger(name).getEffectiveLevel() for name in ("tikhub_mcp.jobs", "httpx", "httpcore")]
+    logging.getLogger("tikhub_mcp").setLevel(logging.NOTSET)
+    assert levels == [logging.DEBUG, logging.WARNING, logging.WARNING]
 
 
 def test_an_interrupted_download_ends_with_130_and_leaves_no_part(root: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.sandbox import Sandbox, link
+from tikhub_mcp.jobs import AT_ONCE
+from tikhub_mcp.sandbox import Sandbox, good_links
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and process groups as POSIX has them")
 
@@ -31,7 +32,7 @@ MESSAGES = (
         "jsonrpc": "2.0",
         "id": 2,
         "method": "tools/call",
-        "params": {"name": "download_video", "arguments": {"url": link("tiktok")}},
+        "params": {"name": "batch_download", "arguments": {"urls": good_links(AT_ONCE)}},
     },
 )
 LINES = b"".join(json.dumps(message).encode() + b"\n" for message in MESSAGES)
@@ -39,7 +40,7 @@ LINES = b"".join(json.dumps(message).encode() + b"\n" for message in MESSAGES)
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(media_bytes_per_second=20_000) as running:  # the download takes 8 s
+    with Sandbox(media_bytes_per_second=20_000) as running:  # a download takes 8 s
         yield running
 
 
@@ -62,12 +63,12 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def downloading(folder: Path) -> bool:
-    return any(name.endswith(".part") and ".mp4." in name for name in files(folder))
+def downloading(folder: Path) -> int:
+    return sum(name.endswith(".part") and ".mp4." in name for name in files(folder))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_it_within_two_seconds_without_a_part_and_with_the_paid_answer(
+def test_a_signal_ends_ten_downloads_within_two_seconds_without_a_part_and_with_the_paid_answers(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     with subprocess.Popen(
@@ -76,11 +77,12 @@ def test_a_signal_ends_it_within_two_seconds_without_a_part_and_with_the_paid_an
         assert server.stdin is not None
         server.stdin.write(LINES)
         server.stdin.flush()
-        assert wait_until(lambda: downloading(tmp_path), 15)
+        assert wait_until(lambda: downloading(tmp_path) == AT_ONCE, 15)
         server.send_signal(number)
         assert server.wait(2) == 128 + number
-    [left] = files(tmp_path)
-    assert left.startswith("raw_")
+    left = files(tmp_path)
+    assert len(left) == AT_ONCE
+    assert all(name.startswith("raw_") for name in left)
 
 
 def test_a_dead_parent_ends_it_within_five_seconds_although_somebody_else_holds_its_pipe(
@@ -100,7 +102,7 @@ def test_a_dead_parent_ends_it_within_five_seconds_although_somebody_else_holds_
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         os.write(writing, LINES)
-        assert wait_until(lambda: downloading(tmp_path), 15)
+        assert wait_until(lambda: downloading(tmp_path) == AT_ONCE, 15)
         parent.kill()
         parent.wait()
         gone = wait_until(lambda: not is_running(pid), 5)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import serving
-from tests.serving import CANARY, Desk, content, listing
+from tests.serving import CANARY, ONE_ERA, Desk, content, listing
 from tikhub_mcp import settings
 from tikhub_mcp.answer import Json
 from tikhub_mcp.sandbox import good_links, link
@@ -75,6 +75,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert tried == []
 
 
+@ONE_ERA
 @pytest.mark.parametrize("key", MISSING.values(), ids=MISSING)
 async def test_without_a_key_the_agent_is_told_to_stop_and_nothing_is_touched(
     desk: Desk, key: str | None, reached: list[str], tmp_path: Path

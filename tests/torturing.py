@@ -59,15 +59,15 @@ class Watch:
         self._patch = pytest.MonkeyPatch()
         self._open, self._close, self._scandir, self._access = io.open, os.close, os.scandir, os.access
 
-    def calls(self, name: str) -> list[str]:
-        """What was asked for about a file by its final name, and about its part, in order; the writes as one."""
-        short: list[str] = []
+    def order(self, target: Path) -> list[str]:
+        """How a file came under its name: what was written, synced and renamed, and whether its folder was synced."""
+        order: list[str] = []
         for call, path, to in self.steps:
-            what = f"{call} folder" if path == self.folder else call
-            about = path == self.folder or name in (path.name, to and to.name) or path.name.startswith(f".{name}.")
-            if about and [what] != short[-1:]:
-                short.append(what)
-        return short
+            part = path.parent == target.parent and path.name.startswith(f".{target.name}.")
+            folder = call == "fsync" and path == target.parent and "replace" in order
+            if (folder or part or to == target) and call in ("write", "fsync", "replace"):
+                order += [f"{call} folder" if folder else call]
+        return [call for at, call in enumerate(order) if order[at - 1 : at] != [call]]
 
     def count(self, call: str, path: Path, act: Act, to: Path | None = None, *, late: bool = False) -> Anything:
         """Do what was asked for, unless it is this call's turn to fail; a late failure has done it."""
@@ -125,7 +125,7 @@ class Watch:
         return call
 
     def _numbered(self, real: Callable[..., int]) -> Callable[..., int]:
-        def call(path: object, *more: Anything, **named: Anything) -> int:
+        def call(path: Anything, *more: Anything, **named: Anything) -> int:
             place = self._place(path)
             if place is None:
                 return real(path, *more, **named)
@@ -142,7 +142,7 @@ class Watch:
         self.count("close", place, lambda: self._close(number), late=True)
         return None
 
-    def _accessing(self, path: object, *more: Anything, **named: Anything) -> bool:
+    def _accessing(self, path: Anything, *more: Anything, **named: Anything) -> bool:
         place = self._place(path)
         try:
             return bool(
@@ -170,7 +170,7 @@ class Watch:
         opener = named.get("opener") or (lambda path, flags: os.open(path, flags, 0o666))
         raw = self.count("fdopen", place, lambda: _File(self, file, mode)) if isinstance(file, int) else None
         raw = raw or _File(self, file, mode, opener)
-        return raw if buffering == 0 else io.BufferedReader(raw)  # type: ignore[return-value]
+        return raw if buffering == 0 else io.BufferedReader(raw)
 
 
 class _File(io.FileIO):

@@ -1,5 +1,6 @@
 """Raw answers on disk: written before anything is made of them, found again instead of being paid for again."""
 
+import errno
 import itertools
 import math
 import os
@@ -20,6 +21,7 @@ from tikhub_mcp.names import raw_name
 from tikhub_mcp.post import safe_id
 
 _MOST_COPIES = 1000  # answers of different content under one name
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # which say nothing of the file, and pass
 _LARGEST_FILE = 64 * 2**20  # bytes; our own are at most the client's LARGEST_BODY, and what indenting adds
 
 
@@ -65,7 +67,8 @@ class Archive:
         self._folder = folder
         # Answers that came during a call count as young for it, however short the time of reuse.
         self._horizon = max(reuse_seconds, 600.0)
-        self._index: dict[str, _Entry] | None = None
+        self._index: dict[str, _Entry] = {}
+        self._scanned = False
 
     def keep(self, link: Link, answer: Answer, save: bool) -> Kept:
         """Put an answer under its name into the folder, or only into memory.
@@ -93,15 +96,19 @@ class Archive:
             save: Whether one that is in memory only is to be written now.
 
         Raises:
-            DiskFull, NotWritable: It could not be written now.
+            DiskFull, NotWritable: It could not be written now, or the system is too short of something to tell.
         """
-        entry = self._known().get(link.key)
+        self._scan()
+        entry = self._index.get(link.key)
         if entry is None or entry.received <= newer_than:
             return None
         try:
             body = entry.read()
             value = parse(body, errors="replace")
-        except (OSError, ValueError):  # somebody removed or changed the file: then it is asked for again
+        except ValueError:  # somebody changed the file: then it is asked for again
+            return None
+        except OSError as error:  # or removed it
+            _judge(error, self._folder)
             return None
         if save and entry.path is None:
             request_id = value.get("request_id") if isinstance(value, dict) else None
@@ -135,7 +142,7 @@ class Archive:
         )
 
     def _remember(self, keys: list[str], entry: _Entry) -> None:
-        index = self._known()
+        index = self._index
         for key in keys:
             _put(index, key, entry)
         for key in list(itertools.takewhile(lambda key: self._is_old(index[key].received), index)):
@@ -144,20 +151,30 @@ class Archive:
     def _is_old(self, received: float) -> bool:
         return received < time.time() - self._horizon
 
-    def _known(self) -> dict[str, _Entry]:
-        if self._index is None:
-            self._index = {}
-            for received, path in sorted(self._young_files()):
-                for key in _keys(path):
-                    _put(self._index, key, _Entry(received, path))
-        return self._index
+    def _scan(self) -> None:
+        """Take what is in the folder into the index, once; what is in it already came later.
+
+        Raises:
+            NotWritable: The folder could not be read now. It may hold what was paid for, so it does not count as empty.
+        """
+        if self._scanned:
+            return
+        index: dict[str, _Entry] = {}
+        for received, path in sorted(self._young_files()):
+            for key in _keys(path):
+                _put(index, key, _Entry(received, path))
+        for key, entry in self._index.items():
+            _put(index, key, entry)
+        self._index, self._scanned = index, True
 
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
             with os.scandir(self._folder) as entries:
                 times = [_modified(entry) for entry in entries if entry.name.endswith(".json")]
-        except OSError:  # no folder yet, or one that cannot be read: then nothing is used again
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # none yet, or none that can be read
             return []
+        except OSError as error:
+            raise _unread(error, self._folder) from error
         # A time to come is a wrong clock's: it would stay young for ever, and newer than any wish for a fresh answer.
         return [(at, path) for at, path in times if at <= time.time() and not self._is_old(at)]
 
@@ -170,6 +187,20 @@ def _modified(entry: os.DirEntry[str]) -> tuple[float, Path]:
     return -math.inf, Path(entry.path)
 
 
+def _judge(error: OSError, folder: Path) -> None:
+    """Let a file be that cannot be read, unless it is only the process that cannot read anything now.
+
+    Raises:
+        NotWritable: It may well be there, and to pay for it once more would be wrong.
+    """
+    if error.errno in _SHORTAGES:
+        raise _unread(error, folder) from error
+
+
+def _unread(error: OSError, folder: Path) -> NotWritable:
+    return NotWritable(f"The saved answers in {folder} could not be read: {error.strerror}. Nothing was paid for.")
+
+
 def _put(index: dict[str, _Entry], key: str, entry: _Entry) -> None:
     index.pop(key, None)  # to the end: the index is in order of age
     index[key] = entry
@@ -179,7 +210,10 @@ def _keys(path: Path) -> list[str]:
     """What a raw file answers: the link that was asked for, and the post that came."""
     try:
         answer = parse(path.read_bytes(), errors="replace")
-    except (OSError, ValueError):
+    except ValueError:
+        return []
+    except OSError as error:
+        _judge(error, path.parent)
         return []
     if not isinstance(answer, dict):
         return []

@@ -7,6 +7,7 @@ import what they need themselves.
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a nickname shows a question mark
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    _begin_log()
     try:
         exit_code: int = options.command(options)
+        sys.stdout.flush()
     except TikHubMCPError as error:
         if getattr(options, "json", False):
             from tikhub_mcp.replies import refusal
@@ -51,7 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. What was finished is kept; nothing half-made is left.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read it, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return exit_code
+
+
+def _begin_log() -> None:
+    from tikhub_mcp.settings import log_level
+
+    # The level is for this package alone: httpx and httpcore would log signed links, and at DEBUG the key.
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("tikhub_mcp").setLevel(log_level())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,7 +208,7 @@ def _sandbox(options: argparse.Namespace) -> int:
 
     with Sandbox(port=options.port, latency=options.latency, rate=options.rate) as sandbox:
         print("A stand-in for TikHub runs on this machine. Point the server (or `tikhub-mcp one`) at it with\n")
-        print(f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=sandbox\n")
+        print(f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=any-key-will-do\n")
         print("and ask for these links; any other id is a good video:\n")
         for link, what in sandbox.describe():
             print(f"  {link:<60} {what}")
@@ -235,7 +248,7 @@ def _progress_bar(total: int) -> "Iterator[Watch]":
             bar.update(bar.task_ids[0], completed=finished + sum(job.done for job in running))
             await asyncio.sleep(0.2)
 
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
         bar.add_task("downloading" if total == 1 else f"{total} posts", total=total)
         mover = asyncio.create_task(move(bar))
         try:

@@ -21,6 +21,7 @@ if sys.platform != "win32":
 PRIVATE = 0o600  # raw answers and reports: a cache_url in them works for whoever holds it
 ORDINARY = 0o666  # videos: what the umask leaves
 PART_SUFFIX = ".part"
+LONGEST_NAME = 143  # bytes of a part's name: what eCryptfs takes, and all that names.py makes
 STALE_SECONDS = 24 * 3600.0  # a part that is older, and that nobody holds, was left by a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _swept: set[Path] = set()
@@ -45,7 +46,7 @@ def os_errors(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder and its parents where they are missing, and see that it can be written to.
+    """Create the folder and its parents where they are missing, and see that it can be written to, by any name of ours.
 
     The first time in a process, parts that a killed process left in it are removed.
 
@@ -54,6 +55,8 @@ def make_folder(folder: Path) -> None:
     """
     with os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # rather than that the path is too long
+            (folder / ("x" * LONGEST_NAME)).lstat()
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NotWritable(f"The folder {folder} cannot be written to.")
     if folder not in _swept:

@@ -245,13 +245,15 @@ class Jobs:
             job.outcome.raw_path = kept.path
             return kept
 
+        probing = self._refused
         try:
             kept = await self._tikhub.look_up(job.link, job.call.key, job, keep)
         except AnswerError as error:
             if error.stop:  # here, before a lock lets the next one through: the call pays for nothing more
                 job.call.stop, self._refused = error, True
             raise
-        self._refused = False
+        if probing:  # an answer that was under way when a refusal came says nothing of what came after
+            self._refused = False
         return kept
 
     async def _download(self, job: Job, kept: Kept, post: Post, file: Rendition) -> Saved:

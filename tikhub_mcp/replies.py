@@ -221,7 +221,7 @@ def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
     """The reply of a tool that could do nothing at all; it fits the tool's schema like every other."""
     free, described = Cost(api_calls=0, reused_answer=False), describe(error)
     if tool == "download_video":
-        given = clean(url, LONGEST_URL) if isinstance(url, str) else ""
+        given = clean(url, LONGEST_URL // 2) if isinstance(url, str) else ""  # perhaps no link, but Chinese text
         return VideoReply(status="failed", url=given, cost=free, error=described)
     if tool == "summarize_raw":
         return SummaryReply(status="failed", error=described)

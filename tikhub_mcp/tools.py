@@ -26,7 +26,9 @@ from tikhub_mcp.text import writable
 MOST_LINKS = 200  # in one call
 PROGRESS_SECONDS = 0.3  # between two notifications: under 4 a second
 
-Links = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+Links = Annotated[
+    list[str], BeforeValidator(lambda value: [value] * bool(value.strip()) if isinstance(value, str) else value)
+]
 OutputDir = Annotated[str, Field(description="Folder for the MP4s (default: videos/ in the output folder)")]
 SaveRaw = Annotated[bool, Field(description="Keep the full API answer as a JSON file")]
 QualityArgument = Annotated[

@@ -1,0 +1,201 @@
+"""Processes that write, killed at any moment; and what must be true of the files then.
+
+Started as a module, this is a nursery: one process that has imported everything and forks a worker for each line it
+reads, so that a kill costs no start of Python.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.downloading import VIDEO, fetching, rendition
+from tests.faulty import Act, Faulty
+from tests.keeping import DOUYIN, TIKTOK, age, answered, other
+from tests.payloads import douyin_post, envelope
+from tikhub_mcp.archive import Archive
+from tikhub_mcp.client import Answer
+from tikhub_mcp.files import PART_SUFFIX, STALE_SECONDS, Part, make_folder, sweep
+from tikhub_mcp.links import Link
+from tikhub_mcp.summary import CSV_NAME, JSON_NAME, summarize
+from tikhub_mcp.transfer import Limits
+
+TREE = Path(__file__).resolve().parents[1]
+TARGETS = 5  # names that the videos of one worker go to, over and over
+WORKERS = ("download", "write")
+LONGEST = 0.25  # seconds that a worker lives
+FILM = VIDEO + (2**20).to_bytes(4, "big") + b"free" + bytes(2**20 - 8)  # large enough to be killed in the middle
+
+
+class Yard:
+    """A folder in which workers write, and the server that they download from."""
+
+    def __init__(self, root: Path, server: Faulty) -> None:
+        self.root, self.media = root, server.base_url
+        self.videos, self.raw, self.reports = root / "videos", root / "raw", root / "reports"
+        server.on("/fast", Act(body=FILM))
+        server.on("/slow", Act(body=FILM, drip=len(FILM) // 10, pause=0.01))
+        for folder in (self.videos, self.raw, self.reports):
+            folder.mkdir(parents=True, exist_ok=True)
+        for count, source in zip((40, 80), self.sources, strict=True):
+            source.mkdir(exist_ok=True)
+            for number in range(count):
+                (source / f"{number}.json").write_bytes(answered().body)
+        self.summaries = self._summaries()
+
+    @property
+    def sources(self) -> tuple[Path, Path]:
+        return self.root / "few", self.root / "many"
+
+    def check(self) -> tuple[int, list[str]]:
+        """How many files under final names there are, and which of them are not what one process wrote whole."""
+        answers = {answer.body for _, answer in ANSWERS}
+        wanted: dict[Path, Callable[[Path], bool]] = {
+            self.videos: lambda path: path.read_bytes() == FILM,
+            self.raw: lambda path: path.read_bytes() in answers,
+            self.reports: lambda path: path.read_bytes() in self.summaries[path.name],
+        }
+        found = [path for folder in wanted for path in folder.iterdir() if path.suffix != PART_SUFFIX]
+        return len(found), [path.name for path in found if not wanted[path.parent](path)]
+
+    @property
+    def parts(self) -> list[Path]:
+        return [path for path in self.root.rglob("*") if path.suffix == PART_SUFFIX]
+
+    def sweep(self) -> None:
+        """What the next start does."""
+        for folder in (self.videos, self.raw, self.reports):
+            sweep(folder)
+
+    def _summaries(self) -> dict[str, set[bytes]]:
+        whole: dict[str, set[bytes]] = {CSV_NAME: set(), JSON_NAME: set()}
+        for source in self.sources:
+            made = summarize(source, self.reports)
+            for path in (made.csv_path, made.json_path):
+                whole[path.name].add(path.read_bytes())
+        return whole
+
+
+ANSWERS: list[tuple[Link, Answer]] = [
+    (TIKTOK, answered()),
+    (TIKTOK, other("a longer text " * 50_000)),
+    (DOUYIN, answered(envelope(douyin_post(), douyin=True))),
+]
+
+
+class Nursery:
+    """Starts workers, and kills them."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+
+    def __enter__(self) -> "Nursery":
+        command = [sys.executable, "-m", "tests.killing", str(self._yard.root), self._yard.media]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TREE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=10)
+
+    @contextmanager
+    def worker(self, what: str) -> Iterator[int]:
+        """A worker while it lives; killed at the end, if it has not ended by a fault of its own."""
+        pid = int(self._ask(what))
+        try:
+            yield pid
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            ended = self._answer()
+        assert int(ended) == signal.SIGKILL, f"the worker ended by itself: {ended}"
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+
+def kill_many(yard: Yard, kills: int, seed: int, workers: tuple[str, ...] = WORKERS) -> tuple[Counter[str], list[str]]:
+    """Kill so many workers, each at a moment of its own; what was counted, and the names of files that are corrupt."""
+    chance = random.Random(seed)
+    tally, corrupt = Counter({"kills": 0, "checked": 0, "left": 0, "swept": 0}), []
+    with Nursery(yard) as nursery:
+        for what in itertools.islice(itertools.cycle(workers), kills):
+            with nursery.worker(what):
+                time.sleep(chance.uniform(0, LONGEST))
+            checked, wrong = yard.check()
+            tally += Counter(kills=1, checked=checked)
+            corrupt += wrong
+    left = yard.parts
+    for part in left:
+        age(part, STALE_SECONDS + 60)
+    yard.sweep()
+    tally += Counter(left=len(left), swept=len(left) - len(yard.parts))
+    return tally, corrupt
+
+
+def download(root: Path, media: str) -> None:
+    """Fetch videos for ever, several at once, from a fast mirror and a slow one."""
+
+    async def forever(name: str, mirror: str) -> None:
+        while True:
+            await fetching(rendition(media + mirror, size=len(FILM)), root / "videos" / name, Limits())
+
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(TARGETS):
+                mirror = "/slow" if number % 2 else "/fast"
+                group.create_task(forever(f"tiktok_someone_700000000000000000{number}.mp4", mirror))
+
+    asyncio.run(all_of_them())
+
+
+def write(root: Path, _: str) -> None:
+    """Keep answers and summarize them, for ever."""
+    for number in itertools.count():
+        archive = Archive(root / "raw", 3600)
+        for link, answer in ANSWERS:
+            archive.keep(link, answer, save=True)
+        for path in (root / "raw").glob("raw_*.json"):
+            path.unlink()  # so that it is written once more
+        summarize(root / ("few", "many")[number % 2], root / "reports")
+
+
+def hold(root: Path, _: str) -> None:
+    """Be in the middle of a file, for ever."""
+    make_folder(root / "videos")
+    with Part(root / "videos" / "held.mp4") as part:
+        part.file.write(VIDEO[:1000])
+        time.sleep(600)
+
+
+def main() -> None:
+    """Fork a worker for each line; it says its number, and this process what ended it."""
+    root, media = Path(sys.argv[1]), sys.argv[2]
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            signal.alarm(60)  # should nobody come to kill it
+            os.write(1, f"{os.getpid()}\n".encode())  # alive
+            try:
+                {"download": download, "write": write, "hold": hold}[line.strip()](root, media)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(pid, 0)
+        os.write(1, f"{os.WTERMSIG(status)}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""What a mirror can do wrong, once and always, whatever is known of the film before, on one mirror and on three."""
+
+import gzip
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.crossing import FILM, GOOD, KNOWN, LIMITS, MDAT, PART, SIZE, assert_whole, breaking_off, crossed, film
+from tests.downloading import MUSIC, PAGE, clean_target, fetch
+from tests.faulty import Act, Faulty, Move, cdn, redirect
+from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
+
+
+@pytest.fixture
+def server() -> Iterator[Faulty]:
+    with Faulty() as running:
+        for hop in range(20):
+            running.on(f"/hop{hop}", redirect(f"/hop{hop + 1}"))
+        running.on("/hop20", GOOD)
+        running.on("/circle", redirect("/circle?"))
+        running.on("/circle?", redirect("/circle"))
+        yield running
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Path]:
+    yield from clean_target(tmp_path)
+
+
+def typed(kind: str, body: bytes = PAGE) -> Act:
+    return Act(headers=[("Content-Type", kind)], body=body)
+
+
+def refusal(status: int, after: str = "") -> Act:
+    return Act(status=status, headers=[("Retry-After", after)] if after else (), body=PAGE)
+
+
+def length(*lengths: str) -> Act:
+    heads = "".join(f"Content-Length: {length}\r\n" for length in lengths)
+    return Act(raw=f"HTTP/1.1 200 OK\r\n{heads}\r\n".encode() + FILM)
+
+
+def zipped(body: bytes) -> Act:
+    return Act(headers=[("Content-Encoding", "gzip")], body=gzip.compress(body))
+
+
+HASTY = replace(LIMITS, head=0.2, silence=0.1, slow_seconds=0.1)
+Kind = type[FileError]
+GONE, WRONG = MediaUnavailable, MediaInvalid
+
+# name: what a mirror does, and what it comes to when all do it always: with the size known, and without
+FAULTS: dict[str, tuple[Move, Kind, Kind]] = {
+    "D1 reset in the middle": (breaking_off("reset"), GONE, GONE),
+    "D2 reset at once": (Act(raw=b"H", end="reset"), GONE, GONE),
+    "D2 hung up at once": (Act(raw=b"\r\n"), GONE, GONE),
+    "D2 hung up in the middle": (breaking_off("close"), GONE, GONE),
+    "D4 short of its length": (breaking_off("close", cdn(FILM, "")), GONE, GONE),
+    "D5 short without a length": (Act(body=FILM, framing="none", cut=PART), GONE, WRONG),
+    "D6 chunks that break off": (Act(body=FILM, framing="chunked", cut=PART), GONE, GONE),
+    "D6 chunks without an end": (Act(body=FILM, framing="chunked", terminated=False), GONE, GONE),
+    "D8 206 unasked": (Act(status=206, body=FILM), GONE, GONE),
+    "D10 reset, weak ETag": (breaking_off("reset", cdn(FILM, 'W/"one"')), GONE, GONE),
+    "D10 reset, no ETag": (breaking_off("reset", cdn(FILM, "")), GONE, GONE),
+    **{f"D13 {status}": (refusal(status), GONE, GONE) for status in (403, 404, 410, 500)},
+    **{f"D16 {status} for a day": (refusal(status, "86400"), GONE, GONE) for status in (429, 503)},
+    "D17 a page": (typed("text/html; charset=utf-8"), WRONG, WRONG),
+    "D17 JSON": (typed("application/json", b'{"code":403}'), WRONG, WRONG),
+    "D17 a film as text": (typed("text/plain", FILM), WRONG, WRONG),
+    "D17 a page as a film": (typed("video/mp4"), WRONG, WRONG),
+    "D17 empty": (Act(), WRONG, WRONG),
+    "D17 music as a film": (typed("video/mp4", MUSIC), WRONG, WRONG),
+    "D18 more than all of it": (Act(body=FILM + PAGE, framing="none"), WRONG, WRONG),
+    "D19 a length of 10^15": (length("1" + "0" * 15), WRONG, TooLarge),
+    "D19 a length of 30 digits": (length("1" * 30), GONE, GONE),
+    **{f"D19 a length of {bad}": (length(*bad.split(" and ")), GONE, GONE) for bad in ("-1", "1,2", "+5", "9 and 10")},
+    "D20 compressed": (zipped(FILM), WRONG, WRONG),
+    "D20 a bomb": (zipped(bytes(8 << 20)), WRONG, WRONG),
+    "D21 stalled at once": (Act(raw=b"HTTP/1.1", end="stall"), GONE, GONE),
+    "D21 stalled after the head": (Act(body=FILM, cut=0, end="stall"), GONE, GONE),
+    "D21 stalled in the middle": (breaking_off("stall"), GONE, GONE),
+    "D21 dripping": (Act(body=FILM, drip=20), GONE, GONE),
+    "D21 a head that drips": (Act(raw=b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000, drip=1), GONE, GONE),
+    "D23 redirected in circles": (redirect("/circle"), GONE, GONE),
+    "D23 redirected 20 times": (redirect("/hop0"), GONE, GONE),
+    "D23 redirected to nowhere": (redirect(None), GONE, GONE),
+    "D23 303 to itself": (redirect("", 303), GONE, GONE),
+    "D23 redirected to a file": (redirect("file:///etc/passwd"), GONE, GONE),
+    "D25 halves swapped": (typed("video/mp4", FILM[SIZE // 2 :] + FILM[: SIZE // 2]), WRONG, WRONG),
+    "D25 zeros after the head": (typed("video/mp4", FILM[: MDAT // 2] + bytes(SIZE - MDAT // 2)), WRONG, WRONG),
+    "D26 HTTP/1.0, short of its length": (Act(body=FILM, cut=PART, version="1.0"), GONE, GONE),
+    "D26 HTTP/1.0, short without a length": (Act(body=FILM, framing="none", cut=PART, version="1.0"), GONE, WRONG),
+}
+FOR_GOOD = {("D19 a length of 10^15", "no metadata")}  # a file that is too large is so on every mirror
+
+
+@crossed
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_every_mirror_always_does_wrong_is_a_clean_error_after_a_bounded_number_of_requests(
+    server: Faulty, target: Path, name: str, known: str, mirrors: int
+) -> None:
+    move, *kinds = FAULTS[name]
+    started = time.monotonic()
+    with pytest.raises(FileError) as caught:
+        fetch(film(server, known, mirrors, move, others=(move,)), target, HASTY)
+    assert type(caught.value) is kinds[known == "no metadata"]
+    assert server.base_url not in caught.value.message
+    assert not target.exists()
+    turns = 2 * mirrors
+    assert len(server.requests) <= turns * (6 if "redirected" in name else 3)
+    assert time.monotonic() - started < 3 + turns * 3 * HASTY.head
+
+
+@pytest.mark.parametrize("mirrors", [1, 3])
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [(name, known) for name in FAULTS for known in ("no metadata", "data_size") if (name, known) not in FOR_GOOD],
+)
+def test_every_fault_that_strikes_once_is_recovered(
+    server: Faulty, target: Path, name: str, known: str, mirrors: int
+) -> None:
+    saved = fetch(film(server, known, mirrors, FAULTS[name][0], GOOD), target, LIMITS)
+    assert_whole(saved, target)
+    assert saved.warnings == ()
+
+
+@crossed
+def test_what_follows_after_the_promised_length_is_cut_off(
+    server: Faulty, target: Path, known: str, mirrors: int
+) -> None:
+    more = Act(raw=f"HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n".encode() + FILM + PAGE)
+    saved = fetch(film(server, known, mirrors, more), target, LIMITS)
+    assert_whole(saved, target)
+    assert server.asked() == ["/1"]
+
+
+@crossed
+def test_a_body_without_an_end_is_never_more_on_the_disk_than_the_limit(
+    server: Faulty, target: Path, known: str, mirrors: int
+) -> None:
+    endless = Act(body=FILM * 8, framing="none")
+    file = film(server, known, mirrors, endless, others=(endless,))
+    with pytest.raises(MediaInvalid if file.size else TooLarge):
+        fetch(file, target, replace(LIMITS, largest=2 * SIZE))
+
+
+@pytest.mark.parametrize("known", KNOWN)
+def test_a_cdn_that_asks_for_time_gets_it_from_the_next_round(server: Faulty, target: Path, known: str) -> None:
+    limits = replace(LIMITS, longest_pause=5.0)
+    started = time.monotonic()
+    saved = fetch(film(server, known, 1, refusal(429, "1"), GOOD), target, limits)
+    assert_whole(saved, target)
+    assert 1 <= time.monotonic() - started < 4
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [("99999999999", 0.2, 2), (formatdate(time.time() + 9e5, usegmt=True), 0.2, 2), ("-5", 0, 1), ("soon", 0, 1)],
+)
+def test_how_much_time_a_cdn_gets_is_capped_and_what_it_asked_for_is_told(
+    server: Faulty, target: Path, asked: str, least: float, most: float
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(MediaUnavailable) as caught:
+        fetch(film(server, "data_size", 1, refusal(503, asked)), target, replace(LIMITS, longest_pause=0.2))
+    assert least <= time.monotonic() - started < most
+    assert (caught.value.retry_after is not None) == (least > 0)
+
+
+@pytest.mark.parametrize("known", KNOWN)
+def test_slow_but_honest_is_let_finish_and_its_progress_only_grows(server: Faulty, target: Path, known: str) -> None:
+    told: list[int] = []
+    slow = Act(body=FILM, drip=SIZE // 16, pause=0.06)  # a second in all, five times the window
+    assert_whole(fetch(film(server, known, 1, slow), target, LIMITS, progress=told.append), target)
+    assert len(told) > 8
+    assert told == sorted(told)
+    assert (told[-1], server.asked()) == (SIZE, ["/1"])
+
+
+@crossed
+def test_http_behind_https_is_taken_only_when_its_size_can_be_held_to_a_known_one(
+    server: Faulty, target: Path, known: str, mirrors: int
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.scheme == "https":
+            return httpx.Response(302, headers={"Location": f"http://cdn.example{request.url.path}"})
+        content = FILM[:-9] if request.url.path == "/1" else FILM
+        return httpx.Response(200, stream=httpx.ByteStream(content))
+
+    file = film(server, known, mirrors, GOOD)
+    urls = tuple(f"https://cdn.example/{number}" for number in range(1, mirrors + 1))
+    file, transport = replace(file, urls=urls), httpx.MockTransport(answer)
+    if file.size and mirrors > 1:
+        assert_whole(fetch(file, target, LIMITS, transport=transport), target)
+        return
+    words = "the connection failed" if file.size else "from https to http"
+    with pytest.raises(MediaUnavailable, match=words):
+        fetch(file, target, LIMITS, transport=transport)

@@ -1,0 +1,227 @@
+"""Mirrors that refuse, and what it costs: the API is asked once for a film, twice when its links had expired."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from pydantic import SecretStr
+
+from tests.crossing import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, crossed
+from tests.faulty import Act, Faulty, Move, Request
+from tests.payloads import ANSWERED, tiktok_post
+from tests.test_jobs import FIRST, FakeTikHub, call, link
+from tikhub_mcp.archive import Archive
+from tikhub_mcp.call import Outcome, Wish
+from tikhub_mcp.client import Answer, Purse
+from tikhub_mcp.download import Downloader
+from tikhub_mcp.jobs import Jobs
+from tikhub_mcp.links import Link
+from tikhub_mcp.network import Network
+from tikhub_mcp.transfer import Limits
+
+T = TypeVar("T")
+LIVE, EXPIRED = 36_000, -10  # seconds after the answer at which its links end
+
+
+class Renewing(FakeTikHub):
+    """Answers with fresh links each time it is paid; the last ones again and again."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        super().__init__()
+        self.answers = list(answers)
+
+    async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[T]]) -> T:
+        self.posts[link.key] = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return await super().look_up(link, key, purse, keep)
+
+
+class World:
+    """Jobs with a TikHub that only answers, and everything else real."""
+
+    def __init__(self, folder: Path, limits: Limits, answers: tuple[dict[str, Any], ...]) -> None:
+        self.tikhub, self.folder = Renewing(*answers), folder / "videos"
+        downloader = Downloader(Network(loopback_media=True), limits)
+        self.jobs = Jobs(self.tikhub, Archive(folder / "raw", 3600.0), downloader, 3600.0)
+
+    async def get(self) -> Outcome:
+        return await self.jobs.get(call(), link(), Wish(self.folder), lambda _: None)
+
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.folder.iterdir()]
+
+
+@pytest.fixture
+def server() -> Iterator[Faulty]:
+    with Faulty() as running:
+        yield running
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Callable[..., None]:
+    """Tell a story in a world with these answers of TikHub."""
+
+    def run(
+        story: Callable[[World], Coroutine[Any, Any, None]], *answers: dict[str, Any], limits: Limits = LIMITS
+    ) -> None:
+        async def told() -> None:
+            async with asyncio.timeout(20):
+                world = World(tmp_path, limits, answers)
+                await story(world)
+                await world.jobs.close()
+
+        asyncio.run(told())
+
+    return run
+
+
+def answer(
+    server: Faulty, name: str, known: str, *mirrors: tuple[Move, ...], ends: int = LIVE, field: bool = False
+) -> dict[str, Any]:
+    """A post whose film is on these mirrors; when its links end stands in their path, or in a field."""
+    size, file_hash = KNOWN[known]
+    proof = name if field else f"{'0' * 32}/{ANSWERED + ends:08x}"
+    urls = [server.on(f"/{proof}/{name}{number}", *moves) for number, moves in enumerate(mirrors, 1)]
+    address = {"url_list": urls, "data_size": size, "file_hash": file_hash, "width": 576, "height": 1024}
+    video = {"duration": 1000, "play_addr": address, "cdn_url_expired": ANSWERED + ends if field else 0}
+    return tiktok_post(aweme_id=str(FIRST)) | {"video": video}
+
+
+def asked(server: Faulty) -> list[str]:
+    return [path.rpartition("/")[2] for path in server.asked()]
+
+
+def assert_film(world: World, outcome: Outcome, api_calls: int) -> None:
+    """The film is there, nothing else is, and no more was paid."""
+    assert (outcome.error, outcome.status, outcome.api_calls) == (None, "ok", api_calls)
+    assert outcome.saved is not None
+    assert outcome.saved.path.read_bytes() == FILM
+    assert world.names() == [outcome.saved.path.name]
+
+
+def assert_gone(world: World, outcome: Outcome, api_calls: int) -> None:
+    """A clean error, no file, and the answers that were paid for are on disk."""
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.retryable, outcome.api_calls) == ("media_unavailable", True, api_calls)
+    assert world.names() == []
+    assert outcome.raw_path is not None
+    assert json.loads(outcome.raw_path.read_text("utf-8"))["data"]["aweme_details"][0]["aweme_id"] == str(FIRST)
+    assert len(list(outcome.raw_path.parent.glob("raw_*.json"))) == len(world.tikhub.asked)
+
+
+def refusal(status: int = 403) -> Act:
+    return Act(status=status, body=b"denied")
+
+
+@pytest.mark.parametrize("known", KNOWN)
+def test_one_mirror_refuses_one_resets_one_serves_and_the_film_costs_one_call(
+    server: Faulty, show: Callable[..., None], known: str
+) -> None:
+    async def story(world: World) -> None:
+        assert_film(world, await world.get(), 1)
+
+    reset = Act(body=FILM, cut=PART, end="reset")
+    show(story, answer(server, "a", known, (refusal(),), (reset,), (GOOD,)))
+    assert asked(server) == ["a1", "a2", "a2", "a3"]  # what broke off is asked once more before it is left
+
+
+@crossed
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_fresh_links_that_all_refuse_get_one_more_round_and_nothing_more_is_paid(
+    server: Faulty, show: Callable[..., None], status: int, known: str, mirrors: int
+) -> None:
+    async def story(world: World) -> None:
+        started = time.monotonic()
+        assert_gone(world, await world.get(), 1)
+        assert time.monotonic() - started >= LIMITS.longest_pause
+
+    show(story, answer(server, "a", known, *[(refusal(status),)] * mirrors), limits=replace(LIMITS, pause=1.0))
+    assert asked(server) == [f"a{number}" for number in range(1, mirrors + 1)] * 2
+
+
+def test_the_second_round_comes_a_second_after_the_first() -> None:
+    assert Limits().pause == 1.0
+
+
+class Clock:
+    """The time as jobs.py sees it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+
+@crossed
+@pytest.mark.parametrize("also_then", [False, True])
+@pytest.mark.parametrize(("ends", "later"), [(60, 61), (36_000, 1801)], ids=["expired", "half an hour old"])
+def test_links_that_grow_old_while_they_all_refuse_are_renewed_once_and_never_twice(
+    server: Faulty,
+    show: Callable[..., None],
+    ends: int,
+    later: float,
+    also_then: bool,
+    known: str,
+    mirrors: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("tikhub_mcp.jobs.time", clock)
+
+    def late(request: Request) -> Act:
+        clock.ahead = later
+        return refusal()
+
+    async def story(world: World) -> None:
+        (assert_gone if also_then else assert_film)(world, await world.get(), 2)
+
+    first = answer(server, "a", known, *[(late,)] * mirrors, ends=ends)
+    second = answer(server, "b", known, *[(refusal() if also_then else GOOD,)] * mirrors, ends=ends)
+    show(story, first, second)
+    tried, renewed = asked(server)[: 2 * mirrors], asked(server)[2 * mirrors :]
+    assert tried == [f"a{number}" for number in range(1, mirrors + 1)] * 2
+    assert renewed == ([f"b{number}" for number in range(1, mirrors + 1)] * 2 if also_then else ["b1"])
+
+
+@crossed
+@pytest.mark.parametrize("field", [False, True], ids=["by their path", "by cdn_url_expired"])
+def test_links_that_have_expired_before_the_start_are_renewed_without_being_tried(
+    server: Faulty, show: Callable[..., None], field: bool, known: str, mirrors: int
+) -> None:
+    async def story(world: World) -> None:
+        assert_film(world, await world.get(), 2)
+
+    first = answer(server, "a", known, *[(GOOD,)] * mirrors, ends=EXPIRED, field=field)
+    second = answer(server, "b", known, *[(GOOD,)] * mirrors, field=field)
+    show(story, first, second)
+    assert asked(server) == ["b1"]
+
+
+@crossed
+def test_links_that_come_expired_twice_are_tried_and_not_paid_for_again(
+    server: Faulty, show: Callable[..., None], known: str, mirrors: int
+) -> None:
+    async def story(world: World) -> None:
+        assert_gone(world, await world.get(), 2)
+
+    show(story, answer(server, "a", known, *[(refusal(),)] * mirrors, ends=EXPIRED))
+    assert len(asked(server)) == 2 * mirrors
+
+
+@crossed
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_refusal_in_the_middle_means_the_next_address_from_its_beginning(
+    server: Faulty, show: Callable[..., None], status: int, known: str, mirrors: int
+) -> None:
+    async def story(world: World) -> None:
+        assert_film(world, await world.get(), 1)
+
+    first = BROKEN_OFF, refusal(status), GOOD
+    show(story, answer(server, "a", known, first, *[(GOOD,)] * (mirrors - 1)))
+    assert asked(server) == ["a1", "a1", "a1" if mirrors == 1 else "a2"]
+    assert ["range" in request.headers for request in server.requests] == [False, True, False]

@@ -1,0 +1,66 @@
+"""Processes killed at any moment leave whole files; what else they leave is swept, unless it is being worked on."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faulty import Faulty
+from tests.keeping import age
+from tests.killing import Nursery, Yard, kill_many
+from tikhub_mcp.files import STALE_SECONDS, make_folder
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Yard]:
+    with Faulty() as server:
+        yield Yard(tmp_path, server)
+
+
+@pytest.mark.parametrize("worker", ["download", "write"])
+def test_whenever_a_process_is_killed_every_file_under_its_name_is_whole(yard: Yard, worker: str) -> None:
+    tally, corrupt = kill_many(yard, kills=10, seed=20, workers=(worker,))
+    assert corrupt == []
+    assert tally["checked"] > 10
+    assert tally["left"] == tally["swept"] > 0
+    assert not yard.parts
+
+
+def left_by_a_kill(yard: Yard) -> Path:
+    with Nursery(yard) as nursery, nursery.worker("hold"):
+        wait_for_a_part(yard)
+    [part] = yard.parts
+    return part
+
+
+def wait_for_a_part(yard: Yard) -> None:
+    end = time.monotonic() + 10
+    while not [part for part in yard.parts if part.stat().st_size]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_part_that_a_killed_process_left_goes_at_the_next_start_once_it_is_a_day_old(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = left_by_a_kill(yard)
+    for seconds, there in ((0.0, True), (STALE_SECONDS - 60, True), (STALE_SECONDS + 60, False)):
+        age(part, seconds)
+        monkeypatch.setattr("tikhub_mcp.files._swept", set())  # a process that has just been started
+        make_folder(part.parent)
+        assert part.exists() is there
+
+
+def test_a_part_that_a_live_process_works_on_stays_however_old_it_is(yard: Yard) -> None:
+    with Nursery(yard) as nursery, nursery.worker("hold"):
+        wait_for_a_part(yard)
+        [part] = yard.parts
+        age(part, 10 * STALE_SECONDS)
+        yard.sweep()
+        assert part.exists()
+    yard.sweep()
+    assert not part.exists()
