@@ -17,22 +17,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.downloading import VIDEO, fetching, rendition
+from tests.downloading import VIDEO, nothing, rendition
 from tests.faulty import Act, Faulty
 from tests.keeping import DOUYIN, TIKTOK, age, answered, other
 from tests.payloads import douyin_post, envelope
 from tikhub_mcp.archive import Archive
 from tikhub_mcp.client import Answer
+from tikhub_mcp.download import Downloader
 from tikhub_mcp.files import PART_SUFFIX, STALE_SECONDS, Part, make_folder, sweep
 from tikhub_mcp.links import Link
+from tikhub_mcp.network import Network
 from tikhub_mcp.summary import CSV_NAME, JSON_NAME, summarize
 from tikhub_mcp.transfer import Limits
 
 TREE = Path(__file__).resolve().parents[1]
 TARGETS = 5  # names that the videos of one worker go to, over and over
 WORKERS = ("download", "write")
-LONGEST = 0.25  # seconds that a worker lives
-FILM = VIDEO + (2**20).to_bytes(4, "big") + b"free" + bytes(2**20 - 8)  # large enough to be killed in the middle
+LONGEST = 0.3  # seconds that a worker lives
+FILM = VIDEO + (2**19).to_bytes(4, "big") + b"free" + bytes(2**19 - 8)  # large enough to be killed in the middle
 
 
 class Yard:
@@ -149,9 +151,12 @@ def kill_many(yard: Yard, kills: int, seed: int, workers: tuple[str, ...] = WORK
 def download(root: Path, media: str) -> None:
     """Fetch videos for ever, several at once, from a fast mirror and a slow one."""
 
+    downloader = Downloader(Network(loopback_media=True), Limits())
+
     async def forever(name: str, mirror: str) -> None:
+        film = rendition(media + mirror, size=len(FILM))
         while True:
-            await fetching(rendition(media + mirror, size=len(FILM)), root / "videos" / name, Limits())
+            await downloader.fetch(film, "tiktok", root / "videos" / name, nothing)
 
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as group:

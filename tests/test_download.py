@@ -312,10 +312,10 @@ def test_the_cdn_sees_a_browser_from_the_platforms_page_and_no_secrets(
 
 @pytest.mark.parametrize(
     ("act", "size", "requests"),
-    [(GOOD, SIZE, 0), (GOOD, None, 1), (Act(body=VIDEO, framing="none"), None, 1)],
+    [(GOOD, SIZE, 0), (GOOD, None, 2), (Act(body=VIDEO, framing="none"), None, 2)],
     ids=["by TikHub", "by the CDN", "by counting"],
 )
-def test_a_file_that_is_too_large_is_not_tried_again(
+def test_a_file_that_every_mirror_calls_too_large_is_not_tried_again(
     server: Faulty, target: Path, act: Act, size: int | None, requests: int
 ) -> None:
     urls = server.on("/a", act), server.on("/b", act)
@@ -323,6 +323,11 @@ def test_a_file_that_is_too_large_is_not_tried_again(
         fetch(rendition(*urls, size=size), target, Limits(largest=SIZE - 1))
     assert len(server.requests) == requests
     assert fetch(rendition(*urls, size=size), target, Limits(largest=SIZE)).size == SIZE
+
+
+def test_a_mirror_that_lies_about_the_size_does_not_stop_the_others(server: Faulty, target: Path) -> None:
+    urls = server.on("/a", raw("1" + "0" * 15)), server.on("/b", GOOD)
+    assert fetch(rendition(*urls, size=None), target).size == SIZE
 
 
 def test_the_deadline_is_for_all_mirrors_together(server: Faulty, target: Path) -> None:

@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, Tool
 
 from tests import serving
-from tests.serving import CANARY, SLOW, TOOLS_LIST, Desk, Reword, until
+from tests.serving import CANARY, SLOW, TOOLS_LIST, Desk, Reword, patience, until
 from tikhub_mcp.answer import Json
 from tikhub_mcp.post import Post, Quality, Rendition, choose
 from tikhub_mcp.sandbox import good_links, link
@@ -296,5 +296,5 @@ async def test_closing_the_client_ends_the_work_and_leaves_no_part_files(
             group.start_soon(client.call_tool, "download_video", {"url": link("tiktok")})
             await until(lambda: desk.parts)
             scope.cancel()
-    await until(lambda: not desk.parts, within=2)
+    assert await until(lambda: not desk.parts) < patience(1)
     assert not desk.videos

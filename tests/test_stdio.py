@@ -20,7 +20,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import CallToolResult
 
 from tests import serving
-from tests.serving import CANARY, SLOW, TOOLS_LIST, Era, checked, content, listing, until
+from tests.serving import CANARY, SLOW, TOOLS_LIST, Era, checked, content, listing, patience, until
 from tikhub_mcp import server as server_module
 from tikhub_mcp.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -122,7 +122,7 @@ class Wire:
         return message.get("result") or message["error"]
 
     def message(self) -> Json:
-        return strict(self.lines.get(timeout=20))
+        return strict(self.lines.get(timeout=60))
 
     def call(self, number: int, tool: str, arguments: Json, meta: Json = None) -> serving.Reply:
         params = {"name": tool, "arguments": arguments, "_meta": meta or {}}
@@ -138,7 +138,7 @@ class Wire:
         began = time.monotonic()
         assert self.process.stdin is not None
         self.process.stdin.close()
-        code = self.process.wait(timeout=10)
+        code = self.process.wait(timeout=60)
         seconds = time.monotonic() - began
         self.reader.join()
         while not self.lines.empty():
@@ -169,7 +169,7 @@ def parts(root: Path) -> list[Path]:
     return list(root.rglob("*.part"))
 
 
-def wait(condition: Callable[[], object], seconds: float = 10) -> float:
+def wait(condition: Callable[[], object], seconds: float = 30) -> float:
     """Wait for what has no event; how long it took."""
     began = time.monotonic()
     while not condition():
@@ -214,7 +214,7 @@ async def test_a_client_that_gives_up_ends_the_work_and_asks_again_for_free(
         with suppress(asyncio.CancelledError):
             await call
         await until(lambda: not parts(root))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < patience(1)
         sandbox.media_bytes_per_second = 0
         reply = checked("batch_download", await client.call_tool("batch_download", arguments))
         assert (reply["succeeded"], reply["cost"]["api_calls"], len(sandbox.calls)) == (3, 0, 3)
@@ -246,7 +246,7 @@ def test_the_first_message_may_be_a_handshake(environment: Environment, tmp_path
         assert wire.call(2, "download_video", {"url": link("tiktok")})["status"] == "ok"
         code, seconds = wire.end()
         assert (code, wire.heard) == (0, [])
-        assert seconds < 2
+        assert seconds < patience(2)
 
 
 def test_the_first_message_may_be_a_discovery_and_so_may_a_call(wire: Wire) -> None:
@@ -286,7 +286,7 @@ def test_a_cancelled_request_gets_no_answer_and_leaves_no_part_file(wire: Wire, 
     cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
     for number in (1, 1, 99):  # once, once more, and one that never was
         wire.send({**cancelled, "params": {"requestId": number}})
-    assert wait(lambda: not parts(root)) < 1
+    assert wait(lambda: not parts(root)) < patience(1)
     sandbox.media_bytes_per_second = 0
     reply = wire.call(2, "download_video", {"url": link("tiktok")})
     assert (reply["status"], reply["cost"]["api_calls"]) == ("ok", 0)
@@ -347,7 +347,7 @@ def test_the_end_of_input_ends_it_during_downloads_and_leaves_no_part_file(
     wait(lambda: len([part for part in parts(root) if ".mp4." in part.name]) == expected)
     code, seconds = wire.end()
     assert code == 0
-    assert seconds < 2
+    assert seconds < patience(2)
     assert not parts(root)
     assert len(list((root / "raw").iterdir())) == len(sandbox.calls) == expected  # what was paid for is kept
 
@@ -355,7 +355,7 @@ def test_the_end_of_input_ends_it_during_downloads_and_leaves_no_part_file(
 def ran(code: str, environment: Environment) -> str:
     """What a Python with this code prints."""
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     return result.stdout
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable
+from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.files import Part, check_room, os_errors
 from tikhub_mcp.links import Platform
 from tikhub_mcp.mp4 import Media, inspect
@@ -70,8 +70,10 @@ class Downloader:
                         await asyncio.sleep(self._pause_after(failures[turn - len(file.urls)]))
                     try:
                         return await self._attempt(url, headers, file, target, progress)
-                    except (MediaUnavailable, MediaInvalid) as failure:
+                    except (MediaUnavailable, MediaInvalid, TooLarge) as failure:
                         failures.append(failure)
+                    if turn + 1 == len(file.urls) and all(isinstance(failure, TooLarge) for failure in failures):
+                        break  # so say all of them: then it is the file, and no mirror's mistake
         except TimeoutError:
             failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
         except DiskFull as full:
@@ -79,7 +81,7 @@ class Downloader:
         # What a mirror sent and was wrong says more than that another was silent.
         last = next((failure for failure in reversed(failures) if isinstance(failure, MediaInvalid)), failures[-1])
         tried = f"mirrors: {len(file.urls)}, attempts: {len(failures)}"
-        message = f"{target.stem} could not be downloaded ({tried}): {last.message}."
+        message = f"{target.stem} could not be downloaded ({tried}): {last.message.rstrip('.')}."
         raise type(last)(message, retry_after=last.retry_after) from None
 
     def _pause_after(self, failure: FileError) -> float:
