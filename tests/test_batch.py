@@ -37,12 +37,15 @@ class FakeJobs(Jobs):
         self, call: Call, links: Sequence[Link], wish: Wish, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
         self.asked.append(([link.key for link in links], workers))
-        for link in links:
-            watch(Job(call, link, wish, 0.0))
-        return {link.key: self.outcomes.get(link.key) or Outcome("ok", api_calls=1) for link in links}
+        found = {}
+        for link in {link.key: link for link in links}.values():
+            watch(Job(link, wish, 0.0))
+            found[link.key] = self.outcomes.get(link.key) or Outcome("ok")
+            call.api_calls += 1
+        return found
 
-    async def plan(self, link: Link, wish: Wish) -> tuple[bool, bool]:
-        return self.plans.get(link.key, (False, True))
+    async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
+        return [self.plans.get(link.key, (False, True)) for link in links]
 
 
 def call() -> Call:
@@ -141,7 +144,7 @@ def test_what_is_no_file_is_refused_at_once_and_leaves_nothing_open(tmp_path: Pa
 
 def test_results_stand_in_the_order_of_the_links_and_a_bad_one_hurts_no_other() -> None:
     post = read(envelope(tiktok_post()), parse(TIKTOK), 0.0)
-    jobs = FakeJobs({DOUYIN: Outcome("failed", post, error=MediaUnavailable("no"), api_calls=1)})
+    jobs = FakeJobs({DOUYIN: Outcome("failed", post, error=MediaUnavailable("no"))})
     entries = understand([PROFILE, TIKTOK, "nothing", DOUYIN, SAME])
     watched: list[Job] = []
     reply = asyncio.run(run_batch(jobs, call(), entries, WISH, 3, watched.append))
@@ -162,7 +165,7 @@ def test_results_stand_in_the_order_of_the_links_and_a_bad_one_hurts_no_other() 
     assert (reply.total, reply.succeeded, reply.failed, reply.workers) == (5, 2, 3, 3)
     assert (reply.status, reply.retry_urls, reply.cost.api_calls) == ("complete", [DOUYIN], 2)
     assert jobs.asked == [(["tiktok:7000000000000001001", DOUYIN, "tiktok:7000000000000001001"], 3)]
-    assert len(watched) == 3
+    assert [job.link.key for job in watched] == ["tiktok:7000000000000001001", DOUYIN]
 
 
 def test_a_batch_of_what_is_no_link_asks_nobody() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from tikhub_mcp import __version__, cli, errors, settings
 from tikhub_mcp.errors import TikHubMCPError
+from tikhub_mcp.fields import COLUMNS
 from tikhub_mcp.server import INSTRUCTIONS, Server
-from tikhub_mcp.summary import COLUMNS
 from tikhub_mcp.tools import Tools
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -264,7 +264,7 @@ def test_links_that_had_no_turn_in_time_are_pending_and_cost_nothing(tmp_path: P
 
 def test_nothing_is_paid_for_while_nobody_waits(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        job = Job(call(), link(), world.wish, 0.0)
+        job = Job(link(), world.wish, 0.0)
         world.jobs._slots = asyncio.Semaphore(1)
         await world.jobs._slots.acquire()
         world.jobs._jobs[job.link.key, world.wish] = job
@@ -354,22 +354,107 @@ def test_a_joined_job_that_was_refused_stops_the_joining_call_too(tmp_path: Path
     show(tmp_path, story)
 
 
-def test_a_job_that_its_own_call_may_not_pay_for_is_started_again_for_the_one_that_joined(tmp_path: Path) -> None:
+def test_a_job_that_one_call_may_not_pay_for_is_paid_by_the_other_that_waits(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        poor = call(cap=1)
+        poor, rich = call(cap=1), call()
         await world.get(poor, link(1))
-        world.tikhub.go.clear()
-        lock = world.jobs._lock("answer", link().key)
-        async with lock:  # holds the job until both wait for it
-            first = asyncio.create_task(world.get(poor, link()))
-            await asyncio.sleep(0.05)
-            second = asyncio.create_task(world.get(call(), link()))
-            await asyncio.sleep(0.05)
-        world.tikhub.go.set()
-        outcomes = await asyncio.gather(first, second)
-        assert [outcome.status for outcome in outcomes] == ["skipped", "ok"]
+        async with world.jobs._lock("answer", link().key):  # holds the job until both wait for it
+            both = asyncio.gather(world.get(poor, link()), world.get(rich, link()))
+            await until(lambda: len(world.seen) == 3)
+        outcomes = await both
+        assert [(outcome.status, outcome.api_calls) for outcome in outcomes] == [("ok", 0), ("ok", 1)]
+        assert (poor.api_calls, rich.api_calls) == (1, 1)
 
     show(tmp_path, story)
+
+
+def test_a_job_that_nobody_could_pay_for_is_started_again_for_a_call_that_can(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        poor, rich = call(cap=1), call()
+        await world.get(poor, link(1))
+        async with world.jobs._lock("answer", link().key):
+            first = asyncio.create_task(world.get(poor, link()))
+            await until(lambda: len(world.seen) == 2)
+        second = asyncio.create_task(world.get(rich, link()))  # may find the first job in its last moment
+        assert [outcome.status for outcome in await asyncio.gather(first, second)][1] == "ok"
+        assert (poor.api_calls, rich.api_calls) == (1, 1)
+
+    show(tmp_path, story)
+
+
+def test_the_cap_holds_for_jobs_that_a_call_without_one_had_started_and_left(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        links = [link(number) for number in range(6)]
+        locks = [world.jobs._lock("answer", each.key) for each in links]
+        for lock in locks:
+            await lock.acquire()
+        free, capped = call(), call(cap=1)
+        first = asyncio.create_task(world.get_all(free, links))
+        await until(lambda: len(world.seen) == 6)
+        second = asyncio.create_task(world.get_all(capped, links))
+        await until(lambda: len(world.seen) == 12)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        for lock in locks:
+            lock.release()
+        statuses = [outcome.status for outcome in (await second).values()]
+        assert (statuses.count("ok"), statuses.count("skipped")) == (1, 5)
+        assert (len(world.tikhub.asked), free.api_calls, capped.api_calls) == (1, 0, 1)
+
+    show(tmp_path, story)
+
+
+def test_a_refund_after_a_call_has_gone_makes_no_other_calls_cost_negative(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.go.clear()
+        world.tikhub.failures = {link().key: TikHubUnavailable("no", attempts=1)}
+        first = await world.get(call(seconds=0.1), link())
+        assert (first.status, first.api_calls) == ("pending", 1)  # as far as could be told then
+        second = asyncio.create_task(world.get(call(), link()))
+        await until(lambda: len(world.seen) == 2)
+        world.tikhub.go.set()
+        assert ((await second).status, (await second).api_calls) == ("failed", 0)
+
+    show(tmp_path, story)
+
+
+def test_joining_a_job_in_its_last_moment_starts_it_again_instead_of_waiting_for_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        first = asyncio.create_task(world.get(call(), link()))
+        await world.downloader.began.wait()
+        first.cancel()
+        await asyncio.sleep(0)
+        world.downloader.go.set()
+        assert (await world.get(call(), link())).status == "ok"
+        assert len(world.tikhub.asked) == 1
+
+    show(tmp_path, story)
+
+
+def test_a_refresh_that_was_pending_long_ago_is_a_new_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        assert (await world.get(call(seconds=0.2), link(), refresh=True)).status == "pending"
+        world.downloader.go.set()
+        await until(lambda: not world.jobs._jobs)
+        monkeypatch.setattr("tikhub_mcp.jobs.REMEMBERED", 0.0)
+        assert (await world.get(call(), link(), refresh=True)).api_calls == 1
+        assert len(world.tikhub.asked) == 2
+
+    show(tmp_path, story)
+
+
+def test_a_pending_call_without_reuse_is_not_paid_again_when_asked_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        assert (await world.get(call(seconds=0.2), link())).status == "pending"
+        world.downloader.go.set()
+        await until(lambda: not world.jobs._jobs)
+        assert (await world.get(call(), link())).api_calls == 0
+
+    show(tmp_path, story, reuse_seconds=0.0)
 
 
 def test_the_cap_on_paid_calls_is_hard_and_free_answers_do_not_count(tmp_path: Path) -> None:
@@ -542,14 +627,15 @@ def test_a_folder_that_cannot_be_made_is_known_before_anything_is_paid(tmp_path:
     show(tmp_path, story)
 
 
-def test_closing_ends_all_jobs(tmp_path: Path) -> None:
+def test_closing_ends_all_jobs_and_starts_no_more(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
-        waiting = asyncio.create_task(world.get(call(), link()))
-        await world.downloader.began.wait()
+        waiting = asyncio.create_task(world.get_all(call(), [link(number) for number in range(30)]))
+        await until(lambda: world.downloader.now == AT_ONCE)
         await world.jobs.close()
-        assert world.downloader.cancelled == 1
-        assert (await waiting).status == "pending"
+        assert world.downloader.cancelled == AT_ONCE
+        assert {outcome.status for outcome in (await waiting).values()} == {"pending"}
+        assert len(world.tikhub.asked) == AT_ONCE
 
     show(tmp_path, story)
 
@@ -562,9 +648,9 @@ def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
         world.wish.folder.mkdir()
         (world.wish.folder / f"tiktok_someone_{FIRST + 2}.mp4").touch()
         asked = len(world.tikhub.asked)
-        plans = [await world.jobs.plan(link(number), world.wish) for number in range(4)]
+        plans = await world.jobs.plan([link(number) for number in range(4)], world.wish)
         assert plans == [(False, False), (False, True), (True, True), (False, True)]
-        assert await world.jobs.plan(link(0), replace(world.wish, refresh=True)) == (False, True)
+        assert await world.jobs.plan([link(0)], replace(world.wish, refresh=True)) == [(False, True)]
         assert len(world.tikhub.asked) == asked
 
     show(tmp_path, story)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tikhub_mcp.answer import Json
 from tikhub_mcp.aweme import Aweme
 from tikhub_mcp.files import PART_SUFFIX
-from tikhub_mcp.names import LONGEST_AUTHOR, LONGEST_AUTHOR_BYTES, author_part, is_video, raw_name, video_name
+from tikhub_mcp.names import LONGEST_AUTHOR, LONGEST_AUTHOR_BYTES, author_part, identity, raw_name, video_name
 from tikhub_mcp.post import safe_id
 
 ID = "7400000000000000017"
@@ -106,23 +106,23 @@ def test_a_video_of_any_author_has_a_name_that_fits_and_is_found_again(
         assert name.endswith(f"_{video_id}.mp4" if quality == "compatible" else f"_{video_id}.{quality}.mp4")
         assert unicodedata.is_normalized("NFC", name)
         assert PureWindowsPath(name).parts == (name,)
-        found = [wanted for wanted in QUALITIES if is_video(name, platform, video_id, wanted)]
+        found = [wanted for wanted in QUALITIES if identity(name, wanted) == (platform, video_id)]
         assert found == [quality]
-        assert not is_video(name, other, video_id, quality)
-        assert not is_video(name, platform, f"1{video_id}", quality)
-        assert not is_video(f".{name}.01234567{PART_SUFFIX}", platform, video_id, quality)
+        assert identity(name, quality) != (other, video_id)
+        assert identity(name, quality) != (platform, f"1{video_id}")
+        assert identity(f".{name}.01234567{PART_SUFFIX}", quality) != (platform, video_id)
 
 
 @given(HOSTILE, HOSTILE)
 def test_a_video_is_found_after_its_author_took_another_name(before: str, after: str) -> None:
-    assert is_video(video_name("tiktok", before, ID, "best"), "tiktok", ID, "best")
+    assert identity(video_name("tiktok", before, ID, "best"), "best") == ("tiktok", ID)
     assert author_part(before) == author_part(after) or (
         video_name("tiktok", before, ID, "best") != video_name("tiktok", after, ID, "best")
     )
 
 
 def test_another_videos_id_in_an_authors_name_does_not_make_it_that_video() -> None:
-    assert not is_video(video_name("tiktok", f"tiktok_x_{ID}", "12345", "compatible"), "tiktok", ID, "compatible")
+    assert identity(video_name("tiktok", f"tiktok_x_{ID}", "12345", "compatible"), "compatible") != ("tiktok", ID)
 
 
 @pytest.mark.parametrize("nickname", [None, 5, 1.5, True, [], ["a"], {}, {"a": "b"}])

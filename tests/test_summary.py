@@ -36,7 +36,8 @@ from tests.payloads import (
 from tikhub_mcp import summary
 from tikhub_mcp.answer import Json
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
-from tikhub_mcp.summary import COLUMNS, CSV_NAME, JSON_NAME, LARGEST_FILE, Stopped, Summary, summarize
+from tikhub_mcp.fields import COLUMNS
+from tikhub_mcp.summary import CSV_NAME, JSON_NAME, LARGEST_FILE, Stopped, Summary, summarize
 
 CONTRACT = (
     "source_file,parse_ok,error,request_id,api_code,api_message,router,share_url,cache_url,aweme_id,"

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen where it goes
 
 REDACTED = "<redacted>"
+SHORTEST_UNMISTAKABLE = 12  # characters of a key that occurs nowhere else; TikHub's have many more
 _REASONS = {  # filter_list[].reason, Douyin's status_code and TikTok's statusCode, as text
     "5": "is private",
     "8": "is blocked for copyright reasons, or gone",
@@ -67,6 +68,13 @@ def redact(value: Json, secret: str) -> Json:
         raise ValueError("nested too deeply") from None
 
 
+def hide(text: str, secret: str) -> str:
+    """A text without the secret. A short one may be a word of the post's: it goes only where it stands for the key."""
+    if len(secret) >= SHORTEST_UNMISTAKABLE:
+        return text.replace(secret, REDACTED)
+    return REDACTED if secret and text == secret else text.replace(f"Bearer {secret}", REDACTED)
+
+
 def find_post(answer: Json) -> dict[str, Json] | None:
     """The post (aweme) in an answer's envelope, or None where there is none.
 
@@ -101,7 +109,7 @@ def _integer(digits: str) -> int | str:
 def _redact(value: Json, secret: str) -> Json:
     match value:
         case str():
-            return value.replace(secret, REDACTED) if secret else value
+            return hide(value, secret)
         case list():
             return [_redact(item, secret) for item in value]
         case dict():

@@ -81,7 +81,7 @@ def read_list(path: Path, largest: int | None = LARGEST_LIST) -> list[Entry]:
 async def plan(jobs: Jobs, call: Call, entries: list[Entry], wish: Wish, workers: int) -> BatchReply:
     """Count what the batch would take, for free."""
     distinct = {entry.key: entry.link for entry in entries if entry.link}
-    plans = [await jobs.plan(link, wish) for link in distinct.values()]
+    plans = await jobs.plan(list(distinct.values()), wish)
     outcomes = [Outcome("planned") if entry.link else Outcome("failed", error=entry.error) for entry in entries]
     items = [replies.batch_item(e.given, e.link, outcome) for e, outcome in zip(entries, outcomes, strict=True)]
     reply = replies.batch_reply(call, items, outcomes, workers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,15 @@ class Outcome:
     reused_answer: bool = False
 
 
-@dataclass(slots=True)
+class Stopped(Exception):
+    """A refusal that only a human can mend came before: nothing more is paid for."""
+
+
+class NobodyWaits(Exception):
+    """Whoever asked has gone."""
+
+
+@dataclass(slots=True, eq=False)
 class Call:
     """One tool call: its key, its time, its money.
 
@@ -49,7 +58,9 @@ class Call:
         key: The API key.
         seconds: How long it may take; None for no limit.
         max_api_calls: Its cap on paid calls; 0 for none.
+        api_calls: What it paid for so far.
         stop: The first refusal that only a human can mend; nothing more is paid for after it.
+        born: When it came, in unix seconds.
     """
 
     key: SecretStr
@@ -64,44 +75,60 @@ class Call:
         """Seconds until the call has to answer."""
         return None if self.seconds is None else max(0.0, self._start + self.seconds - time.monotonic())
 
-
-class Stopped(Exception):
-    """The call that started the job pays for nothing more."""
-
-
-class NobodyWaits(Exception):
-    """Whoever asked has gone."""
+    def refusal(self) -> Stopped | ApiCallLimit | None:
+        """Why it pays for nothing more; None while it does."""
+        if self.stop:
+            return Stopped()
+        if 0 < self.max_api_calls <= self.api_calls:
+            return ApiCallLimit(f"max_api_calls={self.max_api_calls} is reached; this link was not paid for.")
+        return None
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """The work on one post. Also the purse that the client asks before each request."""
+    """The work on one post, and the calls that wait for it. Also the purse that the client asks before each request.
 
-    call: Call
+    Attributes:
+        born: Answers that came later (unix seconds) are fresh enough for it.
+        waiting: Who waits, the longest first; one of them pays.
+        paid: How many requests each call paid for.
+        done: How far it is, from 0 to 1.
+    """
+
     link: Link
     wish: Wish
     born: float
-    waiters: int = 0
-    api_calls: int = 0
-    done: float = 0.0  # from 0 to 1, for progress
+    waiting: list[Call] = field(default_factory=list)
+    paid: Counter[Call] = field(default_factory=Counter)
+    done: float = 0.0
     outcome: Outcome = field(default_factory=lambda: Outcome("pending"))
     task: asyncio.Task[None] = field(init=False)
+    _payer: Call = field(init=False)
 
     def spend(self) -> None:
-        """Account for one request, if its call may still pay and somebody waits."""
-        if self.call.stop:
-            raise Stopped
-        if not self.waiters:
+        """Account for one request with the first waiting call that may pay.
+
+        Raises:
+            NobodyWaits, Stopped, ApiCallLimit: There is none; of several reasons, the first call's.
+        """
+        if not self.waiting:
             raise NobodyWaits
-        if 0 < self.call.max_api_calls <= self.call.api_calls:
-            raise ApiCallLimit(f"max_api_calls={self.call.max_api_calls} is reached; this link was not asked for.")
-        self.call.api_calls += 1
-        self.api_calls += 1
+        refusals = [call.refusal() for call in self.waiting]
+        if None not in refusals:
+            raise next(filter(None, refusals))
+        self._payer = self.waiting[refusals.index(None)]
+        self._payer.api_calls += 1
+        self.paid[self._payer] += 1
 
     def refund(self) -> None:
         """Take the last request back: TikHub does not charge for what it answered."""
-        self.call.api_calls -= 1
-        self.api_calls -= 1
+        self._payer.api_calls -= 1
+        self.paid[self._payer] -= 1
+
+    def stop(self, refusal: TikHubMCPError) -> None:
+        """Let no call that waits pay for anything more."""
+        for call in self.waiting:
+            call.stop = refusal
 
 
 Watch = Callable[[Job], None]  # what is given each job that a call waits for

@@ -6,16 +6,19 @@ import what they need themselves.
 
 import argparse
 import asyncio
+import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tikhub_mcp import __version__
-from tikhub_mcp.errors import TikHubMCPError
+from tikhub_mcp.errors import InvalidInput, TikHubMCPError
+from tikhub_mcp.text import clean, writable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from tikhub_mcp.call import Job, Outcome, Watch, Wish
     from tikhub_mcp.replies import BatchReply, VideoReply
     from tikhub_mcp.settings import Settings
+
+T = TypeVar("T")
 
 EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has no video."
 
@@ -134,7 +139,7 @@ def _one(options: argparse.Namespace) -> int:
         finally:
             await jobs.close()
 
-    outcome = asyncio.run(work())
+    outcome = _finish(work())
     reply = replies.video_reply(link.given, link, outcome)
     if options.json:
         _print_json(reply)
@@ -146,7 +151,6 @@ def _one(options: argparse.Namespace) -> int:
 def _batch(options: argparse.Namespace) -> int:
     from tikhub_mcp.batch import plan, read_list, run_batch
     from tikhub_mcp.call import Call
-    from tikhub_mcp.errors import InvalidInput
     from tikhub_mcp.jobs import AT_ONCE, Jobs
     from tikhub_mcp.settings import find_key, load
 
@@ -166,7 +170,7 @@ def _batch(options: argparse.Namespace) -> int:
         finally:
             await jobs.close()
 
-    reply = asyncio.run(work())
+    reply = _finish(work())
     reply.output_dir = str(_here(options.output_dir) or settings.videos)
     reply.raw_dir = None if options.no_save_raw else str(_here(options.raw_dir) or settings.raw)
     if options.json:
@@ -193,6 +197,26 @@ def _summarize(options: argparse.Namespace) -> int:
         broken = f"; {made.broken} could not be read as a post, the column `error` says why" if made.broken else ""
         print(f"{made.rows} rows from {made.source}{broken}")
     return 0
+
+
+def _finish(work: Coroutine[None, None, T]) -> T:
+    """Run to the end; a closed terminal or a polite kill cleans up as Ctrl-C does.
+
+    Raises:
+        KeyboardInterrupt: It was ended by a signal.
+    """
+
+    async def guarded() -> T:
+        task = asyncio.create_task(work)
+        for name in ("SIGTERM", "SIGHUP"):
+            with suppress(AttributeError, NotImplementedError, RuntimeError):  # Windows, or not in the main thread
+                asyncio.get_running_loop().add_signal_handler(getattr(signal, name), task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -226,7 +250,10 @@ def _wish(options: argparse.Namespace, settings: "Settings") -> "Wish":
 
 def _here(path: Path | None) -> Path | None:
     """A path of the command line: relative ones are under the current directory."""
-    return path.expanduser().resolve() if path else None
+    try:
+        return path.expanduser().resolve() if path else None
+    except (OSError, RuntimeError) as error:  # nobody's home, or links in a circle
+        raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None
 
 
 @contextmanager
@@ -287,4 +314,5 @@ def _print_batch(reply: "BatchReply") -> None:
 
 
 def _print_json(reply: "BaseModel") -> None:
-    print(reply.model_dump_json(indent=2))
+    # Not model_dump_json: a path may hold bytes that are no UTF-8.
+    print(writable(json.dumps(reply.model_dump(), ensure_ascii=False, indent=2)))

@@ -6,6 +6,8 @@ HTTP 200 is charged, and a 200 that arrives after the client gave up is charged 
 
 import asyncio
 import itertools
+import json
+import logging
 import ssl
 import time
 import zlib
@@ -17,7 +19,7 @@ from typing import Protocol, TypeVar
 import httpx
 from pydantic import SecretStr
 
-from tikhub_mcp.answer import REDACTED, Json, parse, redact, write
+from tikhub_mcp.answer import Json, hide, parse, redact, write
 from tikhub_mcp.errors import (
     AnswerError,
     InsufficientBalance,
@@ -33,11 +35,14 @@ from tikhub_mcp.post import named
 from tikhub_mcp.retry import next_wait, retry_after
 from tikhub_mcp.text import clean
 
+logger = logging.getLogger(__name__)
+
 K = TypeVar("K")
 
 PATH = "/api/v1/{platform}/app/v3/fetch_one_video_by_share_url"
 DEADLINE = 60.0  # seconds for one request in all: TikHub's own hint is 30 to 60
 LARGEST_BODY = 16 * 2**20  # bytes; real answers reach 83 kB
+MOST_CONNECTIONS = 10  # at once, those included that are carried through for nobody
 CALLS_A_SECOND = 10  # TikHub's limit for one key
 
 _REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
@@ -120,6 +125,7 @@ class TikHub:
         self._deadline = deadline
         self._sleep = sleep
         self._gate = Gate()
+        self._lines = asyncio.Semaphore(MOST_CONNECTIONS)
 
     async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
         """Ask for one post, again where that is worth it and costs nothing.
@@ -153,13 +159,14 @@ class TikHub:
 
     async def _send(self, link: Link, secret: str, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
         status, headers, body = await self._exchange(link, secret, purse)
+        logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), named(link))
         if status != 200:
             purse.refund()
             raise _failure(status, headers, body, link, secret)
         answer = _open(body, secret)
         kept = await keep(answer)
         if answer.value is _NOT_JSON:
-            shown = clean(body.decode("utf-8", "replace").replace(secret, REDACTED), 200)
+            shown = clean(hide(body.decode("utf-8", "replace"), secret), 200)
             raise UnexpectedAnswer(
                 f"TikHub's answer for {named(link)} is not JSON, and may have been charged; it begins: {shown!r}"
             )
@@ -176,7 +183,7 @@ class TikHub:
             silence=self._deadline,
         )
         try:
-            async with asyncio.timeout(self._deadline), request as response:
+            async with self._lines, asyncio.timeout(self._deadline), request as response:
                 status, headers = response.status_code, response.headers
                 return status, headers, await _read(response)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _Unreadable) as error:
@@ -206,7 +213,7 @@ class _Unreadable(Exception):
 
 def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable:
     # What the connection says may repeat a header that it refused to send.
-    reason = clean(str(error).replace(secret, REDACTED), 120) or type(error).__name__
+    reason = clean(hide(str(error), secret), 120) or type(error).__name__
     return TikHubUnavailable(
         f"TikHub could not be reached for {named(link)} ({reason}). "
         "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
@@ -264,13 +271,16 @@ async def _read(response: httpx.Response) -> bytes:
 def _open(body: bytes, secret: str) -> Answer:
     """The answer without the key: as clean JSON where it is that, else byte for byte but for the key."""
     received = time.time()
-    plain = body.replace(secret.encode(), REDACTED.encode())
+    plain = hide(body.decode("latin-1"), secret).encode("latin-1")
     try:
         value = redact(parse(body), secret)
         plain = write(value)
     except ValueError:
         try:
-            value = redact(parse(body, errors="replace"), secret)
+            parsed = parse(body, errors="replace")
+            value = redact(parsed, secret)
+            if value != parsed:  # what was taken out may stand in the bytes in another spelling
+                plain = json.dumps(value, indent=2).encode()
         except ValueError:
             value = _NOT_JSON
     return Answer(plain, value, received, value.get("request_id") if isinstance(value, dict) else None)
@@ -280,7 +290,8 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
     """What a status other than 200 means; none of them is charged."""
     said = _upstream_message(body, secret)
     quoted = f" upstream_message: {said!r}" if said else ""
-    if status in _REFUSALS and said is not None:
+    # A firewall's 403 says nothing of the key, and is no JSON; 401 and 402 always do.
+    if status in _REFUSALS and (said is not None or status != 403):
         return _REFUSALS[status](
             f"Stop: TikHub refused the call for {named(link)} (HTTP {status}): {_REFUSALS[status].tell_human}{quoted}"
         )
@@ -295,19 +306,17 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
             f"TikHub failed on {named(link)} (HTTP {status}), which often passes. Nothing was charged.{quoted}",
             attempts=3 if status == 400 else 4,
         )
-    shown = quoted or f" It begins: {clean(body.decode('utf-8', 'replace').replace(secret, REDACTED), 200)!r}"
+    shown = quoted or f" It begins: {clean(_open(body, secret).body.decode('utf-8', 'replace'), 200)!r}"
     return UnexpectedAnswer(f"TikHub answered HTTP {status} for {named(link)}; nothing was charged.{shown}")
 
 
 def _upstream_message(body: bytes, secret: str) -> str | None:
-    """TikHub's own words in an error body, cleaned and cut; None where the body is no JSON object."""
+    """TikHub's own words in an error body, cleaned and cut; None where the body is no JSON."""
     try:
         value = redact(parse(body, errors="replace"), secret)
     except ValueError:
         return None
-    if not isinstance(value, dict):
-        return None
-    detail = value.get("detail", value)
+    detail = value.get("detail", value) if isinstance(value, dict) else None
     if isinstance(detail, list):  # HTTP 422: what is wrong, item by item
         return clean(
             "; ".join(f"{item.get('loc')}: {item.get('msg')}" for item in detail if isinstance(item, dict)), 200

@@ -23,7 +23,7 @@ from tikhub_mcp.download import Downloader, Saved, existing
 from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaUnavailable, TikHubMCPError
 from tikhub_mcp.files import make_folder
 from tikhub_mcp.links import Link
-from tikhub_mcp.names import is_video, video_name
+from tikhub_mcp.names import identity, video_name
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import Post, Rendition, choose, identify, judge, named, read
 from tikhub_mcp.settings import Settings
@@ -32,6 +32,8 @@ from tikhub_mcp.transfer import Limits, in_thread
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 10  # jobs in the whole process
+CLOSING_SECONDS = 1.5  # hosts kill what is not gone after 2
+REMEMBERED = 600.0  # seconds in which the same call again counts as the same wish
 LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age
 
 
@@ -52,9 +54,10 @@ class Jobs:
         self._reuse_seconds = reuse_seconds
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._jobs: dict[tuple[str, Wish], Job] = {}
-        self._unseen: dict[tuple[str, Wish], float] = {}
+        self._unseen: dict[tuple[str, Wish], tuple[float, float]] = {}
         self._locks: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
         self._refused = False
+        self._closed = False
 
     @classmethod
     def of(cls, settings: Settings, raw: Path | None = None) -> Self:
@@ -83,8 +86,9 @@ class Jobs:
                 return Outcome("pending")
             watch(job)
             outcome = await self._wait_for(call, job)
-            # A job that another call started ends by that call's rules; this one may still pay.
-            if outcome.status != "skipped" or job.call is call:
+            # It may have ended before this call could pay for it, or because those who waited before had gone.
+            cut_short = outcome.status == "pending" and job.task.done()
+            if self._closed or not (cut_short or (outcome.status == "skipped" and call.refusal() is None)):
                 return outcome
 
     async def get_all(
@@ -103,29 +107,35 @@ class Jobs:
                 group.create_task(work())
         return outcomes
 
-    async def plan(self, link: Link, wish: Wish) -> tuple[bool, bool]:
-        """Whether the link's file is on disk, and whether it needs a paid call, as far as can be told for free."""
+    async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
+        """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
+        there = await in_thread(_identities, wish)
+        return [await self._plan(link, wish, there) for link in links]
+
+    async def _plan(self, link: Link, wish: Wish, there: set[tuple[str, str]]) -> tuple[bool, bool]:
         kept = None if wish.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
         if kept is None:
-            return bool(link.post_id and _named_so(wish, link.platform, link.post_id)), True
+            return (link.platform, link.post_id) in there, True
         on_disk = renewal = False
         with suppress(TikHubMCPError):  # no post, no video: then there is nothing more to pay for either
             post = read(kept.value, link, kept.received)
-            on_disk = bool(_named_so(wish, post.platform, post.video_id))
+            on_disk = (post.platform, post.video_id) in there
             expired = choose(post, wish.quality).expired(_platform_time(kept, post))
             renewal = expired and not on_disk and not wish.metrics_only
         return on_disk, renewal
 
     async def close(self) -> None:
-        """Cancel all jobs, and return when their part files are gone."""
+        """Cancel all jobs, start no more, and return when their part files are gone, or after CLOSING_SECONDS."""
+        self._closed = True
         tasks = [job.task for job in self._jobs.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSING_SECONDS)
 
     async def _start(self, call: Call, link: Link, wish: Wish) -> Job | None:
         """Start a job once there is room for it; None when the call's time is up before."""
-        if call.left() == 0:
+        if self._closed or call.left() == 0:
             return None
         try:
             async with asyncio.timeout(call.left()):
@@ -136,31 +146,38 @@ class Jobs:
         if key in self._jobs:  # somebody else started it meanwhile
             self._slots.release()
             return self._jobs[key]
-        job = Job(call, link, wish, born=self._unseen.get(key, call.born))
+        if self._closed:
+            self._slots.release()
+            return None
+        born, left = self._unseen.get(key, (0.0, 0.0))
+        job = Job(link, wish, born if left > time.time() - REMEMBERED else call.born)
         self._jobs[key] = job
         job.task = asyncio.create_task(self._run(key, job))
         return job
 
     async def _wait_for(self, call: Call, job: Job) -> Outcome:
-        key, paid_before = (job.link.key, job.wish), 0 if job.call is call else job.api_calls
-        job.waiters += 1
+        job.waiting.append(call)
         try:
             await asyncio.wait([job.task], timeout=call.left())
         except asyncio.CancelledError:
-            if job.waiters == 1:
+            if job.waiting == [call]:
                 job.task.cancel()
             raise
         finally:
-            job.waiters -= 1
+            job.waiting.remove(call)
+            self._remember(job)
         error = job.outcome.error
         if error is not None and error.stop:
             call.stop = error
-        if job.task.done():
-            self._unseen.pop(key, None)
-        elif job.wish.refresh:
-            # Asked again, the answer that came meanwhile is as fresh as was wanted.
-            self._unseen[key] = job.born
-        return replace(job.outcome, api_calls=job.api_calls - paid_before)
+        return replace(job.outcome, api_calls=job.paid[call])
+
+    def _remember(self, job: Job) -> None:
+        """Note who left before the end: asked again soon, the answer that came meanwhile is as fresh as was wanted."""
+        key, now = (job.link.key, job.wish), time.time()
+        self._unseen.pop(key, None)
+        if not job.task.done():
+            self._unseen = {old: times for old, times in self._unseen.items() if times[1] > now - REMEMBERED}
+            self._unseen[key] = job.born, now
 
     async def _run(self, key: tuple[str, Wish], job: Job) -> None:
         outcome = job.outcome
@@ -212,7 +229,7 @@ class Jobs:
             judge(post)
         except AnswerError as error:
             if outcome.reused_answer:
-                since = datetime.fromtimestamp(kept.received, UTC).strftime("%H:%M UTC")
+                since = datetime.fromtimestamp(kept.received, UTC).strftime("%Y-%m-%d %H:%M UTC")
                 error.message += f" That was the answer of {since}; it cost nothing now. Set refresh to ask again."
             raise
         return kept, post
@@ -245,12 +262,15 @@ class Jobs:
             job.outcome.raw_path = kept.path
             return kept
 
+        if not job.waiting:
+            raise NobodyWaits
         probing = self._refused
         try:
-            kept = await self._tikhub.look_up(job.link, job.call.key, job, keep)
+            kept = await self._tikhub.look_up(job.link, job.waiting[0].key, job, keep)
         except AnswerError as error:
-            if error.stop:  # here, before a lock lets the next one through: the call pays for nothing more
-                job.call.stop, self._refused = error, True
+            if error.stop:  # here, before a lock lets the next one through: nothing more is paid for
+                self._refused = True
+                job.stop(error)
             raise
         if probing:  # an answer that was under way when a refusal came says nothing of what came after
             self._refused = False
@@ -295,15 +315,21 @@ def _platform_time(kept: Kept, post: Post) -> float:
     return post.stamp + (time.time() - kept.received)
 
 
-def _named_so(wish: Wish, platform: str, video_id: str) -> list[Path]:
-    """The files that are this video by their names, whatever its author was called then."""
+def _identities(wish: Wish) -> set[tuple[str, str]]:
+    """The platform and id of each video in the folder, by their names."""
+    return {found for path in _files(wish) if (found := identity(path.name, wish.quality))}
+
+
+def _files(wish: Wish) -> list[Path]:
     try:
         with os.scandir(wish.folder) as entries:
-            return [Path(entry.path) for entry in entries if is_video(entry.name, platform, video_id, wish.quality)]
+            return [Path(entry.path) for entry in entries]
     except OSError:
         return []
 
 
 def _on_disk(wish: Wish, post: Post, file: Rendition) -> Saved | None:
-    found = (existing(path, file) for path in _named_so(wish, post.platform, post.video_id))
+    # Whatever its author was called then.
+    named_so = (path for path in _files(wish) if identity(path.name, wish.quality) == (post.platform, post.video_id))
+    found = (existing(path, file) for path in named_so)
     return next((saved for saved in found if saved), None)

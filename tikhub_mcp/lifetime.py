@@ -8,24 +8,30 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 
 logger = logging.getLogger(__name__)
 
 CLEANING_SECONDS = 1.5  # hosts kill what is not gone after 2
+THREADS = 32
 PARENT_SECONDS = 1.0  # between two looks at the parent
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows lacks the last
 
 
 async def serve(serving: Coroutine[None, None, None], clean_up: Callable[[], Awaitable[None]]) -> None:
-    """Await the serving; a signal or the parent's death ends the process from here.
+    """Await the serving, and end the process from here: an ordinary exit would wait for every thread.
+
+    One of them waits for a line of input that may never come, another may be reading a film of gigabytes.
 
     Args:
         serving: Ends with the input, and cleans up after itself then.
-        clean_up: Called where something else ends it. The serving itself cannot be ended: its thread waits for a line
-            of input, and an ordinary exit would wait for the thread.
+        clean_up: Called where a signal or the parent's death ends it instead; it has CLEANING_SECONDS.
     """
-    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))  # one slow name server must not hold up ten downloads
+    end: asyncio.Future[int] = loop.create_future()
 
     def finish(code: int) -> None:
         if not end.done():
@@ -37,13 +43,16 @@ async def serve(serving: Coroutine[None, None, None], clean_up: Callable[[], Awa
     waiting: list[asyncio.Future[None] | asyncio.Future[int]] = [work, end]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     watching.cancel()
+    code = 0
     if work.done():
         work.result()
-        return
-    logger.warning("Ending, with code %s", end.result())
-    await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=CLEANING_SECONDS)
+    else:
+        code = end.result()
+        logger.warning("Ending, with code %s", code)
+        await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=CLEANING_SECONDS)
     logging.shutdown()
-    os._exit(end.result())
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _listen(tell: Callable[[int], None]) -> None:

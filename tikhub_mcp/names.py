@@ -30,9 +30,12 @@ def video_name(platform: str, author: str, video_id: str, quality: str) -> str:
     return f"{platform}_{author_part(author)}_{video_id}{_suffix(quality)}"
 
 
-def is_video(name: str, platform: str, video_id: str, quality: str) -> bool:
-    """Whether a file's name says that it is this video in this quality, whatever its author was called then."""
-    return name.startswith(f"{platform}_") and name.endswith(f"_{video_id}{_suffix(quality)}")
+def identity(name: str, quality: str) -> tuple[str, str] | None:
+    """The platform and the id in a video's name, whatever its author was called; None where it has another quality."""
+    stem = name.removesuffix(_suffix(quality))
+    platform, _, _ = stem.partition("_")
+    _, found, video_id = stem.rpartition("_")
+    return (platform, video_id) if found and stem != name and "." not in video_id else None
 
 
 def raw_name(aweme_id: str, link: str, request_id: object, copy: int = 1) -> str:

@@ -124,7 +124,9 @@ def identify(post: Post, link: Link) -> None:
         WrongPost: Another post came back than the link names.
     """
     if link.post_id and link.post_id != post.video_id:
-        raise WrongPost(f"TikHub answered with another post than {link.post_id}; it was not saved as that video.")
+        raise WrongPost(
+            f"TikHub's answer for post {link.post_id} is about another post, or names none; it was not saved."
+        )
 
 
 def judge(post: Post) -> None:

@@ -190,8 +190,7 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         retry_urls=list(dict.fromkeys(again)),
         workers=workers,
         cost=Cost(
-            # Duplicates share their outcome; what a joined job paid meanwhile counts here, whoever started it.
-            api_calls=sum({id(outcome): outcome.api_calls for outcome in outcomes}.values()),
+            api_calls=call.api_calls,
             reused_answer=any(outcome.reused_answer for outcome in outcomes),
         ),
         note=PENDING if count["pending"] else None,

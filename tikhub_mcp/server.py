@@ -155,6 +155,14 @@ def _argument(where: tuple[int | str, ...], known: str) -> str:
     return name if name in known.split(", ") else f"{clean(name, 40)!r}"
 
 
+_MUST_BE = {
+    "list": "must be a list of texts",
+    "string": "must be a text",
+    "int": "must be a whole number",
+    "bool": "must be true or false",
+}
+
+
 def _reason(problem: ErrorDetails) -> str:
     match problem["type"]:
         case "extra_forbidden":
@@ -163,7 +171,7 @@ def _reason(problem: ErrorDetails) -> str:
             return "is missing"
         case "literal_error":
             return "must be one of compatible, best, smallest"
-    return problem["msg"][:1].lower() + problem["msg"][1:]
+    return _MUST_BE.get(problem["type"].partition("_")[0], "does not fit")
 
 
 def run() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from tikhub_mcp.settings import Settings, allowed_path, find_key, load
 from tikhub_mcp.text import writable
 
 MOST_LINKS = 200  # in one call
+UNSEEN_SECONDS = 600.0  # how long a summary that outlasted its call is kept for the next
 PROGRESS_SECONDS = 0.3  # between two notifications: under 4 a second
 
 Links = Annotated[
@@ -97,7 +99,7 @@ class Tools:
         if dry_run:
             reply = await plan(jobs, call, entries, wish, workers)
         else:
-            async with _progress(ctx, len({entry.key for entry in entries})) as watch:
+            async with _progress(ctx, len({entry.key for entry in entries if entry.link})) as watch:
                 reply = await run_batch(jobs, call, entries, wish, workers, watch)
         reply.output_dir, reply.raw_dir = str(wish.folder), str(settings.raw) if save_raw else None
         return result(reply)
@@ -113,8 +115,10 @@ class Tools:
         source = allowed_path(settings, input, settings.raw)
         target = allowed_path(settings, out_dir, settings.reports)
         run = self._summaries.get((source, target))
-        if run is None or run.stop.is_set() or run.seen:
-            run = self._summaries[source, target] = _SummaryRun(source, target)
+        if run is None or run.is_over():
+            run = _SummaryRun(source, target)
+            self._summaries = {key: other for key, other in self._summaries.items() if not other.is_over()}
+            self._summaries[source, target] = run
         return result(await run.wait(ctx, settings.call_seconds))
 
     async def close(self) -> None:
@@ -157,12 +161,16 @@ class _SummaryRun:
     """One summary in its thread; it may outlive a call, and the same call again joins it, or gets what it made."""
 
     def __init__(self, source: Path, target: Path) -> None:
-        self.stop, self.seen = threading.Event(), False
+        self.stop, self.seen, self._ended = threading.Event(), False, 0.0
         self.done, self.total, self._waiters = 0, 0, 0
         self._task = asyncio.create_task(
             asyncio.to_thread(summary.summarize, source, target, progress=self._note, stopped=self.stop.is_set)
         )
-        self._task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, though nobody may wait
+        self._task.add_done_callback(self._end)
+
+    def is_over(self) -> bool:
+        """Whether there is nothing in it for another call: stopped, seen, or made too long ago."""
+        return self.stop.is_set() or self.seen or 0 < self._ended < time.monotonic() - UNSEEN_SECONDS
 
     async def wait(self, ctx: Context, seconds: float) -> SummaryReply:
         """The reply, or `pending` when the time is up; a cancelled call that waited alone ends the work."""
@@ -178,6 +186,11 @@ class _SummaryRun:
             self._waiters -= 1
         self.seen = self._task.done()
         return replies.summary_reply(self._task.result()) if self.seen else replies.summary_pending()
+
+    def _end(self, task: asyncio.Task[summary.Summary]) -> None:
+        self._ended = time.monotonic()
+        if not task.cancelled():
+            task.exception()  # seen, though nobody may wait any more
 
     def _note(self, done: int, total: int) -> None:
         self.done, self.total = done, total
@@ -204,9 +217,10 @@ async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             done, total, message = state()
+            done = min(round(done, 3), total)
             if done > told:  # the protocol wants it to increase; a second attempt starts lower
                 told = done
-                await ctx.report_progress(round(done, 3), total, message)
+                await ctx.report_progress(done, total, message)
 
     task = asyncio.create_task(tick())
     try:
