@@ -18,7 +18,8 @@ PART = SIZE // 4  # what a connection brings before it breaks; all of it fits in
 MDAT = FILM.index(b"mdat") + 4
 OTHER = FILM[:MDAT] + bytes(255 - byte for byte in FILM[MDAT:])  # a film with the same boxes, and as long: the trap
 GOOD = cdn(FILM)
-LIMITS = replace(QUICK, head=0.4, silence=0.15, longest_pause=0.05)
+LIMITS = replace(QUICK, head=3.0, silence=1.5, longest_pause=0.05)
+HASTY = replace(LIMITS, head=0.2, silence=0.1, slow_seconds=0.1)  # for those who keep one waiting
 BROKEN_OFF = spoiled(GOOD, cut=PART, end="reset")
 
 # what TikHub said of the film: its size and its MD5

@@ -26,9 +26,7 @@ from tikhub_mcp.settings import why_unusable
 METRICS = [name for name in Metrics.model_fields if name != "notes"]
 
 
-class Ran(NamedTuple):
-    """What a run came to."""
-
+class Ran(NamedTuple):  # what a run came to
     code: int
     out: str
     err: str
@@ -238,11 +236,13 @@ def test_without_a_key_nothing_happens_but_the_refusal(
     assert (sandbox.calls, root.exists()) == ([], False)
 
 
-def test_a_setting_that_cannot_be_used_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_or_a_path_that_cannot_be_used_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKHUB_BASE_URL", "http://api.tikhub.example")
     ran = cli("one", link("tiktok"))
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("error: invalid_input: TIKHUB_BASE_URL")
+    ran = cli("summarize", "-i", "~nobody-of-that-name/raw")
+    assert (ran.code, ran.err[:43]) == (2, "error: invalid_input: The path ~nobody-of-t")
 
 
 @pytest.mark.parametrize(
@@ -303,9 +303,7 @@ def test_without_arguments_it_is_the_server(monkeypatch: pytest.MonkeyPatch) -> 
     assert ran == ["the server"]
 
 
-class Terminal(io.StringIO):
-    """A standard error that somebody looks at."""
-
+class Terminal(io.StringIO):  # a standard error that somebody looks at
     def isatty(self) -> bool:
         return True
 
@@ -345,11 +343,12 @@ def test_the_log_level_is_for_this_package_alone(cli: Cli, monkeypatch: pytest.M
     assert levels == [10, 30, 30]
 
 
-def test_an_interrupted_download_ends_with_130_and_leaves_no_part(root: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_download_that_a_signal_ends_says_so_and_leaves_no_part(root: Path, name: str) -> None:
     with Sandbox(media_bytes_per_second=20_000) as slow, start("one", link("tiktok"), slow) as process:
         while not list(root.rglob("*.part")):
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=5)
     assert (process.returncode, out) == (130, "")
     assert err == "Interrupted. What was finished is kept; nothing half-made is left.\n"

@@ -97,11 +97,27 @@ def test_every_other_status_is_refunded_and_asked_again_only_where_it_may_pass(
         assert re.search("[Nn]othing was charged", said)
 
 
-@pytest.mark.parametrize("status", [401, 402, 403])
 @pytest.mark.parametrize(
     "body", [f"error code: 1010 {KEY}", "", "<html>Attention!</html>", "[]", '"no"', '{"detail": ']
 )
-def test_a_firewalls_refusal_says_nothing_about_the_key(route: respx.Route, status: int, body: str) -> None:
+@pytest.mark.parametrize("status", [401, 402])
+def test_a_401_and_a_402_are_about_the_key_whatever_the_body(route: respx.Route, status: int, body: str) -> None:
+    route.respond(status, text=body)
+    desk = Desk()
+    said = desk.fails(REFUSALS[status])
+    assert (route.call_count, desk.refunded) == (1, 1)
+    assert KEY not in said
+
+
+@pytest.mark.parametrize("body", ["[]", '"no"', "5", "null"])
+def test_a_403_in_json_is_about_the_key(route: respx.Route, body: str) -> None:
+    route.respond(403, text=body)
+    Desk().fails(PermissionDenied)
+
+
+@pytest.mark.parametrize("body", [f"error code: 1010 {KEY}", "", "<html>Attention!</html>", '{"detail": '])
+def test_a_firewalls_403_says_nothing_about_the_key(route: respx.Route, body: str) -> None:
+    status = 403
     route.respond(status, text=body)
     desk = Desk()
     said = desk.fails(UnexpectedAnswer)

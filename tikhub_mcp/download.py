@@ -77,11 +77,15 @@ class Downloader:
         except TimeoutError:
             failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
         except DiskFull as full:
+            if full.__cause__ is None:  # known beforehand, and said with both numbers
+                raise
             raise DiskFull(f"{full.message} {_room(file, target)}") from full.__cause__
         # What a mirror sent and was wrong says more than that another was silent.
         last = next((failure for failure in reversed(failures) if isinstance(failure, MediaInvalid)), failures[-1])
         tried = f"mirrors: {len(file.urls)}, attempts: {len(failures)}"
-        message = f"{target.stem} could not be downloaded ({tried}): {last.message.rstrip('.')}."
+        # The id, and not the name, which holds its author's words.
+        post = target.name.rpartition("_")[2].partition(".")[0]
+        message = f"Post {post} could not be downloaded ({tried}): {last.message.rstrip('.')}."
         raise type(last)(message, retry_after=last.retry_after) from None
 
     def _pause_after(self, failure: FileError) -> float:
@@ -109,7 +113,7 @@ def _check_target(target: Path) -> None:
     with os_errors(target), suppress(FileNotFoundError):
         mode = target.stat(follow_symlinks=False).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-            raise NotWritable(f"{target.name} could not be written to {target.parent}: what is there is no file.")
+            raise NotWritable(f"The file could not be written to {target.parent}: what has its name there is no file.")
 
 
 def _room(file: Rendition, target: Path) -> str:

@@ -30,7 +30,9 @@ _NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # ne
 
 @contextmanager
 def os_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says about `path` into DiskFull or NotWritable.
+    """Turn what the system says about `path` into DiskFull or NotWritable, which name its folder.
+
+    Not the file: a video's name holds its author's words, which do not belong into an error.
 
     Raises:
         DiskFull: No space, or no quota, is left.
@@ -40,9 +42,9 @@ def os_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"The disk is full: {path.name} could not be written to {path.parent}.") from error
+            raise DiskFull(f"The disk is full: nothing more could be written to {path.parent}.") from error
         reason = error.strerror or type(error).__name__
-        raise NotWritable(f"{path.name} could not be written to {path.parent}: {reason}.") from error
+        raise NotWritable(f"The file could not be written to {path.parent}: {reason}.") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -86,7 +88,7 @@ def check_room(size: int | None, target: Path, largest: int) -> None:
     with os_errors(target):
         free = shutil.disk_usage(target.parent).free
     if size > free:
-        raise DiskFull(f"The disk is full: {target.name} needs {size:,} bytes, {target.parent} has {free:,} free.")
+        raise DiskFull(f"The disk is full: the file needs {size:,} bytes, {target.parent} has {free:,} free.")
 
 
 class Part:
