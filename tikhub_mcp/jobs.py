@@ -20,7 +20,7 @@ from tikhub_mcp.archive import Archive, Kept
 from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
 from tikhub_mcp.client import Answer, TikHub, carried_through
 from tikhub_mcp.download import Downloader, Saved, existing
-from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaUnavailable, TikHubMCPError
+from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaInvalid, MediaUnavailable, TikHubMCPError
 from tikhub_mcp.files import make_folder
 from tikhub_mcp.links import Link
 from tikhub_mcp.names import identity, video_name
@@ -284,7 +284,7 @@ class Jobs:
             file = choose(post, job.wish.quality)
         try:
             return await self._fetch(job, post, file)
-        except MediaUnavailable:
+        except (MediaUnavailable, MediaInvalid):  # some CDNs answer for an expired link with a page
             old = time.time() - kept.received > LINKS_LIVE or file.expired(_platform_time(kept, post))
             if renewed or not old:
                 raise
