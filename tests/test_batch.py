@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.payloads import TIKTOK_ID, envelope, tiktok_post
-from tikhub_mcp.batch import LARGEST_LIST, Entry, plan, read_list, run_batch, understand
+from tikhub_mcp.batch import LARGEST_LIST, Entry, at_least_none, plan, read_list, run_batch, understand
 from tikhub_mcp.call import Call, Job, Outcome, Watch, Wish
 from tikhub_mcp.errors import InvalidInput, MediaUnavailable, UnsupportedLink
 from tikhub_mcp.jobs import Jobs
@@ -187,3 +187,9 @@ def test_a_plan_counts_each_post_once() -> None:
         [],
         0,
     )
+
+
+def test_a_negative_cap_is_refused_instead_of_being_none() -> None:
+    assert at_least_none(3) == 3
+    with pytest.raises(InvalidInput, match="max_api_calls"):
+        at_least_none(-1)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import httpx
@@ -397,3 +398,18 @@ def test_quick_commands_import_nothing_slow(root: Path, arguments: str, absent: 
     ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     assert says in ran.stdout
     assert ran.stderr == "[]\n"
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence(cli: Cli, sandbox: Sandbox) -> None:
+    ran = cli("sandbox", "--port", sandbox.base_url.rpartition(":")[2])
+    assert ran.code == 2
+    assert "Try --port 0" in ran.err
+
+
+def test_the_servers_own_command_tells_a_terminal_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = io.StringIO()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("sys.stderr", told)
+    monkeypatch.setattr("tikhub_mcp.server.run", lambda: None)
+    assert main([]) == 0
+    assert "waiting for a client on standard input" in told.getvalue()

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from tikhub_mcp import demo
+from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.sandbox import link
 
 SAID = (
@@ -69,3 +70,9 @@ def test_what_is_not_as_it_should_be_is_told_and_ends_with_1(tmp_path: Path, mon
     assert "download_video: expected 'ok', got 'failed'" in said
     assert "a private post, said to be fine: expected 'ok', got 'post_unavailable'" in said
     assert "Everything as it should be" not in said
+
+
+def test_a_folder_with_earlier_answers_is_refused_since_the_sums_would_not_come_out(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(InvalidInput, match="holds earlier files"):
+        demo.run(tmp_path)

@@ -446,6 +446,23 @@ def test_a_refresh_that_was_pending_long_ago_is_a_new_wish(tmp_path: Path, monke
     show(tmp_path, story)
 
 
+def test_a_refreshed_batch_asked_again_pays_neither_for_what_was_pending_nor_for_what_was_done(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        refresh = replace(world.wish, refresh=True)
+        links = [link(0), link(1)]
+        lock = world.jobs._lock("answer", links[1].key)
+        await lock.acquire()
+        first = await world.jobs.get_all(call(seconds=0.5), links, refresh, 10, world.seen.append)
+        assert [outcome.status for outcome in first.values()] == ["ok", "pending"]
+        lock.release()
+        again = call()
+        second = await world.jobs.get_all(again, links, refresh, 10, world.seen.append)
+        assert [outcome.status for outcome in second.values()] == ["ok", "ok"]
+        assert (len(world.tikhub.asked), again.api_calls) == (2, 1)
+
+    show(tmp_path, story)
+
+
 def test_a_pending_call_without_reuse_is_not_paid_again_when_asked_again(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()

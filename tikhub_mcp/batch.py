@@ -78,6 +78,17 @@ def read_list(path: Path, largest: int | None = LARGEST_LIST) -> list[Entry]:
     return [Entry.of(found, line) for line, found in links.entries(content.decode(encoding, "replace"))]
 
 
+def at_least_none(max_api_calls: int) -> int:
+    """The cap as it is.
+
+    Raises:
+        InvalidInput: It is negative, which would be no cap at all.
+    """
+    if max_api_calls < 0:
+        raise InvalidInput("max_api_calls must be 0 (no cap) or more.")
+    return max_api_calls
+
+
 async def plan(jobs: Jobs, call: Call, entries: list[Entry], wish: Wish, workers: int) -> BatchReply:
     """Count what the batch would take, for free."""
     distinct = {entry.key: entry.link for entry in entries if entry.link}

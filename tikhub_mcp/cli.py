@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         from tikhub_mcp.server import run
 
+        if sys.stdin.isatty():
+            print("This is the MCP server, waiting for a client on standard input; see --help.", file=sys.stderr)
         run()
         return 0
     options = _parser().parse_args(arguments)
@@ -149,7 +152,7 @@ def _one(options: argparse.Namespace) -> int:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from tikhub_mcp.batch import plan, read_list, run_batch
+    from tikhub_mcp.batch import at_least_none, plan, read_list, run_batch
     from tikhub_mcp.call import Call
     from tikhub_mcp.jobs import AT_ONCE, Jobs
     from tikhub_mcp.settings import find_key, load
@@ -161,7 +164,7 @@ def _batch(options: argparse.Namespace) -> int:
 
     async def work() -> "BatchReply":
         jobs = Jobs.of(settings, _here(options.raw_dir))
-        call, wish = Call(key, max_api_calls=max(0, options.max_api_calls)), _wish(options, settings)
+        call, wish = Call(key, max_api_calls=at_least_none(options.max_api_calls)), _wish(options, settings)
         try:
             if options.dry_run:
                 return await plan(jobs, call, entries, wish, workers)
@@ -230,14 +233,25 @@ def _sandbox(options: argparse.Namespace) -> int:
 
     from tikhub_mcp.sandbox import Sandbox
 
-    with Sandbox(port=options.port, latency=options.latency, rate=options.rate) as sandbox:
+    sandbox = Sandbox(port=options.port, latency=options.latency, rate=options.rate)
+    try:
+        sandbox.start()
+    except OSError as error:
+        raise InvalidInput(f"Port {options.port} cannot be used ({error.strerror}). Try --port 0.") from None
+    try:
         print("A stand-in for TikHub runs on this machine. Point the server (or `tikhub-mcp one`) at it with\n")
-        print(f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=any-key-will-do\n")
+        # A folder of its own: what it answers is invented, and must not stand among real posts.
+        folder = Path(tempfile.gettempdir()) / "tikhub-mcp-sandbox"
+        print(
+            f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=any-key-will-do TIKHUB_OUTPUT_DIR={folder}\n"
+        )
         print("and ask for these links; any other id is a good video:\n")
         for link, what in sandbox.describe():
             print(f"  {link:<60} {what}")
         print("\nCtrl-C ends it.", flush=True)
         Event().wait()
+    finally:
+        sandbox.stop()
     return 0
 
 

@@ -293,7 +293,7 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
     # A firewall's 403 says nothing of the key, and is no JSON; 401 and 402 always do.
     if status in _REFUSALS and (said is not None or status != 403):
         return _REFUSALS[status](
-            f"Stop: TikHub refused the call for {named(link)} (HTTP {status}): {_REFUSALS[status].tell_human}{quoted}"
+            f"Stop: {_REFUSALS[status].tell_human} (HTTP {status} for {named(link)}; nothing was charged.){quoted}"
         )
     if status == 429:
         wait = retry_after(headers.get("retry-after"))

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.sandbox import Sandbox, link, short_link
 
 Reply = Mapping[str, Any]
@@ -50,6 +51,8 @@ class Account:
 def run(folder: Path | None = None, console: Console | None = None) -> int:
     """Show it all; the process's exit code: 0 when everything was as it should be, else 1."""
     folder = folder or Path(tempfile.mkdtemp(prefix="tikhub-mcp-demo-"))
+    if (folder / "raw").exists():  # its answers would be used again, and the demo's sums would not come out
+        raise InvalidInput(f"{folder} holds earlier files. Name a new folder, or none.")
     account = Account(console or Console(soft_wrap=True, highlight=False))
     with Sandbox(latency=0.5, media_latency=0.6) as sandbox:
         asyncio.run(_show(account, sandbox, folder))
@@ -57,7 +60,7 @@ def run(folder: Path | None = None, console: Console | None = None) -> int:
     if account.wrong:
         say("\n[red]Not as it should be:[/]", *(f"\n  {escape(wrong)}" for wrong in account.wrong))
         return 1
-    say(f"\n[green]Everything as it should be.[/] The files are in {escape(str(folder))}")
+    say(f"\n[green]Everything as it should be.[/] The files are in {escape(str(folder))}; delete them as you like.")
     say("Next: put your TikHub API key into your client's settings, as the README says.")
     return 0
 

@@ -105,6 +105,9 @@ class Jobs:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(workers, len(links))):
                 group.create_task(work())
+        if wish.refresh and any(outcome.status == "pending" for outcome in outcomes.values()):
+            # The same call again is the same wish, for what it has answered already as well.
+            self._unseen |= {(key, wish): (call.born, time.time()) for key in outcomes}
         return outcomes
 
     async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:

@@ -103,7 +103,8 @@ def _inputs(source: Path) -> tuple[Path, list[str]]:
         else:
             folder, names = source.parent, [source.name] if stat.S_ISREG(source.lstat().st_mode) else []
     except OSError as error:
-        raise InvalidInput(f"{clean(str(source))} cannot be read: {error.strerror}.") from error
+        missing = " Nothing was saved there yet, or the path is wrong." if isinstance(error, FileNotFoundError) else ""
+        raise InvalidInput(f"{clean(str(source))} cannot be read: {error.strerror}.{missing}") from error
     names = sorted(name for name in names if not _is_summary(folder / name))
     if not names:
         raise InvalidInput(

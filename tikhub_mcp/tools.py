@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from tikhub_mcp import links, replies, summary
 from tikhub_mcp.answer import Json
-from tikhub_mcp.batch import Entry, plan, read_list, run_batch, understand
+from tikhub_mcp.batch import Entry, at_least_none, plan, read_list, run_batch, understand
 from tikhub_mcp.call import Call, Job, Watch, Wish
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.jobs import AT_ONCE, Jobs
@@ -134,7 +134,7 @@ class Tools:
         settings = load(self._environ)
         if self._jobs is None:
             self._jobs = Jobs.of(settings)
-        return settings, self._jobs, Call(key, settings.call_seconds, max(0, max_api_calls))
+        return settings, self._jobs, Call(key, settings.call_seconds, at_least_none(max_api_calls))
 
 
 def _entries(settings: Settings, urls: list[str], urls_file: str) -> list[Entry]:

@@ -278,5 +278,5 @@ def _check_head(response: httpx.Response, known: int | None) -> int | None:
     if not re.fullmatch(r"[0-9]{1,18}", length):
         raise MediaInvalid("the CDN sent a Content-Length that is no length")
     if known not in (None, int(length)):
-        raise MediaInvalid(f"the CDN promised {int(length):,} bytes, TikHub's answer {known:,}")
+        raise MediaInvalid(f"the CDN promised {int(length):,} bytes, and TikHub's answer {known:,} bytes")
     return int(length)
