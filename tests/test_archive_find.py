@@ -12,6 +12,7 @@ import pytest
 from tests.keeping import DOUYIN, NAME, SHORT, TIKTOK, Restart, age, answered, desc, other
 from tests.payloads import PHOTO_ID, TIKTOK_ID, envelope, private_answer, tiktok_post
 from tikhub_mcp import archive as module
+from tikhub_mcp import files
 from tikhub_mcp.answer import Json
 from tikhub_mcp.archive import Archive
 from tikhub_mcp.client import Answer
@@ -97,13 +98,13 @@ def test_a_new_process_reads_files_only_as_old_as_reuse_goes_and_ten_minutes_at_
 ) -> None:
     archive.keep(TIKTOK, answered(), save=True)
     age(folder / NAME, seconds)
-    read, real = list[str](), Path.read_bytes
+    read, real = list[str](), files.read_regular
 
-    def noted(path: Path) -> bytes:
+    def noted(path: Path, largest: int) -> bytes:
         read.append(path.name)
-        return real(path)
+        return real(path, largest)
 
-    monkeypatch.setattr(Path, "read_bytes", noted)
+    monkeypatch.setattr(module, "read_regular", noted)
     again = Archive(folder, reuse).find(TIKTOK, 0, save=True)
     assert (again is not None) is found
     assert set(read) == ({NAME} if found else set())

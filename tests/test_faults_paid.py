@@ -21,6 +21,7 @@ from tikhub_mcp.client import Answer, Purse
 from tikhub_mcp.download import Downloader
 from tikhub_mcp.jobs import Jobs
 from tikhub_mcp.links import Link
+from tikhub_mcp.locks import Locks
 from tikhub_mcp.network import Network
 from tikhub_mcp.transfer import Limits
 
@@ -46,7 +47,7 @@ class World:
     def __init__(self, folder: Path, limits: Limits, answers: tuple[dict[str, Any], ...]) -> None:
         self.tikhub, self.folder = Renewing(*answers), folder / "videos"
         downloader = Downloader(Network(loopback_media=True), limits)
-        self.jobs = Jobs(self.tikhub, Archive(folder / "raw", 3600.0), downloader, 3600.0)
+        self.jobs = Jobs(self.tikhub, Archive(folder / "raw", 3600.0), downloader, Locks(folder / ".lock"), 3600.0)
 
     async def get(self) -> Outcome:
         return await self.jobs.get(call(), link(), Wish(self.folder), lambda _: None)

@@ -19,6 +19,7 @@ from tikhub_mcp.download import Downloader, Saved
 from tikhub_mcp.errors import KeyInvalid, MediaUnavailable, TikHubMCPError, TikHubUnavailable
 from tikhub_mcp.jobs import AT_ONCE, Jobs
 from tikhub_mcp.links import Link, Platform, parse
+from tikhub_mcp.locks import Locks
 from tikhub_mcp.mp4 import Media
 from tikhub_mcp.post import Rendition
 
@@ -89,7 +90,9 @@ class World:
 
     def __init__(self, folder: Path, reuse_seconds: float = 3600.0) -> None:
         self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
-        self.jobs = Jobs(self.tikhub, Archive(folder / "raw", reuse_seconds), self.downloader, reuse_seconds)
+        self.jobs = Jobs(
+            self.tikhub, Archive(folder / "raw", reuse_seconds), self.downloader, Locks(folder / ".lock"), reuse_seconds
+        )
         self.wish = Wish(folder / "videos")
         self.seen: list[Job] = []
 
@@ -358,7 +361,7 @@ def test_a_job_that_one_call_may_not_pay_for_is_paid_by_the_other_that_waits(tmp
     async def story(world: World) -> None:
         poor, rich = call(cap=1), call()
         await world.get(poor, link(1))
-        async with world.jobs._lock("answer", link().key):  # holds the job until both wait for it
+        async with world.jobs._locks.here("answer", link().key):  # holds the job until both wait for it
             both = asyncio.gather(world.get(poor, link()), world.get(rich, link()))
             await until(lambda: len(world.seen) == 3)
         outcomes = await both
@@ -372,7 +375,7 @@ def test_a_job_that_nobody_could_pay_for_is_started_again_for_a_call_that_can(tm
     async def story(world: World) -> None:
         poor, rich = call(cap=1), call()
         await world.get(poor, link(1))
-        async with world.jobs._lock("answer", link().key):
+        async with world.jobs._locks.here("answer", link().key):
             first = asyncio.create_task(world.get(poor, link()))
             await until(lambda: len(world.seen) == 2)
         second = asyncio.create_task(world.get(rich, link()))  # may find the first job in its last moment
@@ -385,7 +388,7 @@ def test_a_job_that_nobody_could_pay_for_is_started_again_for_a_call_that_can(tm
 def test_the_cap_holds_for_jobs_that_a_call_without_one_had_started_and_left(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         links = [link(number) for number in range(6)]
-        locks = [world.jobs._lock("answer", each.key) for each in links]
+        locks = [world.jobs._locks.here("answer", each.key) for each in links]
         for lock in locks:
             await lock.acquire()
         free, capped = call(), call(cap=1)
@@ -450,7 +453,7 @@ def test_a_refreshed_batch_asked_again_pays_neither_for_what_was_pending_nor_for
     async def story(world: World) -> None:
         refresh = replace(world.wish, refresh=True)
         links = [link(0), link(1)]
-        lock = world.jobs._lock("answer", links[1].key)
+        lock = world.jobs._locks.here("answer", links[1].key)
         await lock.acquire()
         first = await world.jobs.get_all(call(seconds=0.5), links, refresh, 10, world.seen.append)
         assert [outcome.status for outcome in first.values()] == ["ok", "pending"]

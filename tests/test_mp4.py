@@ -540,3 +540,44 @@ def test_every_number_of_the_index_may_be_wrong(film: bytes, fragments: bytes, t
                 assert judged(path)
                 file.seek(at)
                 file.write(whole[at : at + 4])
+
+
+# What stands in the place of the media
+
+
+def _with_media(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    return b"".join(box(kind, change(inside) if kind == b"mdat" else inside) for kind, inside in split(data))
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+@pytest.mark.parametrize("codec", get_args(Codec))
+def test_zeros_or_other_bytes_in_the_place_of_the_pictures_are_seen(
+    codec: Codec, layout: Layout, look: Look, tmp_path: Path
+) -> None:
+    film = make(tmp_path / "film.mp4", codec=codec, size=(64, 32), layout=layout, sound=False).read_bytes()
+    assert look(_with_media(film, bytes)).codec == {"libx264": "h264", "libx265": "h265"}[codec]
+    for change in (
+        lambda media: media[: len(media) * 3 // 4] + bytes(len(media) - len(media) * 3 // 4),
+        lambda media: bytes(len(media)),
+        lambda media: media[len(media) // 2 :] + media[: len(media) // 2],
+        lambda media: bytes(byte ^ 0xFF for byte in media),
+    ):
+        with pytest.raises(MediaInvalid, match="where a picture should begin there is something else"):
+            look(_with_media(film, change))
+
+
+def test_a_picture_that_was_dropped_and_sizes_that_are_not_told_are_let_pass(film: bytes, look: Look) -> None:
+    def dropped(stsz: bytes) -> bytes:
+        return stsz[:16] + words(0) + stsz[20:]
+
+    assert look(edited(film, b"stsz", dropped)).codec == "h264"
+
+
+def test_no_more_pictures_are_looked_at_than_a_film_has(
+    film: bytes, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emptied = _with_media(film, lambda media: media[:-200] + bytes(200))
+    with pytest.raises(MediaInvalid):
+        look(_with_media(film, lambda media: bytes(len(media))))
+    monkeypatch.setattr(mp4, "PICTURE_LIMIT", 0)
+    assert look(emptied).codec == "h264"

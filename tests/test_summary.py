@@ -33,7 +33,7 @@ from tests.payloads import (
     tiktok_post,
     video,
 )
-from tikhub_mcp import summary
+from tikhub_mcp import files, summary
 from tikhub_mcp.answer import Json
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
 from tikhub_mcp.fields import COLUMNS
@@ -615,7 +615,8 @@ def test_a_summary_that_cannot_be_opened_is_a_row(raw: Path, monkeypatch: pytest
     def refuse(_path: str, _flags: int) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(summary, "_careful", refuse)
+    for module in (summary, files):
+        monkeypatch.setattr(module, "careful", refuse)
     assert [row["error"] for row in run(raw)] == ["The file cannot be read: Permission denied."]
 
 

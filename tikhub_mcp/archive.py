@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import math
 import os
 import stat
@@ -14,7 +15,7 @@ from pathlib import Path
 from tikhub_mcp.answer import Json, find_post, parse
 from tikhub_mcp.client import Answer
 from tikhub_mcp.errors import NotWritable, UnsupportedLink
-from tikhub_mcp.files import make_folder, os_errors, write_whole
+from tikhub_mcp.files import careful, make_folder, os_errors, read_regular, write_whole
 from tikhub_mcp.links import Link
 from tikhub_mcp.links import parse as parse_link
 from tikhub_mcp.names import raw_name
@@ -49,26 +50,30 @@ class _Entry:
     packed: bytes = b""
 
     def read(self) -> bytes:
-        return self.path.read_bytes() if self.path else zlib.decompress(self.packed)
+        return read_regular(self.path, _LARGEST_FILE) if self.path else zlib.decompress(self.packed)
 
 
 class Archive:
     """The raw folder, and an index of what in it is young enough to be used again.
 
-    The index is made by one scan at first use and kept by our own writes after that. Its methods block; they are
-    called from one thread at a time.
+    The index is made by one scan at first use. After that it is kept by our own writes, and by the journal, to which
+    every process that shares the folder adds a line for each answer. Its methods block; they are called from one
+    thread at a time.
 
     Args:
         folder: Where raw answers go; made when the first one comes.
         reuse_seconds: How long an answer counts as young.
+        journal: A file in a folder that may be missing; None where no other process is to know.
     """
 
-    def __init__(self, folder: Path, reuse_seconds: float) -> None:
+    def __init__(self, folder: Path, reuse_seconds: float, journal: Path | None = None) -> None:
         self._folder = folder
+        self._journal = journal
         # Answers that came during a call count as young for it, however short the time of reuse.
         self._horizon = max(reuse_seconds, 600.0)
         self._index: dict[str, _Entry] = {}
         self._scanned = False
+        self._heard = 0  # bytes of the journal
 
     def keep(self, link: Link, answer: Answer, save: bool) -> Kept:
         """Put an answer under its name into the folder, or only into memory.
@@ -85,6 +90,8 @@ class Archive:
             packed = b"" if path else zlib.compress(answer.body, 1)
             keys = [link.key, f"{link.platform}:{aweme_id}"] if aweme_id else [link.key]
             self._remember(keys, _Entry(answer.received, path, packed))
+        if path:
+            self._announce(answer.received, path, keys)
         return Kept(answer.value, path, answer.received)
 
     def find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
@@ -99,6 +106,7 @@ class Archive:
             DiskFull, NotWritable: It could not be written now, or the system is too short of something to tell.
         """
         self._scan()
+        self._catch_up()
         entry = self._index.get(link.key)
         if entry is None or entry.received <= newer_than:
             return None
@@ -159,6 +167,8 @@ class Archive:
         """
         if self._scanned:
             return
+        with suppress(OSError):  # what comes from here on is read from it
+            self._heard = self._journal.stat().st_size if self._journal else 0
         index: dict[str, _Entry] = {}
         for received, path in sorted(self._young_files()):
             for key in _keys(path):
@@ -166,6 +176,44 @@ class Archive:
         for key, entry in self._index.items():
             _put(index, key, entry)
         self._index, self._scanned = index, True
+
+    def _announce(self, received: float, path: Path, keys: list[str]) -> None:
+        """Tell other processes; where that cannot be done they may pay for it once more, and nothing is wrong."""
+        line = json.dumps([received, str(path), *keys]).encode() + b"\n"
+        if self._journal:
+            with suppress(OSError), open(self._journal, "ab", buffering=0, opener=careful) as journal:
+                journal.write(line)  # short, and appended, so that no other process's line comes in between
+
+    def _catch_up(self) -> None:
+        """Take into the index what other processes kept since the last look.
+
+        Raises:
+            NotWritable: The journal could not be read now.
+        """
+        try:
+            news = self._news()
+        except OSError as error:
+            _judge(error, self._folder)
+            return
+        for line in news.splitlines():
+            with suppress(ValueError, TypeError):  # a line that is none of ours
+                received, name, *keys = json.loads(line)
+                known = (self._index[key].received for key in keys if key in self._index)
+                if Path(name).parent == self._folder and all(old < received for old in known):
+                    self._remember(keys, _Entry(received, Path(name)))
+
+    def _news(self) -> bytes:
+        """The lines of the journal since the last look."""
+        if not self._journal:
+            return b""
+        with open(self._journal, "rb", opener=careful) as journal:
+            if journal.seek(0, os.SEEK_END) < self._heard:  # somebody removed it, and another was begun
+                self._heard = 0
+            journal.seek(self._heard)
+            news = journal.read()
+        whole = news[: news.rfind(b"\n") + 1]  # the last line may still be on its way
+        self._heard += len(whole)
+        return whole
 
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
@@ -209,7 +257,7 @@ def _put(index: dict[str, _Entry], key: str, entry: _Entry) -> None:
 def _keys(path: Path) -> list[str]:
     """What a raw file answers: the link that was asked for, and the post that came."""
     try:
-        answer = parse(path.read_bytes(), errors="replace")
+        answer = parse(read_regular(path, _LARGEST_FILE), errors="replace")
     except ValueError:
         return []
     except OSError as error:

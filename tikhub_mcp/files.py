@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -149,6 +150,32 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
         while view:
             view = view[part.file.write(view) :]
         part.commit()
+
+
+def careful(path: str, flags: int) -> int:
+    """An opener for what may have become a link or a pipe since it was listed: not followed, not waited for."""
+    more = ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY")  # Windows has none of them
+    return os.open(path, flags | sum(getattr(os, name, 0) for name in more), PRIVATE)
+
+
+def read_regular(path: Path, largest: int) -> bytes:
+    """The whole of a regular file, as it was at one moment.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no regular file, larger than `largest` bytes, or it changed meanwhile.
+    """
+    with open(path, "rb", opener=careful) as file:
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise ValueError("it is no regular file")
+        if before.st_size > largest:
+            raise ValueError(f"it is larger than {largest} bytes")
+        body = file.read(before.st_size + 1)
+        after = os.fstat(file.fileno())
+    if len(body) != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
+        raise ValueError("it changed while it was read")
+    return body
 
 
 def _hold(descriptor: int) -> bool:

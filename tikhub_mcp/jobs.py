@@ -9,12 +9,11 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
-from weakref import WeakValueDictionary
 
 from tikhub_mcp.archive import Archive, Kept
 from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
@@ -23,6 +22,7 @@ from tikhub_mcp.download import Downloader, Saved, existing
 from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaInvalid, MediaUnavailable, TikHubMCPError
 from tikhub_mcp.files import make_folder
 from tikhub_mcp.links import Link
+from tikhub_mcp.locks import Locks
 from tikhub_mcp.names import identity, video_name
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import Post, Rendition, choose, identify, judge, named, read
@@ -31,6 +31,7 @@ from tikhub_mcp.transfer import Limits, in_thread
 
 logger = logging.getLogger(__name__)
 
+LOCK_NAME, JOURNAL_NAME = ".lock", ".journal"  # in the output folder, for all processes that share it
 AT_ONCE = 10  # jobs in the whole process
 CLOSING_SECONDS = 1.5  # hosts kill what is not gone after 2
 REMEMBERED = 600.0  # seconds in which the same call again counts as the same wish
@@ -44,18 +45,21 @@ class Jobs:
         tikhub: Who is asked, and paid.
         archive: Where answers are kept and found.
         downloader: Who fetches files.
+        locks: What keeps two jobs, here or in another process, from paying for one post or fetching one file.
         reuse_seconds: How long an answer is used again.
     """
 
-    def __init__(self, tikhub: TikHub, archive: Archive, downloader: Downloader, reuse_seconds: float) -> None:
+    def __init__(
+        self, tikhub: TikHub, archive: Archive, downloader: Downloader, locks: Locks, reuse_seconds: float
+    ) -> None:
         self._tikhub = tikhub
         self._archive = archive
         self._downloader = downloader
+        self._locks = locks
         self._reuse_seconds = reuse_seconds
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._jobs: dict[tuple[str, Wish], Job] = {}
         self._unseen: dict[tuple[str, Wish], tuple[float, float]] = {}
-        self._locks: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
         self._refused = False
         self._closed = False
 
@@ -66,8 +70,9 @@ class Jobs:
         limits = Limits(seconds=settings.download_seconds, largest=settings.max_bytes)
         return cls(
             TikHub(settings.base_url, network),
-            Archive(raw or settings.raw, settings.reuse_seconds),
+            Archive(raw or settings.raw, settings.reuse_seconds, settings.root / JOURNAL_NAME),
             Downloader(network, limits),
+            Locks(settings.root / LOCK_NAME),
             settings.reuse_seconds,
         )
 
@@ -135,6 +140,7 @@ class Jobs:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSING_SECONDS)
+        self._locks.close()
 
     async def _start(self, call: Call, link: Link, wish: Wish) -> Job | None:
         """Start a job once there is room for it; None when the call's time is up before."""
@@ -214,7 +220,7 @@ class Jobs:
         kept, post = await self._look_up(job, newer_than)
         if wish.metrics_only:
             return
-        async with self._lock("file", wish.folder, post.platform, post.video_id, wish.quality):
+        async with self._locks.everywhere("file", wish.folder, post.platform, post.video_id, wish.quality):
             file = choose(post, wish.quality)
             outcome.saved = await in_thread(_on_disk, wish, post, file)
             if outcome.saved is None:
@@ -243,24 +249,24 @@ class Jobs:
 
     async def _find_or_pay(self, job: Job, newer_than: float) -> Kept:
         # One at a time for one link: who comes second finds the first one's answer, and does not pay.
-        async with self._lock("answer", job.link.key):
+        async with self._answer_lock(job):
             kept = await self._find(job.link, newer_than, job.wish.save_raw)
             job.outcome.reused_answer = kept is not None
             if kept is not None:
                 return kept
             if self._refused:  # the last call was turned away: one request first, the others after it
-                async with self._lock("refused"):
+                async with self._locks.here("refused"):
                     if self._refused:
                         return await self._pay(job)
             return await self._pay(job)
 
     async def _find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
-        async with self._lock("archive"):
+        async with self._locks.here("archive"):
             return await in_thread(self._archive.find, link, newer_than, save)
 
     async def _pay(self, job: Job) -> Kept:
         async def keep(answer: Answer) -> Kept:
-            async with self._lock("archive"):
+            async with self._locks.here("archive"):
                 kept = await in_thread(self._archive.keep, job.link, answer, job.wish.save_raw)
             job.outcome.raw_path = kept.path
             return kept
@@ -308,9 +314,10 @@ class Jobs:
         if wish.save_raw:
             self._archive.check()
 
-    def _lock(self, *what: object) -> asyncio.Lock:
-        """The lock with this name; it is gone when nobody holds or awaits it."""
-        return self._locks.get(what) or self._locks.setdefault(what, asyncio.Lock())
+    def _answer_lock(self, job: Job) -> AbstractAsyncContextManager[None]:
+        # An answer that is not saved is known to this process alone.
+        lock = self._locks.everywhere if job.wish.save_raw else self._locks.here
+        return lock("answer", job.link.key)
 
 
 def _platform_time(kept: Kept, post: Post) -> float:

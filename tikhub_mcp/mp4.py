@@ -1,17 +1,20 @@
 """What a file really is: an MP4 with moving pictures, whole to its last box, and what is in it.
 
 The names of boxes and what they hold are those of ISO/IEC 14496-12, the ISO base media file format. Of the
-file's content only the index is read (`moov`, and the `moof`s of a fragmented file) and `mdat` is stepped over,
-so the work does not grow with the size of a film. What this cannot see: changed bytes inside an `mdat`, and
-whole fragments that are missing at the end of a fragmented file; its duration is that of the fragments there are.
+file's content the index is read (`moov`, and the `moof`s of a fragmented file), and of every picture in `mdat` the
+few bytes that give the length of its first NAL unit (ISO/IEC 14496-15): where zeros or other bytes took the place of
+the media, that length is none. What this cannot see: changed bytes between these places, and whole fragments that are
+missing at the end of a fragmented file; its duration is that of the fragments there are.
 """
 
 import os
 import re
 import struct
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +22,7 @@ from tikhub_mcp.errors import MediaInvalid
 
 INDEX_LIMIT = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need some 15 MB
 BOX_LIMIT = 1_000_000  # on the top level; the same film, with a fragment of two boxes for every frame, has 770,000
+PICTURE_LIMIT = 1_000_000  # looked at; the same film has 385,000
 LONGEST_MS = 1 << 53  # a longer duration is damage, and a number that not every reader of JSON can hold
 
 CODECS = {
@@ -28,7 +32,9 @@ CODECS = {
     b"av01": "av1",
     b"vp09": "vp9",
 }
+NAL_LENGTHS = {b"avcC": 4, b"hvcC": 21}  # where a decoder's configuration has the width of the lengths before NAL units
 DAMAGED = "its index is damaged: a box in it is missing or too short"
+EMPTIED = "its media is damaged: where a picture should begin there is something else"
 MISSING = "its index names media that are not in the file: part of it is missing"
 _NAMED = (b"ftyp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip")  # what a message may call by name
 
@@ -57,14 +63,17 @@ class _Layout:
     """The top level of a file: its index, and where the content of each mdat starts and ends, in the file's bytes."""
 
     moov: memoryview
-    moofs: list[memoryview]
+    moofs: list[tuple[int, memoryview]]  # with where the box starts
     starts: list[int]
     ends: list[int]
 
 
 @dataclass(slots=True)
 class _Track:
-    """One track, with its (first) sample entry; `duration`, in 1/`timescale` s, is that of the `samples` listed."""
+    """One track, with its (first) sample entry; `duration`, in 1/`timescale` s, is that of the `samples` listed.
+
+    `places` are the samples in the file, run by run: where each one starts, and its size in bytes.
+    """
 
     number: int
     handler: bytes
@@ -73,6 +82,7 @@ class _Track:
     timescale: int
     duration: int
     samples: int
+    places: list[Iterator[tuple[int, int]]]
 
 
 def inspect(path: Path) -> Media:
@@ -87,12 +97,13 @@ def inspect(path: Path) -> Media:
         if file.read(8)[4:] != b"ftyp":
             raise MediaInvalid("it is not an MP4 file: it does not begin with an 'ftyp' box")
         tracks = _tracks(_layout(file))
-    pictures = [track for track in tracks if track.handler == b"vide" and track.entry]
-    if not pictures:
-        raise MediaInvalid("it has no video track")
-    video = max(pictures, key=lambda track: track.samples)  # the stills of chapters are a video track as well
-    if not video.samples:
-        raise MediaInvalid("its video track is empty")
+        pictures = [track for track in tracks if track.handler == b"vide" and track.entry]
+        if not pictures:
+            raise MediaInvalid("it has no video track")
+        video = max(pictures, key=lambda track: track.samples)  # the stills of chapters are a video track as well
+        if not video.samples:
+            raise MediaInvalid("its video track is empty")
+        _check_pictures(file, video)
     return Media(
         codec=CODECS.get(video.entry) or re.sub("[^0-9A-Za-z]", "", video.entry.decode("latin-1")) or "unknown",
         width=_number(video.description, 24, 2),
@@ -103,15 +114,15 @@ def inspect(path: Path) -> Media:
 
 
 def _layout(file: BinaryIO) -> _Layout:
-    index: dict[bytes, list[memoryview]] = {b"ftyp": [], b"moov": [], b"moof": []}
+    index: dict[bytes, list[tuple[int, memoryview]]] = {b"ftyp": [], b"moov": [], b"moof": []}
     starts, ends, room = [], [], INDEX_LIMIT
-    for kind, start, end in _boxes(file):
+    for kind, box, start, end in _boxes(file):
         if kind in index:
             room -= end - start
             if room < 0:
                 raise MediaInvalid(f"its index is larger than {INDEX_LIMIT:,} bytes")
             file.seek(start)
-            index[kind].append(memoryview(file.read(end - start)))
+            index[kind].append((box, memoryview(file.read(end - start))))
         elif kind == b"mdat":
             starts.append(start)
             ends.append(end)
@@ -121,11 +132,11 @@ def _layout(file: BinaryIO) -> _Layout:
         raise MediaInvalid("it has no 'moov' box, the index of its tracks")
     if starts == ends:
         raise MediaInvalid("it has no media data: no 'mdat' box, or nothing in it")
-    return _Layout(index[b"moov"][0], index[b"moof"], starts, ends)
+    return _Layout(index[b"moov"][0][1], index[b"moof"], starts, ends)
 
 
-def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes of the top level: the type of each, and where its content starts and ends."""
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
+    """The boxes of the top level: the type of each, where it starts, and where its content starts and ends."""
     at, end = 0, file.seek(0, os.SEEK_END)
     for _ in range(BOX_LIMIT):
         if at == end:
@@ -135,7 +146,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         if at + size > end:
             where = f"its '{kind.decode()}' box" if kind in _NAMED else "a box"
             raise MediaInvalid(f"the file ends inside {where}: {at + size - end:,} bytes missing")
-        yield kind, at + start, at + size
+        yield kind, at, at + start, at + size
         at += size
     raise MediaInvalid(f"it has more than {BOX_LIMIT:,} boxes")
 
@@ -173,7 +184,7 @@ def _tracks(layout: _Layout) -> list[_Track]:
         elif kind == b"mvex":
             trexes = [trex for inner, trex in _children(box) if inner == b"trex"]
             defaults |= {_number(trex, 4): (_number(trex, 12), _number(trex, 16)) for trex in trexes}
-    promised = sum(_fragment(moof, tracks, defaults) for moof in layout.moofs)
+    promised = sum(_fragment(start, moof, tracks, defaults) for start, moof in layout.moofs)
     missing = promised + sum(layout.starts) - sum(layout.ends)
     if missing > 0:
         raise MediaInvalid(f"the media of its fragments is not all there: {missing:,} bytes missing")
@@ -196,6 +207,7 @@ def _track(trak: memoryview, layout: _Layout) -> _Track:
         # What the samples really last: writers add the decoder's delay to the durations in mdhd and mvhd.
         duration=sum(count * delta for count, delta in _rows(stts, 8, _number(stts, 4), ">II")),
         samples=_samples(stbl, layout),
+        places=[_places(stbl)],
     )
 
 
@@ -227,8 +239,43 @@ def _last_chunk(stsz: memoryview, stsc: memoryview, samples: int) -> int:
     return each * inside or sum(size for (size,) in _rows(stsz, 12 + 4 * (samples - inside), inside, ">I"))
 
 
-def _fragment(moof: memoryview, tracks: dict[int, _Track], defaults: dict[int, tuple[int, int]]) -> int:
-    """Add the samples of a moof to their tracks; how many bytes of media they take."""
+def _places(stbl: memoryview) -> Iterator[tuple[int, int]]:
+    """Where each sample of the tables starts, and its size in bytes; none where all are of one size, as sound is."""
+    stsz, stsc, stco, co64 = _pick(stbl, b"stsz", b"stsc", b"stco", b"co64")
+    if not stsz or not stsc or _number(stsz, 4):
+        return
+    sizes = (size for (size,) in _rows(stsz, 12, _number(stsz, 8), ">I"))
+    runs = deque(_rows(stsc, 8, _number(stsc, 4), ">III"))
+    chunks, form = (co64, ">Q") if co64 else (stco, ">I")
+    inside = 0  # samples in a chunk
+    for number, (at,) in enumerate(_rows(chunks, 8, _number(chunks, 4), form), 1):
+        while runs and runs[0][0] <= number:
+            inside = runs.popleft()[1]
+        yield from _in_a_row(at, islice(sizes, inside))
+
+
+def _in_a_row(at: int, sizes: Iterator[int]) -> Iterator[tuple[int, int]]:
+    for size in sizes:
+        yield at, size
+        at += size
+
+
+def _check_pictures(file: BinaryIO, video: _Track) -> None:
+    """Refuse a film with a picture that does not begin with a NAL unit that fits into it, where the codec has these."""
+    # 78 bytes of a visual sample entry come before the boxes in it.
+    setups = {kind: box for kind, box in _children(video.description[78:]) if kind in NAL_LENGTHS}
+    for kind, setup in setups.items():
+        width = 1 + (_number(setup, NAL_LENGTHS[kind], 1) & 3)
+        for at, size in islice(chain.from_iterable(video.places), PICTURE_LIMIT):
+            if size <= width:  # a picture that was dropped
+                continue
+            file.seek(at)
+            if not 0 < int.from_bytes(file.read(width), "big") <= size - width:
+                raise MediaInvalid(EMPTIED)
+
+
+def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults: dict[int, tuple[int, int]]) -> int:
+    """Add the samples of a moof, a box that starts at `start`, to their tracks; how many bytes of media they take."""
     taken = 0
     for traf in (box for kind, box in _children(moof) if kind == b"traf"):
         (tfhd,) = _pick(traf, b"tfhd")
@@ -239,24 +286,33 @@ def _fragment(moof: memoryview, tracks: dict[int, _Track], defaults: dict[int, t
             lasts, at = _number(tfhd, at), at + 4
         if flags & 0x10:
             weighs = _number(tfhd, at)
+        base = _number(tfhd, 8, 8) if flags & 0x1 else start
+        place = base
         for trun in (box for kind, box in _children(traf) if kind == b"trun"):
-            count = _number(trun, 4)
-            taken += _total(trun, 0x200, weighs)
+            count, size = _number(trun, 4), _total(trun, 0x200, weighs)
+            taken += size
+            if _number(trun, 0) & 0x1:
+                place = base + _number(trun, 8) - (_number(trun, 8, 1) >> 7 << 32)  # data_offset has a sign
             if number in tracks:
                 tracks[number].samples += count
                 tracks[number].duration += _total(trun, 0x100, lasts)
+                if _number(trun, 0) & 0x200:
+                    tracks[number].places.append(_in_a_row(place, _column(trun, 0x200)))
+            place += size
     return taken
 
 
 def _total(trun: memoryview, column: int, default: int) -> int:
     """The sum of one column of a trun, named by its flag; where it has none, each sample has the default."""
-    flags, count = _number(trun, 0), _number(trun, 4)
-    if not flags & column:
-        return count * default
+    return sum(_column(trun, column)) if _number(trun, 0) & column else _number(trun, 4) * default
+
+
+def _column(trun: memoryview, column: int) -> Iterator[int]:
+    flags = _number(trun, 0)
     columns = [flag for flag in (0x100, 0x200, 0x400, 0x800) if flags & flag]  # duration, size, flags, time offset
     at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # data_offset, first_sample_flags
     index = columns.index(column)
-    return sum(row[index] for row in _rows(trun, at, count, f">{len(columns)}I"))
+    return (row[index] for row in _rows(trun, at, _number(trun, 4), f">{len(columns)}I"))
 
 
 def _milliseconds(track: _Track) -> int | None:

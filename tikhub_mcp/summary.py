@@ -15,7 +15,7 @@ from pathlib import Path
 from tikhub_mcp.answer import Json, parse
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.fields import COLUMNS, Row, broken_row, row
-from tikhub_mcp.files import PRIVATE, Part, make_folder, os_errors
+from tikhub_mcp.files import PRIVATE, Part, careful, make_folder, os_errors, read_regular
 from tikhub_mcp.text import clean, writable
 
 CSV_NAME = "tikhub_videos_summary.csv"
@@ -120,18 +120,12 @@ def _names(folder: Path) -> list[str]:
         return [name for name in files if name.lower().endswith(".json") and not name.startswith(".")]
 
 
-def _careful(path: str, flags: int) -> int:
-    """Open what may have become a link or a pipe since it was listed: not followed, not waited for."""
-    more = ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY")  # Windows has none of them
-    return os.open(path, flags | sum(getattr(os, name, 0) for name in more))
-
-
 def _is_summary(path: Path) -> bool:
     """Whether it is an output of ours, by name and content."""
     if path.name.lower() != JSON_NAME:
         return False
     try:
-        with open(path, "rb", opener=_careful) as file:
+        with open(path, "rb", opener=careful) as file:
             head = file.read(_CHUNK) or b""
     except OSError:
         return False  # its row will say what is wrong
@@ -140,33 +134,12 @@ def _is_summary(path: Path) -> bool:
 
 def _row(folder: Path, name: str) -> Row:
     try:
-        return row(name, parse(_read(folder / name)))
+        body = read_regular(folder / name, LARGEST_FILE)
+        return row(name, parse(body)) if body else broken_row(name, "The file holds no readable JSON: it is empty.")
     except OSError as error:
         return broken_row(name, f"The file cannot be read: {error.strerror}.")
     except ValueError as error:
         return broken_row(name, f"The file holds no readable JSON: {error}.")
-
-
-def _read(path: Path) -> bytes:
-    """The whole file, as it was at one moment.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is not what can be read as a raw file, which the text says.
-    """
-    with open(path, "rb", opener=_careful) as file:
-        before = os.fstat(file.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise ValueError("it is no regular file")
-        if before.st_size > LARGEST_FILE:
-            raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-        body = file.read(before.st_size + 1)
-        after = os.fstat(file.fileno())
-    if len(body) != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
-        raise ValueError("it changed while it was read")
-    if not body:
-        raise ValueError("it is empty")
-    return body
 
 
 def _json(value: Json, between: str = ", ") -> str:

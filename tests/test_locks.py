@@ -1,0 +1,165 @@
+"""locks.py: what one process holds, no other does; and what several servers on one folder pay and fetch."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+
+import pytest
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
+
+from tests.serving import Reply, checked, content
+from tikhub_mcp.locks import Locks
+from tikhub_mcp.sandbox import Sandbox, good_links, link
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from tikhub_mcp.locks import Locks
+
+async def hold():
+    async with Locks(Path(sys.argv[1])).everywhere("a", "b"):
+        print("held", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(hold())
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process, once it holds the name ("a", "b")."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_a_name_that_another_process_holds_is_had_once_that_process_is_killed(
+    holder: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    async def story() -> None:
+        locks = Locks(tmp_path / ".lock")
+        async with locks.everywhere("a"), locks.everywhere("b", "a"):
+            pass  # other names are free
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), locks.everywhere("a", "b"):
+                pass
+        holder.kill()
+        async with asyncio.timeout(10), locks.everywhere("a", "b"):
+            pass
+
+    asyncio.run(story())
+
+
+def test_in_one_process_a_name_is_held_once_whether_everywhere_or_here(tmp_path: Path) -> None:
+    async def story() -> None:
+        locks = Locks(tmp_path / ".lock")
+        async with locks.everywhere("a"):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1), locks.here("a"):
+                    pass
+            async with locks.here("b"):
+                pass
+        async with locks.here("a"):
+            pass
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("missing", ["no folder", "a folder in its place"])
+def test_without_a_file_to_lock_a_name_is_held_in_this_process(missing: str, tmp_path: Path) -> None:
+    file = tmp_path / "there" / ".lock"
+    if missing == "a folder in its place":
+        file.mkdir(parents=True)
+
+    async def story() -> None:
+        locks = Locks(file)
+        async with locks.everywhere("a"):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1), locks.everywhere("a"):
+                    pass
+        async with locks.everywhere("a"):
+            pass
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file permissions as POSIX has them")
+def test_a_lock_file_is_its_owners_alone_and_holds_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Locks(tmp_path / ".lock").everywhere("a"):
+            pass
+
+    asyncio.run(story())
+    assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o600
+    assert content(tmp_path / ".lock") == b""
+
+
+def asked_at_once(sandbox: Sandbox, root: Path, tool: str, arguments: dict[str, object], servers: int) -> list[Reply]:
+    """What servers of their own on one folder answer to the same call at the same moment."""
+    ours = {"TIKHUB_API_KEY": "a-key", "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(root)}
+    server = StdioServerParameters(command=sys.executable, args=["-m", "tikhub_mcp"], env={**os.environ, **ours})
+
+    async def ask() -> list[Reply]:
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(Client(server)) for _ in range(servers)]
+            results = await asyncio.gather(*(client.call_tool(tool, arguments) for client in clients))
+        return [checked(tool, result) for result in results]
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with ExitStack() as stack:
+        yield stack.enter_context(Sandbox(latency=0.3, media_latency=0.3))
+
+
+def test_three_servers_asked_for_one_post_pay_once_fetch_once_and_point_to_the_same_file(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    replies = asked_at_once(sandbox, tmp_path, "download_video", {"url": link("tiktok")}, 3)
+    assert {reply["status"] for reply in replies} == {"ok"}
+    assert len({reply["file"]["path"] for reply in replies}) == 1
+    assert len({reply["raw_json_path"] for reply in replies}) == 1
+    assert sorted(reply["file"]["reused"] for reply in replies) == [False, True, True]
+    assert sorted(reply["cost"]["api_calls"] for reply in replies) == [0, 0, 1]
+    assert len(sandbox.calls) == 1
+
+
+def test_two_servers_asked_for_the_same_twenty_posts_pay_for_each_of_them_once(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    links = good_links(20)
+    replies = asked_at_once(sandbox, tmp_path, "batch_download", {"urls": links}, 2)
+    assert time.monotonic() - began < 60
+    assert [reply["succeeded"] for reply in replies] == [20, 20]
+    assert sorted(call.share_url for call in sandbox.calls) == sorted(links)
+    assert sum(reply["cost"]["api_calls"] for reply in replies) == 20
+    assert replies[0]["results"][7]["path"] == replies[1]["results"][7]["path"]
+
+
+def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ours = {"TIKHUB_API_KEY": "a-key", "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(tmp_path)}
+    server = StdioServerParameters(command=sys.executable, args=["-m", "tikhub_mcp"], env={**os.environ, **ours})
+
+    async def story() -> None:
+        async with Client(server) as first, Client(server) as second:
+            await first.call_tool("download_video", {"url": link("douyin"), "metrics_only": True})
+            await second.call_tool("download_video", {"url": link("tiktok"), "metrics_only": True})
+            reply = checked("download_video", await first.call_tool("download_video", {"url": link("tiktok")}))
+        assert (reply["status"], reply["cost"]["reused_answer"]) == ("ok", True)
+        assert len(sandbox.calls) == 2
+
+    asyncio.run(story())
