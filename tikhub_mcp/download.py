@@ -138,26 +138,27 @@ def _warnings(file: Rendition, transfer: Transfer) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-_hashes: dict[tuple[str, int, int], str] = {}
+_looked_at: dict[tuple[str, int, int], tuple[Media, str]] = {}
 
 
 def existing(path: Path, file: Rendition) -> Saved | None:
     """The file that is already there, when it is whole, playable and of the size that the post's file has.
 
-    Reads all of it once; what this process has hashed before is known by path, size and time of change.
+    Reads all of it once; what this process has looked at before is known by path, size and time of change.
     """
     try:
         status = path.stat(follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        media = inspect(path)
-        if file.size not in (None, status.st_size) or media.codec == "h266":
+        if not stat.S_ISREG(status.st_mode) or file.size not in (None, status.st_size):
             return None
         known = (str(path), status.st_size, status.st_mtime_ns)
-        if known not in _hashes:
+        if known not in _looked_at:
+            media = inspect(path)
             with path.open("rb") as opened:
-                _hashes[known] = hashlib.file_digest(opened, "sha256").hexdigest()
+                _looked_at[known] = media, hashlib.file_digest(opened, "sha256").hexdigest()
     except (OSError, MediaInvalid):
         return None
+    media, sha256 = _looked_at[known]
+    if media.codec == "h266":
+        return None
     warnings = (_UNSIZED,) if file.size is None else ()
-    return Saved(path, status.st_size, _hashes[known], media, reused=True, warnings=warnings)
+    return Saved(path, status.st_size, sha256, media, reused=True, warnings=warnings)
