@@ -154,8 +154,6 @@ async def matrix(tools: list[str]) -> dict[tuple[str, Cell], str]:
 
 def unwanted(cell: Cell, outcome: str) -> bool:
     """Whether ours may not end so."""
-    if cell.fault.beyond and not cell.known:
-        return outcome not in ("silent", "recovered")  # nothing but a decoder could tell
     return outcome in ("silent", "debris", OUTCOMES[5]) or (cell.fault.once and outcome != "recovered")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.downloading import MEDIA, QUICK
 from tests.faulty import Act, End, Faulty, Move, Request, cdn, spoiled
+from tests.make_media import retouched
 from tikhub_mcp.download import Saved
 from tikhub_mcp.post import Rendition
 
@@ -16,7 +17,7 @@ FILM = (MEDIA / "h264_large.mp4").read_bytes()
 SIZE = len(FILM)
 PART = SIZE // 4  # what a connection brings before it breaks; all of it fits into a socket's buffer, and is read
 MDAT = FILM.index(b"mdat") + 4
-OTHER = FILM[:MDAT] + bytes(255 - byte for byte in FILM[MDAT:])  # a film with the same boxes, and as long: the trap
+OTHER = retouched(FILM)  # a film with the same boxes, and as long: the trap
 GOOD = cdn(FILM)
 LIMITS = replace(QUICK, head=3.0, silence=1.5, longest_pause=0.05)
 HASTY = replace(LIMITS, head=0.2, silence=0.1, slow_seconds=0.1)  # for those who keep one waiting

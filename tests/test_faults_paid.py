@@ -157,6 +157,9 @@ class Clock:
     def time(self) -> float:
         return time.time() + self.ahead
 
+    def monotonic(self) -> float:
+        return time.monotonic()  # the file's own time, which has not passed
+
 
 @crossed
 @pytest.mark.parametrize("also_then", [False, True])

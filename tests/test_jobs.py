@@ -66,8 +66,19 @@ class FakeDownloader(Downloader):
         self.failures: list[TikHubMCPError] = []
         self.cancelled = 0
         self.now = self.most = 0
+        self.seconds: float = 1800
 
-    async def fetch(self, file: Rendition, platform: Platform, target: Path, progress: Callable[[int], None]) -> Saved:
+    def time_is_up(self) -> float:
+        return time.monotonic() + self.seconds
+
+    async def fetch(
+        self,
+        file: Rendition,
+        platform: Platform,
+        target: Path,
+        progress: Callable[[int], None],
+        until: float | None = None,
+    ) -> Saved:
         self.targets.append(target)
         self.now += 1
         self.most = max(self.most, self.now)

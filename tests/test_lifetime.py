@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.jobs import AT_ONCE
+from tikhub_mcp.jobs import AT_ONCE, JOURNAL_NAME, LOCK_NAME
 from tikhub_mcp.sandbox import Sandbox, good_links
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and process groups as POSIX has them")
@@ -51,7 +51,9 @@ def environment(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    """What is there, beside what servers that share a folder keep for each other."""
+    names = (path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name not in (LOCK_NAME, JOURNAL_NAME))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

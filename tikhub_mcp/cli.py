@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the process's exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
-        from tikhub_mcp.server import run
+        with redirect_stdout(sys.stderr):  # whatever an import may print: the other one is for protocol alone
+            from tikhub_mcp.server import run
 
         if sys.stdin.isatty():
             print("This is the MCP server, waiting for a client on standard input; see --help.", file=sys.stderr)

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -42,6 +43,7 @@ K = TypeVar("K")
 PATH = "/api/v1/{platform}/app/v3/fetch_one_video_by_share_url"
 DEADLINE = 60.0  # seconds for one request in all: TikHub's own hint is 30 to 60
 LARGEST_BODY = 16 * 2**20  # bytes; real answers reach 83 kB
+ORDINARY_BODY = 2**20  # bytes; of larger ones, which nobody has seen, only one at a time is taken in
 MOST_CONNECTIONS = 10  # at once, those included that are carried through for nobody
 CALLS_A_SECOND = 10  # TikHub's limit for one key
 
@@ -126,6 +128,7 @@ class TikHub:
         self._sleep = sleep
         self._gate = Gate()
         self._lines = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._large = asyncio.Lock()
 
     async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
         """Ask for one post, again where that is worth it and costs nothing.
@@ -185,7 +188,7 @@ class TikHub:
         try:
             async with self._lines, asyncio.timeout(self._deadline), request as response:
                 status, headers = response.status_code, response.headers
-                return status, headers, await _read(response)
+                return status, headers, await _read(response, self._large)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _Unreadable) as error:
             if status not in (0, 200):
                 return status, headers, b""
@@ -240,6 +243,11 @@ def _is_tls(error: BaseException | None) -> bool:
     return error is not None
 
 
+def carried() -> set[asyncio.Task[object]]:
+    """The work under way that goes on to its end whatever happens."""
+    return set(_running)
+
+
 async def carried_through(work: Coroutine[None, None, K]) -> K:
     """Await work that goes on to its end when the one who waits for it is cancelled."""
     task = asyncio.create_task(work)
@@ -249,20 +257,27 @@ async def carried_through(work: Coroutine[None, None, K]) -> K:
     return await asyncio.shield(task)
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """The body, at most LARGEST_BODY of it, also where it comes compressed unasked."""
+async def _read(response: httpx.Response, large: asyncio.Lock) -> bytes:
+    """The body, at most LARGEST_BODY of it; `large` is held while there is more than ORDINARY_BODY."""
     raw = bytearray()
-    async for chunk in response.aiter_raw():
-        raw += chunk
-        if len(raw) > LARGEST_BODY:
-            raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB, and was not read to its end")
-    encoding = response.headers.get("content-encoding", "").strip().lower()
+    async with AsyncExitStack() as held:
+        async for chunk in response.aiter_raw():
+            if len(raw) <= ORDINARY_BODY < len(raw) + len(chunk):
+                await held.enter_async_context(large)
+            raw += chunk
+            if len(raw) > LARGEST_BODY:
+                raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB, and was not read to its end")
+        return _plain(bytes(raw), response.headers.get("content-encoding", "").strip().lower())
+
+
+def _plain(raw: bytes, encoding: str) -> bytes:
+    """A body as it was before it was compressed, which nobody asked for."""
     if encoding in ("", "identity"):
-        return bytes(raw)
+        return raw
     try:
         body = zlib.decompressobj(47).decompress(raw, LARGEST_BODY + 1)  # 47: gzip and deflate alike
     except zlib.error:
-        return bytes(raw)  # mislabelled, or in an encoding that was not asked for: it is kept as it came
+        return raw  # mislabelled, or in an encoding that was not asked for: it is kept as it came
     if len(body) > LARGEST_BODY:
         raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB when decompressed, and was not kept")
     return body

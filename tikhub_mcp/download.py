@@ -8,7 +8,8 @@ import hashlib
 import re
 import shutil
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tikhub_mcp.links import Platform
 from tikhub_mcp.mp4 import Media, inspect
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import Rendition
-from tikhub_mcp.transfer import Limits, Transfer, in_thread
+from tikhub_mcp.transfer import PIECE, Limits, Transfer, in_thread
 
 REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": "https://www.douyin.com/"}
 _UNSIZED = "nobody said how large the file is, so its size is not confirmed"
@@ -45,7 +46,18 @@ class Downloader:
         self._network = network
         self._limits = limits
 
-    async def fetch(self, file: Rendition, platform: Platform, target: Path, progress: Callable[[int], None]) -> Saved:
+    def time_is_up(self) -> float:
+        """When a file that is begun now must be there, by time.monotonic()."""
+        return time.monotonic() + self._limits.seconds
+
+    async def fetch(
+        self,
+        file: Rendition,
+        platform: Platform,
+        target: Path,
+        progress: Callable[[int], None],
+        until: float | None = None,
+    ) -> Saved:
         """Download one file under its final name, whole and proven, or not at all.
 
         Args:
@@ -53,6 +65,7 @@ class Downloader:
             platform: Whose Referer the CDN wants to see.
             target: The final name, in a folder that exists.
             progress: Told how many bytes of the current attempt are there.
+            until: When it must be there, by time.monotonic(); by itself, as long from now as one file may take.
 
         Raises:
             MediaUnavailable: Every mirror refused, twice, or the time ran out.
@@ -64,15 +77,18 @@ class Downloader:
         headers = {"Referer": REFERERS[platform]}
         failures: list[FileError] = []
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                for turn, url in enumerate(file.urls * 2):  # every mirror, and then each of them once more
+            async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
+                for turn, url in enumerate(_turns(file.urls, failures)):
                     if turn >= len(file.urls):
-                        await asyncio.sleep(self._pause_after(failures[turn - len(file.urls)]))
+                        asked = failures[turn - len(file.urls)].retry_after
+                        await asyncio.sleep(self._limits.pause_for(asked))
                     try:
                         return await self._attempt(url, headers, file, target, progress)
-                    except (MediaUnavailable, MediaInvalid, TooLarge) as failure:
+                    except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
+                        if isinstance(failure, DiskFull) and failure.__cause__:
+                            raise  # it is full; a size that a mirror claims may be its mistake
                         failures.append(failure)
-                    if turn + 1 == len(file.urls) and all(isinstance(failure, TooLarge) for failure in failures):
+                    if turn + 1 == len(file.urls) and all(isinstance(each, TooLarge | DiskFull) for each in failures):
                         break  # so say all of them: then it is the file, and no mirror's mistake
         except TimeoutError:
             failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
@@ -88,10 +104,6 @@ class Downloader:
         message = f"Post {post} could not be downloaded ({tried}): {last.message.rstrip('.')}."
         raise type(last)(message, retry_after=last.retry_after) from None
 
-    def _pause_after(self, failure: FileError) -> float:
-        """Seconds before a mirror's second turn: what it asked for, as far as that goes."""
-        return min(failure.retry_after or self._limits.pause, self._limits.longest_pause)
-
     async def _attempt(
         self, url: str, headers: dict[str, str], file: Rendition, target: Path, progress: Callable[[int], None]
     ) -> Saved:
@@ -103,9 +115,17 @@ class Downloader:
             media = await in_thread(inspect, part.path)
             if media.codec == "h266":
                 raise MediaInvalid("it is coded in ByteDance's H.266, which nothing plays")
-            warnings = _warnings(file, transfer)
+            warnings = _warnings(file, transfer.md5, sized=transfer.promised is not None)
             await in_thread(part.commit)
         return Saved(target, transfer.got, transfer.sha256, media, warnings=warnings)
+
+
+def _turns(urls: tuple[str, ...], failures: Sequence[FileError]) -> Iterator[str]:
+    """Every mirror, and then each of them once more; a lone one that is only busy is asked a third time."""
+    yield from urls * 2
+    last = failures[-1]
+    if len(urls) == 1 and isinstance(last, MediaUnavailable) and last.busy:
+        yield urls[0]
 
 
 def _check_target(target: Path) -> None:
@@ -129,16 +149,17 @@ def _check_size(got: int, promises: dict[str, int | None]) -> None:
             raise MediaInvalid(f"{got:,} bytes came, {who} promised {promised:,}")
 
 
-def _warnings(file: Rendition, transfer: Transfer) -> tuple[str, ...]:
+def _warnings(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
+    """What a caller should know of a good file; `sized`: whether it has the size that a mirror gave."""
     warnings = []
-    if file.size is None and transfer.promised is None:
+    if file.size is None and not sized:
         warnings.append(_UNSIZED)
-    if _MD5.fullmatch(file.file_hash) and file.file_hash != transfer.md5:
+    if _MD5.fullmatch(file.file_hash) and file.file_hash != md5:
         warnings.append("file_hash of the answer is not the file's MD5 (that it should be is not documented)")
     return tuple(warnings)
 
 
-_looked_at: dict[tuple[str, int, int], tuple[Media, str]] = {}
+_looked_at: dict[tuple[str, int, int], tuple[Media, str, str]] = {}
 
 
 def existing(path: Path, file: Rendition) -> Saved | None:
@@ -152,13 +173,20 @@ def existing(path: Path, file: Rendition) -> Saved | None:
             return None
         known = (str(path), status.st_size, status.st_mtime_ns)
         if known not in _looked_at:
-            media = inspect(path)
-            with path.open("rb") as opened:
-                _looked_at[known] = media, hashlib.file_digest(opened, "sha256").hexdigest()
+            _looked_at[known] = inspect(path), *_digests(path)
     except (OSError, MediaInvalid):
         return None
-    media, sha256 = _looked_at[known]
+    media, sha256, md5 = _looked_at[known]
     if media.codec == "h266":
         return None
-    warnings = (_UNSIZED,) if file.size is None else ()
-    return Saved(path, status.st_size, sha256, media, reused=True, warnings=warnings)
+    return Saved(path, status.st_size, sha256, media, reused=True, warnings=_warnings(file, md5, sized=False))
+
+
+def _digests(path: Path) -> tuple[str, str]:
+    """The SHA-256 and the MD5 of a file."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as opened:
+        while piece := opened.read(PIECE):
+            sha256.update(piece)
+            md5.update(piece)
+    return sha256.hexdigest(), md5.hexdigest()

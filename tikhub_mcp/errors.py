@@ -174,10 +174,15 @@ class FileError(TikHubMCPError):
 
 
 class MediaUnavailable(FileError):
-    """Every mirror refused."""
+    """Every mirror refused.
+
+    Attributes:
+        busy: Whether a mirror only said that it cannot answer now (HTTP 429 or 5xx).
+    """
 
     code = "media_unavailable"
     retryable = True
+    busy: bool = False
 
 
 class MediaInvalid(FileError):

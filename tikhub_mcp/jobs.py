@@ -13,11 +13,11 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tikhub_mcp.archive import Archive, Kept
 from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
-from tikhub_mcp.client import Answer, TikHub, carried_through
+from tikhub_mcp.client import Answer, TikHub, carried, carried_through
 from tikhub_mcp.download import Downloader, Saved, existing
 from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaInvalid, MediaUnavailable, TikHubMCPError
 from tikhub_mcp.files import make_folder
@@ -133,12 +133,16 @@ class Jobs:
         return on_disk, renewal
 
     async def close(self) -> None:
-        """Cancel all jobs, start no more, and return when their part files are gone, or after CLOSING_SECONDS."""
+        """Cancel all jobs and start no more.
+
+        Returns when their part files are gone and the answers under way, which are paid for, are kept, or after
+        CLOSING_SECONDS.
+        """
         self._closed = True
-        tasks = [job.task for job in self._jobs.values()]
+        tasks: set[asyncio.Task[Any]] = {job.task for job in self._jobs.values()}
         for task in tasks:
             task.cancel()
-        if tasks:
+        if tasks := tasks | carried():
             await asyncio.wait(tasks, timeout=CLOSING_SECONDS)
         self._locks.close()
 
@@ -271,7 +275,7 @@ class Jobs:
             job.outcome.raw_path = kept.path
             return kept
 
-        if not job.waiting:
+        if self._closed or not job.waiting:
             raise NobodyWaits
         probing = self._refused
         try:
@@ -287,25 +291,25 @@ class Jobs:
 
     async def _download(self, job: Job, kept: Kept, post: Post, file: Rendition) -> Saved:
         """Fetch the file; once more with fresh links, which cost a call, when old ones are to blame."""
-        renewed = file.expired(_platform_time(kept, post))
+        until, renewed = self._downloader.time_is_up(), file.expired(_platform_time(kept, post))
         if renewed:
             kept, post = await self._look_up(job, kept.received)
             file = choose(post, job.wish.quality)
         try:
-            return await self._fetch(job, post, file)
+            return await self._fetch(job, post, file, until)
         except (MediaUnavailable, MediaInvalid):  # some CDNs answer for an expired link with a page
             old = time.time() - kept.received > LINKS_LIVE or file.expired(_platform_time(kept, post))
-            if renewed or not old:
+            if renewed or not old or time.monotonic() >= until:
                 raise
         _, post = await self._look_up(job, kept.received)
-        return await self._fetch(job, post, choose(post, job.wish.quality))
+        return await self._fetch(job, post, choose(post, job.wish.quality), until)
 
-    async def _fetch(self, job: Job, post: Post, file: Rendition) -> Saved:
+    async def _fetch(self, job: Job, post: Post, file: Rendition, until: float) -> Saved:
         def progress(got: int) -> None:
             job.done = 0.1 + 0.9 * min(1.0, got / file.size) if file.size else 0.1
 
         target = job.wish.folder / video_name(post.platform, post.author, post.video_id, job.wish.quality)
-        return await self._downloader.fetch(file, post.platform, target, progress)
+        return await self._downloader.fetch(file, post.platform, target, progress, until)
 
     def _check_folders(self, wish: Wish) -> None:
         """What cannot be written is to be known before anything is paid for."""

@@ -7,27 +7,35 @@ a dead parent whose pipe somebody else still holds goes unnoticed.
 import asyncio
 import logging
 import os
+import queue
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from logging.handlers import QueueHandler, QueueListener
 
 logger = logging.getLogger(__name__)
 
 CLEANING_SECONDS = 1.5  # hosts kill what is not gone after 2
+ENDING_SECONDS = 1.0  # after the end of the input; then a reply that nobody reads is waited for no longer
+LOGGING_SECONDS = 0.2  # for the last lines of the log
+MOST_LINES = 1000  # of the log that wait to be written; more are dropped
 THREADS = 32
 PARENT_SECONDS = 1.0  # between two looks at the parent
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows lacks the last
 
 
-async def serve(serving: Coroutine[None, None, None], clean_up: Callable[[], Awaitable[None]]) -> None:
+Serving = Callable[[Callable[[], None]], Coroutine[None, None, None]]
+
+
+async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> None:
     """Await the serving, and end the process from here: an ordinary exit would wait for every thread.
 
     One of them waits for a line of input that may never come, another may be reading a film of gigabytes.
 
     Args:
-        serving: Ends with the input, and cleans up after itself then.
-        clean_up: Called where a signal or the parent's death ends it instead; it has CLEANING_SECONDS.
+        serving: Ends with the input, of which it is to tell, and cleans up after itself then.
+        clean_up: Called where a signal, the parent's death or a stuck reply ends it instead; it has CLEANING_SECONDS.
     """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS))  # one slow name server must not hold up ten downloads
@@ -37,9 +45,13 @@ async def serve(serving: Coroutine[None, None, None], clean_up: Callable[[], Awa
         if not end.done():
             end.set_result(code)
 
+    def input_ended() -> None:
+        loop.call_later(ENDING_SECONDS, finish, 0)
+
+    log = _log_aside()
     _listen(finish)
     watching = asyncio.create_task(_watch_parent(finish))
-    work = asyncio.create_task(serving)
+    work = asyncio.create_task(serving(input_ended))
     waiting: list[asyncio.Future[None] | asyncio.Future[int]] = [work, end]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     watching.cancel()
@@ -48,11 +60,27 @@ async def serve(serving: Coroutine[None, None, None], clean_up: Callable[[], Awa
         work.result()
     else:
         code = end.result()
-        logger.warning("Ending, with code %s", code)
         await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=CLEANING_SECONDS)
-    logging.shutdown()
-    sys.stdout.flush()
+        logger.warning("Ended, with code %s", code)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOGGING_SECONDS):
+            while log.unfinished_tasks:  # noqa: ASYNC110 - a thread's, which has no event for it
+                await asyncio.sleep(0.01)
     os._exit(code)
+
+
+class _Aside(QueueHandler):
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+
+def _log_aside() -> "queue.Queue[logging.LogRecord]":
+    """Let a thread write the log: a standard error that nobody reads fills up, and then blocks whoever writes to it."""
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(MOST_LINES)
+    QueueListener(lines, *logging.root.handlers).start()
+    logging.root.handlers[:] = [_Aside(lines)]
+    return lines
 
 
 def _listen(tell: Callable[[int], None]) -> None:

@@ -6,13 +6,14 @@ Imports are absolute and the server object is `mcp`, because `mcp dev tikhub_mcp
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolResult, ToolAnnotations
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.settings import log_level
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import Tools, result
+from tikhub_mcp.wire import MOST_UNANSWERED, Incoming, Outgoing
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +51,12 @@ class Server(MCPServer[None]):
     def __init__(self, tools: Tools) -> None:
         @asynccontextmanager
         async def lifespan(_: MCPServer[None]) -> AsyncIterator[None]:
+            sweeping = asyncio.create_task(asyncio.to_thread(tools.sweep))
             try:
                 yield
             finally:
                 await tools.close()
+                await asyncio.wait([sweeping], timeout=0)
 
         self._ours = {tool.name: tool for tool in _declare(tools)}
         super().__init__(
@@ -65,6 +69,14 @@ class Server(MCPServer[None]):
             log_level="WARNING",
             dependencies=["mcp[cli]>=2.3,<3"],  # `mcp dev` starts the server with plain mcp, which lacks its own CLI
         )
+
+    async def run_stdio_async(self, ended: Callable[[], None] = lambda: None) -> None:
+        """Serve on standard input and output until the input ends; `ended` is told of that."""
+        room, server = asyncio.Semaphore(MOST_UNANSWERED), self._lowlevel_server
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(
+                Incoming(incoming, room, ended), Outgoing(outgoing, room), server.create_initialization_options()
+            )
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None
@@ -179,7 +191,7 @@ def run() -> None:
     logging.getLogger("tikhub_mcp").setLevel(log_level())
     for talkative in ("httpx", "httpcore"):  # they log signed links, and at DEBUG the Authorization header
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    asyncio.run(lifetime.serve(mcp.run_stdio_async(), tools.close))
+    asyncio.run(lifetime.serve(mcp.run_stdio_async, tools.close))
 
 
 tools = Tools()

@@ -5,9 +5,9 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
@@ -18,7 +18,8 @@ from tikhub_mcp.answer import Json
 from tikhub_mcp.batch import Entry, at_least_none, plan, read_list, run_batch, understand
 from tikhub_mcp.call import Call, Job, Watch, Wish
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.jobs import AT_ONCE, Jobs
+from tikhub_mcp.files import sweep
+from tikhub_mcp.jobs import AT_ONCE, CLOSING_SECONDS, Jobs
 from tikhub_mcp.post import Quality
 from tikhub_mcp.replies import BatchReply, Reply, SummaryReply, VideoReply
 from tikhub_mcp.settings import Settings, allowed_path, find_key, load
@@ -121,12 +122,20 @@ class Tools:
             self._summaries[source, target] = run
         return result(await run.wait(ctx, settings.call_seconds))
 
+    def sweep(self) -> None:
+        """Remove what killed processes left half-made in our own folders."""
+        with suppress(InvalidInput):  # settings that cannot be used: the first call will say so
+            settings = load(self._environ)
+            for folder in (settings.videos, settings.raw, settings.reports):
+                sweep(folder)
+
     async def close(self) -> None:
-        """End all work."""
-        for run in self._summaries.values():
-            run.stop.set()
+        """End all work; returns when nothing half-made is left, or after CLOSING_SECONDS."""
+        ending: list[asyncio.Task[Any]] = [run.end() for run in self._summaries.values()]
         if self._jobs:
-            await self._jobs.close()
+            ending.append(asyncio.create_task(self._jobs.close()))
+        if ending:
+            await asyncio.wait(ending, timeout=CLOSING_SECONDS)
 
     def _begin(self, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
         """The key first: without one nothing is read, resolved or created."""
@@ -171,6 +180,11 @@ class _SummaryRun:
     def is_over(self) -> bool:
         """Whether there is nothing in it for another call: stopped, seen, or made too long ago."""
         return self.stop.is_set() or self.seen or 0 < self._ended < time.monotonic() - UNSEEN_SECONDS
+
+    def end(self) -> asyncio.Task[summary.Summary]:
+        """Let it stop; the task is done when it has."""
+        self.stop.set()
+        return self._task
 
     async def wait(self, ctx: Context, seconds: float) -> SummaryReply:
         """The reply, or `pending` when the time is up; a cancelled call that waited alone ends the work."""

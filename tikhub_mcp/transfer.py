@@ -26,7 +26,16 @@ R = TypeVar("R")
 LONGEST_REDIRECTS = 5
 PIECE = 2**20  # bytes that are hashed and written in one go, in a thread
 MOST_CONNECTIONS = 30  # to one mirror, however much each of them brings
-_NO_VIDEO = ("text/", "image/", "audio/", "multipart/", "application/json", "application/xml", "application/xhtml")
+_NO_VIDEO = {  # content types, and what messages call them: a CDN's own words do not belong there
+    "text/html": "a web page",
+    "text/": "a text",
+    "image/": "a picture",
+    "audio/": "sound",
+    "multipart/": "a message of several parts",
+    "application/json": "JSON",
+    "application/xml": "XML",
+    "application/xhtml": "a web page",
+}
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]+"')  # without what httpx cannot send back
 
@@ -54,9 +63,20 @@ class Limits:
     pause: float = 1.0
     longest_pause: float = 20.0
 
+    def pause_for(self, asked: float | None) -> float:
+        """Seconds to wait before a mirror is asked again: what it asked for, as far as that goes."""
+        return min(asked or self.pause, self.longest_pause)
+
 
 class _Broken(Exception):
-    """The connection ended before the object did, or brought another one; a further connection may mend it."""
+    """The connection ended before the object did, or brought another one; a further connection may mend it.
+
+    `pause` is how many seconds the mirror asked to wait for that.
+    """
+
+    def __init__(self, why: str, pause: float | None = None) -> None:
+        super().__init__(why)
+        self.pause = pause
 
 
 class Transfer:
@@ -97,21 +117,21 @@ class Transfer:
             TooLarge, DiskFull: No mirror can mend it.
             OSError: The part file cannot be written.
         """
-        best, barren, why = 0, False, ""
+        best, barren = 0, False
         for _ in range(MOST_CONNECTIONS):
             try:
                 await self._connect(url, headers)
                 return await self._flush()
-            except _Broken as broken:
-                why = str(broken)
+            except _Broken as failure:
+                broken = failure
             if self.got > best:
                 best, barren = self.got, False
             elif barren or not (self._etag and self.got):  # nothing new came: the other mirrors first
                 break
             else:  # they would have to begin anew; so once more here, for what is there already
                 barren = True
-                await asyncio.sleep(self._limits.pause)
-        raise MediaUnavailable(f"the connection failed ({why})")
+                await asyncio.sleep(self._limits.pause_for(broken.pause))
+        raise MediaUnavailable(f"the connection failed ({broken})")
 
     @property
     def sha256(self) -> str:
@@ -154,10 +174,13 @@ class Transfer:
         """Hold the head of an answer against what is there already; whether a body is to be taken in."""
         if self._etag and response.status_code in (206, 416):
             return self._goes_on(response)
+        if self._etag and _is_busy(response):
+            raise _Broken(_said(response), retry_after(response.headers.get("retry-after")))
         self._start_over()
         if response.status_code != 200:
-            wait = retry_after(response.headers.get("retry-after"))
-            raise MediaUnavailable(f"the CDN answered HTTP {response.status_code}", retry_after=wait)
+            refusal = MediaUnavailable(_said(response), retry_after=retry_after(response.headers.get("retry-after")))
+            refusal.busy = _is_busy(response)
+            raise refusal
         self.promised = _check_head(response, self._known)
         check_room(self.promised, self._part.target, self._limits.largest)
         etag = response.headers.get("etag", "")
@@ -245,6 +268,14 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
         raise
 
 
+def _said(response: httpx.Response) -> str:
+    return f"the CDN answered HTTP {response.status_code}"
+
+
+def _is_busy(response: httpx.Response) -> bool:
+    return response.status_code == 429 or response.status_code >= 500
+
+
 def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
     try:
         target = url.join(response.headers.get("location", ""))
@@ -262,8 +293,8 @@ def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
 def _why_no_video(headers: Mapping[str, str]) -> str:
     """Why a body with these headers is not the bytes of a video as they are; "" where nothing speaks against it."""
     kind = headers.get("content-type", "").lower()
-    if kind.startswith(_NO_VIDEO):
-        return f"the CDN sent {kind.partition(';')[0][:40]!r} instead of a video"
+    if (what := next((what for start, what in _NO_VIDEO.items() if kind.startswith(start)), None)) is not None:
+        return f"the CDN sent {what} instead of a video"
     plain = headers.get("content-encoding", "identity").lower() in ("", "identity")
     return "" if plain else "the CDN sent it compressed, against the request"
 
