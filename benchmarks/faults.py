@@ -1,6 +1,6 @@
 """The fault matrix: what our downloader and other tools make of a link that misbehaves.
 
-    python -m benchmarks.faults [--all]
+    python -m benchmarks.faults [--all] [--readme]
 
 Every fault is met with one mirror and with three (the fault on the first), with the size and hash of the file known
 and without. A tool that cannot be told of these is run once, and its outcome counts for all four.
@@ -35,6 +35,7 @@ QUIET = 2  # seconds without a byte, for every tool that knows such a limit
 LIMITS = Limits(seconds=15, silence=QUIET, slow_seconds=2, slow_bytes=2048, pause=0.2, longest_pause=3)
 AT_ONCE = 4
 NAME = "video.mp4"
+README = Path(__file__).parent.parent / "README.md"
 OUTCOMES = ("recovered", "clean failure", "debris", "silent", "wrong, but said so", "over the deadline")
 
 MD5 = hashlib.md5(GOOD, usedforsecurity=False).hexdigest()
@@ -165,10 +166,28 @@ async def release(tool: str) -> str:
     return f"{tool} {found[0] if found else ''}"
 
 
+def sums(results: dict[tuple[str, Cell], str], tools: list[str]) -> str:
+    """The table of how often each tool's runs came to what."""
+    rows = [f"| tool | {' | '.join(OUTCOMES)} |", f"|---|{'---:|' * len(OUTCOMES)}"]
+    for tool in tools:
+        counts = Counter(outcome for (who, _), outcome in results.items() if who == tool)
+        rows.append(f"| {tool} | {' | '.join(str(counts[outcome]) for outcome in OUTCOMES)} |")
+    return "\n".join(rows)
+
+
+def into_readme(table: str) -> None:
+    """Put the table into the README, between its marks."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split("<!-- faults -->\n")
+    _, after = rest.split("<!-- /faults -->")
+    README.write_text(f"{before}<!-- faults -->\n{table}\n<!-- /faults -->{after}", encoding="utf-8")
+
+
 async def main() -> int:
     arguments = argparse.ArgumentParser(description="The fault matrix.")
     arguments.add_argument("--all", action="store_true", help="print every cell, not only the sums")
-    everything = arguments.parse_args().all
+    arguments.add_argument("--readme", action="store_true", help="put the sums into README.md")
+    options = arguments.parse_args()
     there = [tool for tool, command in TOOLS.items() if shutil.which(command[0])]
     versions = [await release(tool) for tool in there if tool != "httpx script"]
     tools = ["ours", *there]
@@ -178,11 +197,10 @@ async def main() -> int:
     print(", ".join((f"Python {platform.python_version()}", f"httpx {version('httpx')}", *versions)))
     for tool in TOOLS.keys() - set(there):
         print(f"{tool} is not installed, and left out")
-    print(f"\n| tool | {' | '.join(OUTCOMES)} |\n|---|{'---:|' * len(OUTCOMES)}")
-    for tool in tools:
-        counts = Counter(outcome for (who, _), outcome in results.items() if who == tool)
-        print(f"| {tool} | {' | '.join(str(counts[outcome]) for outcome in OUTCOMES)} |")
-    if everything:
+    print(f"\n{sums(results, tools)}")
+    if options.readme:
+        into_readme(sums(results, tools))
+    if options.all:
         print(f"\n| fault | mirrors | known | {' | '.join(tools)} |\n|---|---|---|{'---|' * len(tools)}")
         for cell in dict.fromkeys(cell for _, cell in results):
             row = " | ".join(results[tool, cell] for tool in tools)

@@ -1,6 +1,8 @@
 """Processes that download, keep answers and write summaries, each killed at a random moment: is any file half-made?
 
 python -m benchmarks.kills [N]
+
+N kills in all, half of them of a process that downloads, half of one that writes answers and summaries.
 """
 
 import argparse
@@ -18,7 +20,7 @@ SEED = 20_260_728
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kills", nargs="?", type=int, default=200)
+    parser.add_argument("kills", nargs="?", type=int, default=400)
     kills = parser.parse_args().kills
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Faulty() as server:

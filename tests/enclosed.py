@@ -18,12 +18,14 @@ class World:
     Attributes:
         names: Host → addresses; what is neither here nor an address does not resolve.
         resolved: The hosts that were looked up.
+        routes: Address and port → the port of this machine that stands in for it.
         connected: Address and port of each attempt to connect; none succeeds, but those to this machine.
         timeouts: The seconds that each of these attempts was given.
     """
 
     def __init__(self) -> None:
         self.names: dict[str, list[str]] = {"localhost": ["127.0.0.1"]}
+        self.routes: dict[tuple[str, int], int] = {}
         self.resolved: list[str] = []
         self.connected: list[tuple[str, int]] = []
         self.timeouts: list[float | None] = []
@@ -54,6 +56,8 @@ def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
     ) -> httpcore.AsyncNetworkStream:
         world.connected.append((host, port))
         world.timeouts.append(timeout)
+        if (host, port) in world.routes:
+            host, port = "127.0.0.1", world.routes[host, port]
         if host not in ("127.0.0.1", "localhost"):
             raise httpcore.ConnectError("there is no such network here")
         return await connect(backend, host, port, timeout, *more, **named)

@@ -27,7 +27,7 @@ from tikhub_mcp.download import Downloader
 from tikhub_mcp.files import PART_SUFFIX, STALE_SECONDS, Part, make_folder, sweep
 from tikhub_mcp.links import Link
 from tikhub_mcp.network import Network
-from tikhub_mcp.summary import CSV_NAME, JSON_NAME, summarize
+from tikhub_mcp.summary import CSV_NAME, HISTORY_NAME, JSON_NAME, summarize
 from tikhub_mcp.transfer import Limits
 
 TREE = Path(__file__).resolve().parents[1]
@@ -78,10 +78,10 @@ class Yard:
             sweep(folder)
 
     def _summaries(self) -> dict[str, set[bytes]]:
-        whole: dict[str, set[bytes]] = {CSV_NAME: set(), JSON_NAME: set()}
+        whole: dict[str, set[bytes]] = {name: set() for name in (CSV_NAME, HISTORY_NAME, JSON_NAME)}
         for source in self.sources:
             made = summarize(source, self.reports)
-            for path in (made.csv_path, made.json_path):
+            for path in made.paths.values():
                 whole[path.name].add(path.read_bytes())
         return whole
 

@@ -265,11 +265,12 @@ def test_a_summary_needs_no_key_and_goes_into_the_current_directory(cli: Cli, ro
     here, lines = Path.cwd(), ran.out.splitlines()
     assert (ran.code, ran.err) == (0, "")
     assert lines[:2] == [f"{kind}: {here}/tikhub_videos_summary.{kind}" for kind in ("csv", "json")]
-    assert lines[2].startswith(f"2 rows from {root / 'raw'}; 1 could not be read as a post")
+    assert lines[2] == f"history: {here}/tikhub_metrics_history.csv"
+    assert lines[3].startswith(f"2 rows from {root / 'raw'}; 1 could not be read as a post")
     ran = cli("summarize", "-i", next((root / "raw").glob("raw_7*")), "-o", "reports", "--json")
     reply = SummaryReply.model_validate_json(ran.out)
     assert (ran.code, reply.rows, reply.csv_path) == (0, 1, f"{here}/reports/tikhub_videos_summary.csv")
-    assert cli("summarize", "-i", reply.input).out.splitlines()[2] == f"1 rows from {reply.input}"
+    assert cli("summarize", "-i", reply.input).out.splitlines()[3] == f"1 rows from {reply.input}"
 
 
 def test_nothing_to_summarize_is_a_usage_error(cli: Cli) -> None:

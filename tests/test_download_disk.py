@@ -9,13 +9,28 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 import pytest
 
-from tests.downloading import GOOD, H266, MEDIA, PAGE, SIZE, UNSIZED, VIDEO, clean_target, fetch, fetching, rendition
+from tests.downloading import (
+    GOOD,
+    H266,
+    MEDIA,
+    PAGE,
+    QUICK,
+    SIZE,
+    UNSIZED,
+    VIDEO,
+    clean_target,
+    fetch,
+    fetching,
+    rendition,
+)
 from tests.faulty import Act, Faulty, redirect
+from tests.make_media import retouched
 from tikhub_mcp import download
 from tikhub_mcp.download import existing
 from tikhub_mcp.errors import DiskFull, NotWritable
@@ -41,6 +56,60 @@ def test_a_file_that_the_disk_has_no_room_for_is_not_begun(
     with pytest.raises(DiskFull, match=f"needs {SIZE:,} bytes.* has {SIZE - 1:,} free"):
         fetch(rendition(server.on("/a", GOOD), size=size), target)
     assert len(server.requests) == (size is None)
+
+
+FREE = 10**15  # on the disk of these tests; a mirror claims ten times as much
+HUGE = f"HTTP/1.1 200 OK\r\nContent-Length: {FREE * 10}\r\n\r\n".encode()
+BOASTING = Act(raw=HUGE + VIDEO)
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> Limits:
+    """Limits that only the disk holds anybody to."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(FREE, 0, FREE))
+    return replace(QUICK, largest=FREE * 100)
+
+
+@pytest.mark.parametrize("boasters", [1, 2])
+def test_a_mirror_that_claims_more_than_the_disk_holds_leaves_it_to_the_next(
+    server: Faulty, target: Path, roomy: Limits, boasters: int
+) -> None:
+    urls = [server.on(f"/{turn}", BOASTING) for turn in range(boasters)]
+    saved = fetch(rendition(*urls, server.on("/good", GOOD), size=None), target, roomy)
+    assert (saved.size, target.read_bytes()) == (SIZE, VIDEO)
+    assert server.asked() == [*(f"/{turn}" for turn in range(boasters)), "/good"]
+
+
+def test_a_mirror_that_once_claims_more_than_the_disk_holds_is_asked_again_when_another_only_refused(
+    server: Faulty, target: Path, roomy: Limits
+) -> None:
+    urls = server.on("/a", BOASTING, GOOD), server.on("/b", Act(status=403))
+    assert fetch(rendition(*urls, size=None), target, roomy).size == SIZE
+    assert server.asked() == ["/a", "/b", "/a"]
+
+
+@pytest.mark.parametrize("mirrors", [1, 3])
+def test_what_all_mirrors_claim_is_believed_after_one_round_and_told_with_what_is_free(
+    server: Faulty, target: Path, roomy: Limits, mirrors: int
+) -> None:
+    urls = [server.on(f"/{turn}", BOASTING) for turn in range(mirrors)]
+    with pytest.raises(DiskFull, match=f"needs {FREE * 10:,} bytes.* has {FREE:,} free"):
+        fetch(rendition(*urls, size=None), target, roomy)
+    assert server.asked() == [f"/{turn}" for turn in range(mirrors)]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT], ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize("boasters", [0, 1])
+@pytest.mark.parametrize("size", [SIZE, None])
+def test_a_disk_that_is_really_full_ends_it_whatever_other_mirrors_there_are(
+    server: Faulty, target: Path, roomy: Limits, size: int | None, boasters: int, code: int
+) -> None:
+    urls = [server.on("/boast", BOASTING)] * boasters + [server.on("/a", GOOD), server.on("/b", GOOD)]
+    with pytest.MonkeyPatch.context() as patch:
+        break_system(patch, "write", OSError(code, os.strerror(code)))
+        with pytest.raises(DiskFull, match=f"nothing more could be written.* {FREE:,} are free"):
+            fetch(rendition(*urls, size=size), target, roomy)
+    assert server.asked() == ["/boast"] * boasters + ["/a"]
 
 
 @pytest.mark.parametrize(("size", "needs"), [(SIZE, f"The file needs {SIZE:,} bytes; "), (None, "")])
@@ -204,20 +273,88 @@ def test_what_a_thread_raises_comes_out_and_its_result_too() -> None:
         asyncio.run(in_thread(int, "x"))
 
 
-def test_a_good_file_that_is_there_is_used_and_read_once(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is opened, each time; nothing was looked at before."""
+    opened: Callable[..., IO[Any]] = Path.open
+    seen: list[str] = []
+
+    def noting(path: Path, *arguments: Any, **named: Any) -> IO[Any]:  # noqa: ANN401 - handed on
+        seen.append(path.name)
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", noting)
+    monkeypatch.setattr(download, "_looked_at", {})
+    return seen
+
+
+def test_a_good_file_that_is_there_is_used_and_read_once(target: Path, reads: list[str]) -> None:
     target.write_bytes(VIDEO)
+    reads.clear()
     saved = existing(target, rendition())
     assert saved is not None
     assert (saved.path, saved.size, saved.reused, saved.warnings) == (target, SIZE, True, ())
     assert saved.sha256 == hashlib.sha256(VIDEO).hexdigest()
-    with monkeypatch.context() as patch:
-        patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("read again"))
-        assert existing(target, rendition()) == saved
-    target.write_bytes(longer := VIDEO + b"\0\0\0\x08free")
+    assert set(reads) == {target.name}
+    reads.clear()
+    assert [existing(target, rendition()) for _ in range(3)] == [saved] * 3
+    assert reads == []
+
+
+LONGER, TURNED = VIDEO + b"\0\0\0\x08free", retouched(VIDEO)  # TURNED is as long
+
+
+def rewritten(path: Path) -> None:
+    path.write_bytes(TURNED)
+    os.utime(path, ns=(1, 1))  # two writes within one tick of the file system's clock leave the same time
+
+
+def lengthened(path: Path) -> None:
+    before = path.stat()
+    path.write_bytes(LONGER)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("change", "now"), [(rewritten, TURNED), (lengthened, LONGER)])
+def test_a_file_that_changed_since_it_was_looked_at_is_looked_at_again(
+    target: Path, reads: list[str], change: Callable[[Path], None], now: bytes
+) -> None:
+    target.write_bytes(VIDEO)
+    assert existing(target, rendition(size=None))
+    change(target)
     changed = existing(target, rendition(size=None))
     assert changed is not None
-    assert changed.sha256 == hashlib.sha256(longer).hexdigest()
-    assert UNSIZED in changed.warnings[0]
+    assert changed.sha256 == hashlib.sha256(now).hexdigest()
+    assert [UNSIZED in warning for warning in changed.warnings] == [True]
+
+
+def test_a_file_of_the_right_size_with_another_hash_is_used_with_a_downloads_own_warning_each_time(
+    server: Faulty, target: Path, reads: list[str]
+) -> None:
+    file = rendition(server.on("/a", GOOD), file_hash="0" * 32)
+    fetched = fetch(file, target)
+    assert len(fetched.warnings) == 1
+    assert "file_hash" in fetched.warnings[0]
+    for turn in range(3):
+        reads.clear()
+        assert existing(target, file) == replace(fetched, reused=True)
+        assert bool(reads) is (turn == 0)
+    right = existing(target, replace(file, file_hash=hashlib.md5(VIDEO).hexdigest()))
+    assert right is not None
+    assert right.warnings == ()  # what is known is the file's hash, not what was said of the last post's
+
+
+@pytest.mark.parametrize("file_hash", [hashlib.md5(VIDEO).hexdigest(), "0" * 32, ""])
+@pytest.mark.parametrize("known_already", [False, True])
+def test_a_file_of_the_wrong_size_is_not_used_whatever_its_hash(
+    target: Path, reads: list[str], file_hash: str, known_already: bool
+) -> None:
+    target.write_bytes(VIDEO)
+    assert (existing(target, rendition()) is not None) or not known_already
+    reads.clear()
+    for size in (SIZE - 1, SIZE + 1):
+        assert existing(target, rendition(size=size, file_hash=file_hash)) is None
+    assert reads == []
 
 
 def write(content: bytes) -> Callable[[Path], object]:

@@ -4,14 +4,15 @@ import ipaddress
 import ssl
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.crossing import FILM, GOOD, KNOWN, LIMITS, MDAT, OTHER, PART, SIZE, assert_whole, crossed, film
-from tests.downloading import UNSIZED, clean_target, fetch
-from tests.faulty import Act, Faulty, Move, cdn, spoiled
+from tests.downloading import MEDIA, UNSIZED, clean_target, fetch
+from tests.faulty import Act, Faulty, Move, cdn, redirect, spoiled
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable
 
 x509 = pytest.importorskip("cryptography.x509", reason="makes certificates")
@@ -185,3 +186,47 @@ def test_tls_that_always_ends_so_is_never_a_shorter_film(
     with pytest.raises(MediaInvalid if known == "no metadata" else MediaUnavailable):
         fetch(film(secure, known, mirrors, torn, others=(torn,)), target, LIMITS)
     assert not target.exists()
+
+
+@crossed
+def test_what_https_hands_over_to_http_is_fetched_only_where_its_size_is_known(
+    secure: Faulty, server: Faulty, target: Path, known: str, mirrors: int
+) -> None:
+    plain = film(server, known, mirrors, GOOD)
+    urls = (secure.on(f"/{turn}", redirect(url)) for turn, url in enumerate(plain.urls, 1))
+    file = replace(plain, urls=tuple(urls))
+    if file.size is None:
+        with pytest.raises(MediaUnavailable, match="from https to http"):
+            fetch(file, target, LIMITS)
+        assert secure.asked() == [f"/{turn}" for turn in range(1, mirrors + 1)] * 2
+        assert server.requests == []
+        return
+    assert_whole(fetch(file, target, LIMITS), target)
+    assert (secure.asked(), server.asked()) == (["/1"], ["/1"])
+
+
+SMALLER = (MEDIA / "h265.mp4").read_bytes()  # good by all counts, and not the film
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "none"])
+@pytest.mark.parametrize("mirrors", [1, 3])
+@pytest.mark.parametrize("known", ["data_size", "data_size and file_hash"])
+def test_what_comes_by_http_behind_https_is_held_to_the_known_size(
+    secure: Faulty, server: Faulty, target: Path, known: str, mirrors: int, framing: str
+) -> None:
+    secure.on("/hop", redirect(server.on("/film", spoiled(cdn(SMALLER), framing=framing))))
+    file = film(secure, known, mirrors, redirect("/hop"))
+    if mirrors == 1:
+        with pytest.raises((MediaInvalid, MediaUnavailable)):
+            fetch(file, target, LIMITS)
+    else:
+        assert_whole(fetch(file, target, LIMITS), target)
+        assert secure.asked() == ["/1", "/hop", "/2"]
+    assert "/film" in server.asked()
+
+
+def test_a_redirect_that_loses_no_security_needs_no_known_size(secure: Faulty, server: Faulty, target: Path) -> None:
+    secure.on("/film", GOOD)
+    server.on("/up", redirect(f"{secure.base_url}/film"))
+    for running, location in ((secure, "/film"), (server, "/up"), (server, f"{secure.base_url}/film")):
+        assert_whole(fetch(film(running, "no metadata", 1, redirect(location)), target, LIMITS), target)

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import SecretStr
 
-from tests.crossing import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, crossed
+from tests.crossing import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, SIZE, crossed
+from tests.downloading import PAGE
 from tests.faulty import Act, Faulty, Move, Request
 from tests.payloads import ANSWERED, tiktok_post
 from tests.test_jobs import FIRST, FakeTikHub, call, link
@@ -215,6 +216,101 @@ def test_links_that_come_expired_twice_are_tried_and_not_paid_for_again(
 
     show(story, answer(server, "a", known, *[(refusal(),)] * mirrors, ends=EXPIRED))
     assert len(asked(server)) == 2 * mirrors
+
+
+PAGES = {
+    "a page": Act(headers=[("Content-Type", "text/html")], body=PAGE),
+    "a page that says to be a film": Act(body=PAGE),
+}
+
+
+@crossed
+@pytest.mark.parametrize("also_then", [False, True])
+@pytest.mark.parametrize("page", PAGES)
+def test_old_links_that_a_page_answers_for_are_renewed_once_and_never_twice(
+    server: Faulty,
+    show: Callable[..., None],
+    page: str,
+    also_then: bool,
+    known: str,
+    mirrors: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+
+    async def story(world: World) -> None:
+        outcome = await world.get()
+        if not also_then:
+            assert_film(world, outcome, 2)
+            return
+        assert outcome.error is not None
+        assert (outcome.error.code, outcome.api_calls, world.names()) == ("media_invalid", 2, [])
+
+    first = answer(server, "a", known, *[(PAGES[page],)] * mirrors)
+    second = answer(server, "b", known, *[(PAGES[page] if also_then else GOOD,)] * mirrors)
+    show(story, first, second)
+    assert asked(server)[2 * mirrors :] == (
+        [f"b{number}" for number in range(1, mirrors + 1)] * 2 if also_then else ["b1"]
+    )
+
+
+@crossed
+@pytest.mark.parametrize("page", PAGES)
+def test_young_links_that_a_page_answers_for_are_not_renewed(
+    server: Faulty, show: Callable[..., None], page: str, known: str, mirrors: int
+) -> None:
+    async def story(world: World) -> None:
+        outcome = await world.get()
+        assert outcome.error is not None
+        assert (outcome.error.code, outcome.api_calls, world.names()) == ("media_invalid", 1, [])
+
+    show(story, answer(server, "a", known, *[(PAGES[page],)] * mirrors))
+    assert len(asked(server)) == 2 * mirrors
+
+
+# The time of a file
+
+A_SECOND = replace(LIMITS, seconds=1.0)
+TIMELESS: dict[str, Move] = {
+    "too slow": Act(body=FILM, drip=SIZE // 100),  # five seconds in all, and never under the least speed
+    "silent": Act(body=FILM, cut=PART, end="stall"),
+}
+
+
+@pytest.mark.parametrize("mirrors", [1, 3])
+@pytest.mark.parametrize("name", TIMELESS)
+def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_links(
+    server: Faulty, show: Callable[..., None], name: str, mirrors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+
+    async def story(world: World) -> None:
+        outcome = await world.get()
+        assert_gone(world, outcome, 1)
+        assert outcome.error is not None
+        assert "did not arrive within 1 s" in outcome.error.message
+
+    show(story, answer(server, "a", "data_size", *[(TIMELESS[name],)] * mirrors), limits=A_SECOND)
+    assert asked(server) == ["a1"]
+
+
+@pytest.mark.parametrize("mirrors", [1, 3])
+def test_links_that_are_renewed_in_the_middle_give_a_file_no_second_time(
+    server: Faulty, show: Callable[..., None], mirrors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+    hesitant = replace(refusal(), wait=0.3 / mirrors)  # 0.6 s in two rounds
+    slow = Act(body=FILM, drip=SIZE // 14)  # 0.7 s: more than is left, and less than a second of its own
+
+    async def story(world: World) -> None:
+        outcome = await world.get()
+        assert_gone(world, outcome, 2)
+        assert outcome.error is not None
+        assert "did not arrive within 1 s" in outcome.error.message
+
+    first = answer(server, "a", "data_size", *[(hesitant,)] * mirrors)
+    show(story, first, answer(server, "b", "data_size", *[(slow,)] * mirrors), limits=A_SECOND)
+    assert asked(server) == [f"a{number}" for number in range(1, mirrors + 1)] * 2 + ["b1"]
 
 
 @crossed

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tikhub_mcp import files
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, TikHubMCPError
 from tikhub_mcp.files import ORDINARY, PRIVATE, Part, make_folder, os_errors, write_whole
 
@@ -163,6 +164,78 @@ def test_a_part_whose_folder_went_away_is_discarded_in_silence(tmp_path: Path) -
         part.path.unlink()
         folder.rmdir()
     assert not folder.exists()
+
+
+class System:
+    """The system as files.py sees it, by this name; nobody else may see that, least of all pathlib."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+
+class Waiting:
+    """The time as files.py sees it: waiting takes none, and is noted."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    waiting = Waiting()
+    monkeypatch.setattr(files, "time", waiting)
+    return waiting
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, times: int, code: int = errno.EACCES) -> list[Path]:
+    """Let the target be held by somebody for so many attempts to replace it; the attempts."""
+    real, attempts = Path.replace, list[Path]()
+
+    def replace(part: Path, target: Path) -> Path:
+        attempts.append(target)
+        if len(attempts) <= times:
+            raise OSError(code, "Access is denied")
+        return real(part, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    return attempts
+
+
+PAUSES = [0.1, 0.3, 0.6]  # a second in all
+
+
+@pytest.mark.parametrize("times", range(5))
+def test_on_windows_a_file_that_is_held_for_a_moment_is_replaced_within_a_second_or_stays_as_it_was(
+    target: Path, waiting: Waiting, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "os", System("nt"))
+    attempts = hold(monkeypatch, times)
+    if times <= len(PAUSES):
+        write_whole(target, NEW)
+    else:
+        with pytest.raises(NotWritable, match="Access is denied"):
+            write_whole(target, NEW)
+    assert (names(target.parent), target.read_bytes()) == ([target.name], NEW if times <= len(PAUSES) else OLD)
+    assert waiting.pauses == PAUSES[:times]
+    assert len(attempts) == min(times, len(PAUSES)) + 1
+
+
+@pytest.mark.parametrize(("system", "code"), [("posix", errno.EACCES), ("posix", errno.EPERM), ("nt", errno.EIO)])
+def test_a_refusal_that_does_not_pass_by_itself_is_told_at_once(
+    target: Path, waiting: Waiting, system: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "os", System(system))
+    attempts = hold(monkeypatch, 1, code)
+    with pytest.raises(NotWritable, match="Access is denied"):
+        write_whole(target, NEW)
+    assert (names(target.parent), target.read_bytes()) == ([target.name], OLD)
+    assert (waiting.pauses, len(attempts)) == ([], 1)
 
 
 @pytest.mark.parametrize("code", [*REFUSALS, errno.EINTR])

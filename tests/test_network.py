@@ -45,7 +45,6 @@ NOT_PUBLIC = [
     *("ff0e::1", "5f00::1"),
 ]
 AT_HOME = ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1"]
-AT_HOME += ["64:ff9b::7f00:1", "2002:7f00:1::"]
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)

@@ -23,9 +23,11 @@ from tikhub_mcp.errors import (
     UnsupportedLink,
     WrongPost,
 )
+from tikhub_mcp.fields import row
 from tikhub_mcp.links import Link, parse
 from tikhub_mcp.mp4 import Media
 from tikhub_mcp.post import Post, read
+from tikhub_mcp.snapshots import Findings, Totals
 from tikhub_mcp.summary import Summary
 
 LINK = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
@@ -226,15 +228,42 @@ def test_a_refusal_fits_the_schema_of_its_tool_and_is_an_error(tool: str) -> Non
 
 def test_a_summary_says_where_it_is_and_what_is_in_it() -> None:
     folder = Path("/root/reports")
-    reply = replies.summary_reply(Summary(folder / "t.csv", folder / "t.json", Path("/root/raw"), 5, 4, 1))
+    names = ("play_count", "digg_count", "comment_count", "share_count", "collect_count", "download_count")
+    counts = dict(zip(names, (900, 80, 7, 6, 5, None), strict=True))
+    totals = Totals(3, counts, {**dict.fromkeys(names, 3), "play_count": 2})
+    top = row("raw.json", json.dumps(envelope(tiktok_post(author={"nickname": "A\u202eda"}))).encode())
+    paths = {"csv": folder / "t.csv", "history": folder / "h.csv", "html": folder / "r.html"}
+    reply = replies.summary_reply(Summary(Path("/root/raw"), paths, Findings(5, 4, 1, totals, (top,), ())))
     assert reply.model_dump(exclude_none=True) == {
         "status": "ok",
         "csv_path": "/root/reports/t.csv",
-        "json_path": "/root/reports/t.json",
+        "history_csv_path": "/root/reports/h.csv",
+        "html_path": "/root/reports/r.html",
         "input": "/root/raw",
         "rows": 5,
         "parsed": 4,
         "broken": 1,
+        "posts_with_history": 1,
+        "totals": {
+            "posts": 3,
+            "plays": 900,
+            "plays_reported": 2,
+            "likes": 80,
+            "comments": 7,
+            "shares": 6,
+            "saves": 5,
+        },
+        "top_by_plays": [
+            {
+                "video_id": TIKTOK_ID,
+                "author": "A da",
+                "plays": 98_765,
+                "likes": 4321,
+                "engagement_rate": 0.045725,
+                "as_of": "2025-10-09T08:53:20Z",
+            }
+        ],
+        "top_by_likes": [],
     }
     assert not replies.failed(reply)
 

@@ -38,7 +38,7 @@ ARGUMENTS = {
         "dry_run",
         "max_api_calls",
     ],
-    "summarize_raw": ["input", "out_dir"],
+    "summarize_raw": ["input", "out_dir", "formats"],
 }
 
 

@@ -194,13 +194,15 @@ class Held:
         self._real = summary.summarize
         monkeypatch.setattr(summary, "summarize", self)
 
-    def __call__(self, source: Path, target: Path, **watch: Json) -> summary.Summary:
+    def __call__(
+        self, source: Path, target: Path, formats: tuple[summary.Format, ...], **watch: Json
+    ) -> summary.Summary:
         self.runs += 1
         while not self.go.wait(0.01):
             self.told = self.told or watch["stopped"]()
             if self.told:
                 break
-        return self._real(source, target, **watch)
+        return self._real(source, target, formats, **watch)
 
 
 async def test_a_summary_that_is_not_done_in_time_is_pending_and_joined(

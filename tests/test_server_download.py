@@ -320,6 +320,7 @@ async def test_a_resource_link_comes_with_one_video_and_with_summaries_only(desk
     assert [(found.name, found.mime_type) for found in summary.links] == [
         ("tikhub_videos_summary.csv", "text/csv"),
         ("tikhub_videos_summary.json", "application/json"),
+        ("tikhub_metrics_history.csv", "text/csv"),
     ]
 
 

@@ -37,7 +37,7 @@ from tikhub_mcp import files, summary
 from tikhub_mcp.answer import Json
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
 from tikhub_mcp.fields import COLUMNS
-from tikhub_mcp.summary import CSV_NAME, JSON_NAME, LARGEST_FILE, Stopped, Summary, summarize
+from tikhub_mcp.summary import CSV_NAME, HISTORY_NAME, JSON_NAME, LARGEST_FILE, Stopped, summarize
 
 CONTRACT = (
     "source_file,parse_ok,error,request_id,api_code,api_message,router,share_url,cache_url,aweme_id,"
@@ -49,6 +49,8 @@ CONTRACT = (
     "music_author,music_is_original_sound,music_is_commerce_music,music_commercial_right_type,"
     "music_user_count,is_ads,commerce_info_min,aigc_created_by_ai,aigc_label_type,hashtags"
 )
+OURS = "platform,as_of,engagement_rate,is_latest"
+WRITTEN = [HISTORY_NAME, CSV_NAME, JSON_NAME]  # in order of name
 PARTS = ["author", "statistics", "music", "aigc_info", "commerce_info", "video", "text_extra"]
 
 
@@ -99,7 +101,7 @@ def left(folder: Path) -> list[str]:
 
 
 def test_the_columns_stand_in_the_order_of_the_contract_and_our_own_come_last() -> None:
-    assert ",".join(COLUMNS) == CONTRACT
+    assert ",".join(COLUMNS) == f"{CONTRACT},{OURS}"
 
 
 def test_a_tiktok_answer_gives_every_field_with_the_apis_own_value(raw: Path) -> None:
@@ -155,6 +157,10 @@ def test_a_tiktok_answer_gives_every_field_with_the_apis_own_value(raw: Path) ->
         "aigc_created_by_ai": False,
         "aigc_label_type": 0,
         "hashtags": "boats|canal",
+        "platform": "tiktok",
+        "as_of": "2025-10-09T08:53:20Z",
+        "engagement_rate": round((4321 + 87 + 65 + 43) / 98_765, 6),
+        "is_latest": True,
     }
 
 
@@ -240,10 +246,10 @@ def test_the_text_of_a_post_is_cut_after_2000_characters(raw: Path) -> None:
     assert row_of(raw, envelope(tiktok_post(desc="船" * 2001)))["desc"] == "船" * 2000
 
 
-def test_the_first_link_that_is_a_link_is_taken(raw: Path) -> None:
-    post = tiktok_post(video=video(play_addr=address(url_list=[None, "", 5, "https://b.example/"]), cover={}))
-    row = row_of(raw, envelope(post))
-    assert (row["play_url_sample"], row["cover_url"]) == ("https://b.example/", "")
+@pytest.mark.parametrize(("links", "first"), [(["https://a.example/", "x"], "https://a.example/"), (["", "x"], "")])
+def test_the_first_link_is_taken_as_it_is(raw: Path, links: list[Json], first: str) -> None:
+    row = row_of(raw, envelope(tiktok_post(video=video(play_addr=address(url_list=links), cover={}))))
+    assert (row["play_url_sample"], row["cover_url"]) == (first, "")
 
 
 # Files without a post, and files that are none
@@ -344,10 +350,12 @@ BAD = {
     "data is text": envelope(data="x"),
     "details hold text": envelope(data={"aweme_details": ["x"]}),
 }
-ODD = {
-    "a number for the text": tiktok_post(desc=5),
-    "a list for the counts": tiktok_post(statistics=[1]),
-    "a number for a hashtag": tiktok_post(text_extra=[{"hashtag_name": 7}, 3]),
+BAD |= {
+    "a number for the text": envelope(tiktok_post(desc=5)),
+    "a list for the counts": envelope(tiktok_post(statistics=[1])),
+    "a number for a hashtag": envelope(tiktok_post(text_extra=[{"hashtag_name": 7}])),
+    "a text for an address": envelope(tiktok_post(video=video(play_addr="x"))),
+    "a text for links": envelope(tiktok_post(video=video(cover={"url_list": "https://a.example/"}))),
 }
 
 
@@ -357,24 +365,33 @@ def test_one_bad_file_among_a_hundred_good_ones_is_one_row_and_hurts_no_other(ra
         save(raw, envelope(tiktok_post(aweme_id=str(number))), f"raw_{number:03}.json")
     save(raw, bad, "raw_050_bad.json")
     done = summarize(raw, raw / "out")
-    rows = strict(done.json_path)["videos"]
-    assert (done.rows, done.parsed, done.broken) == (101, 100, 1)
+    rows = strict(done.paths["json"])["videos"]
+    assert (done.found.rows, done.found.parsed) == (101, 100)
     assert [row["source_file"] for row in rows if not row["parse_ok"]] == ["raw_050_bad.json"]
     assert [row["aweme_id"] for row in rows if row["parse_ok"]] == [str(number) for number in range(100)]
 
 
-@pytest.mark.parametrize("post", ODD.values(), ids=ODD)
-def test_a_value_of_the_wrong_type_counts_as_missing_and_the_rest_of_the_row_stands(raw: Path, post: Json) -> None:
-    row = row_of(raw, envelope(post))
-    assert (row["parse_ok"], row["aweme_id"], row["author_nickname"]) == (True, TIKTOK_ID, "Ada Paper")
-    assert row["desc"] == "" or row["digg_count"] is None or row["hashtags"] == ""
+def test_a_row_that_is_broken_by_one_field_names_it_and_keeps_what_the_envelope_says(raw: Path) -> None:
+    row = row_of(raw, envelope(tiktok_post(desc=5)))
+    assert (
+        row["error"] == "Not as TikHub answers: Expected `str | null`, got `int` - at `$.data.aweme_details[0].desc`."
+    )
+    assert (row["request_id"], row["api_code"], row["share_url"]) == (REQUEST_ID, 200, "https://vm.example/ABC/")
+    assert (row["aweme_id"], row["is_latest"], row["as_of"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("value", [None, 5, "x", [1], [[]], True, {"x": {}}], ids=str)
-def test_any_part_of_a_post_may_be_anything(raw: Path, part: str, value: Json) -> None:
-    row = row_of(raw, envelope(tiktok_post(**{part: value})))
+@pytest.mark.parametrize("nothing", [None, [], "", 0, False], ids=str)
+def test_an_empty_something_in_the_place_of_a_part_is_none(raw: Path, part: str, nothing: Json) -> None:
+    row = row_of(raw, envelope(tiktok_post(**{part: nothing})))
     assert (row["parse_ok"], row["aweme_id"]) == (True, TIKTOK_ID)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("value", [5, "x", [1], [[]], True, {"x": {}}], ids=str)
+def test_any_part_of_a_post_may_be_anything_and_gives_a_row(raw: Path, part: str, value: Json) -> None:
+    row = row_of(raw, envelope(tiktok_post(**{part: value})))
+    assert row["parse_ok"] is (row["aweme_id"] == TIKTOK_ID) is (row["error"] is None)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +405,7 @@ def test_any_part_of_a_post_may_be_anything(raw: Path, part: str, value: Json) -
         ("-5", -5),
         ("9" * 4000, int("9" * 4000)),
         ("9" * 5000, "9" * 5000),
-        ("{}", None),
+        ('{"a": 1}', {"a": 1}),
     ],
     ids=lambda value: str(value)[:9],
 )
@@ -410,7 +427,7 @@ def test_what_cannot_be_written_is_replaced_and_nothing_else_is_changed(raw: Pat
 def test_the_header_is_complete_when_every_row_is_broken(raw: Path) -> None:
     row_of(raw, b"")
     first = (raw.parent / "out" / CSV_NAME).read_bytes().split(b"\r\n")[0]
-    assert first == b"\xef\xbb\xbf" + (CONTRACT).encode()
+    assert first == b"\xef\xbb\xbf" + f"{CONTRACT},{OURS}".encode()
 
 
 def test_the_csv_has_missing_values_empty_nested_ones_as_json_and_truth_values_as_in_json(raw: Path) -> None:
@@ -568,7 +585,7 @@ def test_links_and_special_files_are_refused_as_the_one_file_too(raw: Path) -> N
 def test_one_file_of_any_name_can_be_read_alone(raw: Path) -> None:
     save(raw, envelope(tiktok_post()))
     done = summarize(save(raw, envelope(tiktok_post()), "answer.txt"), raw / "out")
-    document = strict(done.json_path)
+    document = strict(done.paths["json"])
     assert (document["generated_from"], document["video_count"]) == (str(raw / "answer.txt"), 1)
     assert document["videos"][0]["source_file"] == "answer.txt"
 
@@ -593,11 +610,12 @@ def test_a_summary_of_our_own_is_never_read_so_that_a_second_run_gives_the_same(
     save(raw, envelope(tiktok_post()), "a.json")
     save(raw, b"", "z.json")
     first = summarize(raw, raw)
-    before = first.json_path.read_bytes(), first.csv_path.read_bytes()
-    assert summarize(raw, raw) == first == Summary(raw / CSV_NAME, raw / JSON_NAME, raw, 2, 1, 1)
-    assert (first.json_path.read_bytes(), first.csv_path.read_bytes()) == before
+    before = [path.read_bytes() for path in first.paths.values()]
+    assert summarize(raw, raw) == first
+    assert (first.source, first.found.rows, first.found.parsed) == (raw, 2, 1)
+    assert [path.read_bytes() for path in first.paths.values()] == before
     with pytest.raises(InvalidInput):
-        summarize(first.json_path, raw / "out")
+        summarize(first.paths["json"], raw / "out")
 
 
 @pytest.mark.parametrize(
@@ -623,7 +641,7 @@ def test_a_summary_that_cannot_be_opened_is_a_row(raw: Path, monkeypatch: pytest
 def test_a_file_over_the_limit_is_a_row_and_is_not_read(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (raw / "large.json").open("wb") as file:
         file.truncate(LARGEST_FILE + 1)
-    monkeypatch.setattr(summary, "parse", pytest.fail)
+    monkeypatch.setattr(summary, "row", pytest.fail)
     assert [row["error"] for row in run(raw)] == ["The file holds no readable JSON: it is larger than 67108864 bytes."]
 
 
@@ -649,7 +667,7 @@ def exchange(path: Path, how: Callable[[Path], None]) -> Callable[[], bool]:
         pytest.param(lambda _path: None, "No such file", id="gone"),
         pytest.param(lambda path: path.symlink_to("/dev/zero"), "symbolic link", id="link"),
         pytest.param(os.mkfifo, "no regular file", id="pipe"),
-        pytest.param(Path.mkdir, "Is a directory", id="folder"),
+        pytest.param(Path.mkdir, "no regular file", id="folder"),
     ],
 )
 def test_a_file_that_is_exchanged_after_it_was_listed_is_a_row(
@@ -658,7 +676,7 @@ def test_a_file_that_is_exchanged_after_it_was_listed_is_a_row(
     path = save(raw, envelope(tiktok_post()), "b.json")
     save(raw, envelope(tiktok_post()), "a.json")
     done = summarize(raw, raw / "out", stopped=exchange(path, how))
-    rows = strict(done.json_path)["videos"]
+    rows = strict(done.paths["json"])["videos"]
     assert [row["parse_ok"] for row in rows] == [True, False]
     assert words in rows[1]["error"]
 
@@ -667,7 +685,7 @@ def test_a_file_that_comes_after_the_listing_is_not_read(raw: Path) -> None:
     path = save(raw, envelope(tiktok_post()))
     new = raw / "new.json"
     done = summarize(raw, raw / "out", stopped=exchange(path, lambda _gone: new.touch()))
-    assert (done.rows, done.broken, new.exists()) == (1, 1, True)
+    assert (done.found.rows, done.found.parsed, new.exists()) == (1, 0, True)
 
 
 @pytest.mark.parametrize("change", [lambda text: text + b" ", lambda text: text[:-1], lambda text: text[:-1] + b"\n"])
@@ -687,15 +705,15 @@ def test_a_file_that_changes_while_it_is_read_is_a_row(
     assert "changed while it was read" in run(raw)[0]["error"]
 
 
-def test_progress_is_told_after_each_file(raw: Path) -> None:
+def test_progress_is_told_after_each_file_and_each_row(raw: Path) -> None:
     for name in "abc":
         save(raw, b"", f"{name}.json")
     seen: list[tuple[int, int]] = []
     summarize(raw, raw / "out", progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(done, 6) for done in range(1, 7)]
 
 
-@pytest.mark.parametrize("asked", range(4))
+@pytest.mark.parametrize("asked", range(7))
 def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int) -> None:
     for name in "abc":
         save(raw, envelope(tiktok_post()), f"{name}.json")
@@ -712,19 +730,19 @@ def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int) -> N
 # The outputs
 
 
-def test_both_outputs_are_for_their_owner_alone(raw: Path) -> None:
+def test_all_outputs_are_for_their_owner_alone(raw: Path) -> None:
     save(raw, envelope(tiktok_post()))
     done = summarize(raw, raw / "new" / "out")
-    assert left(raw / "new" / "out") == [CSV_NAME, JSON_NAME]
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (done.csv_path, done.json_path)] == [0o600, 0o600]
+    assert left(raw / "new" / "out") == WRITTEN
+    assert [stat.S_IMODE(path.stat().st_mode) for path in done.paths.values()] == [0o600] * 3
 
 
 def test_the_json_is_for_people_too(raw: Path) -> None:
     save(raw, envelope(douyin_post(), douyin=True))
-    text = summarize(raw, raw / "out").json_path.read_text(encoding="utf-8")
+    text = summarize(raw, raw / "out").paths["json"].read_text(encoding="utf-8")
     assert text.startswith(f'{{\n  "generated_from": "{raw}",\n  "video_count": 1,\n  "videos": [\n    {{\n')
     assert '\n      "desc": "河上的纸船 #纸船",\n' in text
-    assert text.endswith('\n      "hashtags": "纸船"\n    }\n  ]\n}\n')
+    assert text.endswith('\n      "is_latest": true\n    }\n  ]\n}\n')
 
 
 @pytest.mark.parametrize("name", [CSV_NAME, JSON_NAME])
@@ -745,7 +763,7 @@ def test_a_link_in_the_outputs_place_is_replaced_and_its_target_is_not_touched(r
     out.mkdir()
     victim = save(raw.parent, b"victim")
     (out / JSON_NAME).symlink_to(victim)
-    assert not summarize(raw, out).json_path.is_symlink()
+    assert not summarize(raw, out).paths["json"].is_symlink()
     assert victim.read_bytes() == b"victim"
 
 
@@ -781,7 +799,7 @@ def test_whatever_call_fails_both_outputs_are_whole_and_no_part_is_left(
     with monkeypatch.context() as patch, suppress(DiskFull if number == errno.ENOSPC else NotWritable, InvalidInput):
         fail_once(call, nth, number, patch)
         summarize(raw, out)
-    assert left(out) == [CSV_NAME, JSON_NAME]
+    assert left(out) == WRITTEN
     assert len(strict(out / JSON_NAME)["videos"]) in (1, 2)
     assert len(table(out)) in (1, 2)
 
@@ -814,7 +832,7 @@ def test_a_full_disk_leaves_the_old_outputs(raw: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fdopen", lambda *arguments, **named: Full(fdopen(*arguments, **named), writes))
     with pytest.raises(DiskFull):
         summarize(raw, out)
-    assert left(out) == [CSV_NAME, JSON_NAME]
+    assert left(out) == WRITTEN
     assert ((out / CSV_NAME).read_bytes(), (out / JSON_NAME).read_bytes()) == before
 
 
@@ -827,7 +845,7 @@ def test_many_rows_are_written_in_pieces_and_none_is_kept(raw: Path) -> None:
     done = summarize(raw, raw / "out")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert done.json_path.stat().st_size > 1_500_000
+    assert done.paths["json"].stat().st_size > 1_500_000
     assert peak < 1_500_000
     assert [row["aweme_id"] for row in table(raw / "out")] == [str(number) for number in range(800)]
 
@@ -879,10 +897,10 @@ def test_whatever_stands_in_whatever_field_both_outputs_are_sound_and_agree(data
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), answer)
         done = summarize(Path(folder), Path(folder))
-        (row,) = strict(done.json_path)["videos"]
+        (row,) = strict(done.paths["json"])["videos"]
         (cells,) = table(Path(folder))
-    assert tuple(row) == tuple(cells) == COLUMNS
-    assert (row["error"] is None) == row["parse_ok"] == (done.parsed == 1)
+    assert tuple(row) == tuple(cells) == tuple(COLUMNS)
+    assert (row["error"] is None) == row["parse_ok"] == (done.found.parsed == 1)
     for key, value in row.items():
         assert cells[key] in (as_cell(value), "'" + as_cell(value))
         assert not isinstance(value, str) or not re.match(r'[\t\r\n]|[ "]*[=+\-@＝＋－＠]', cells[key])

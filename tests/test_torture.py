@@ -173,7 +173,7 @@ def test_whichever_call_fails_once_a_summary_is_whole_or_as_before(
     for number in range(3):
         (source / f"{number}.json").write_bytes(answered().body)
     made = summary.summarize(source, tmp_path)
-    whole = {path.name: path.read_bytes() for path in (made.csv_path, made.json_path)}
+    whole = {path.name: path.read_bytes() for path in (made.paths["csv"], made.paths["json"])}
     for watch in failing(tmp_path, code):
         out = watch.folder
         for name in whole if before is not None else ():
@@ -200,11 +200,11 @@ def test_whichever_call_fails_once_while_raw_files_are_read_their_rows_say_so_or
             assert isinstance(result, InvalidInput)
             assert not out.exists()
             continue
-        rows = json.loads(result.json_path.read_bytes())["videos"]
-        with result.csv_path.open(encoding="utf-8-sig", newline="") as table:
-            assert len(list(csv.reader(table))) == len(rows) + 1 == result.rows + 1 == 4
+        rows = json.loads(result.paths["json"].read_bytes())["videos"]
+        with result.paths["csv"].open(encoding="utf-8-sig", newline="") as table:
+            assert len(list(csv.reader(table))) == len(rows) + 1 == result.found.rows + 1 == 4
         broken = [row["error"] for row in rows if not row["parse_ok"]]
-        assert len(broken) == result.broken == 3 - result.parsed <= 1
+        assert len(broken) == (result.found.rows - result.found.parsed) == 3 - result.found.parsed <= 1
         assert all(os.strerror(code) in error for error in broken)
 
 

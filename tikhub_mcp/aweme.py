@@ -15,10 +15,12 @@ EXACT = 2**53  # larger whole numbers lose digits in JavaScript, where most clie
 
 def whole(value: Json) -> int | None:
     """A whole number ≥ 0 that every client can hold, also from its text; None for everything else."""
+    if type(value) is int:
+        return value if 0 <= value < EXACT else None
     digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
     if digits or (isinstance(value, float) and value.is_integer()):
-        value = int(value)
-    return value if type(value) is int and 0 <= value < EXACT else None
+        return whole(int(value))
+    return None
 
 
 def _text(value: Json) -> str:

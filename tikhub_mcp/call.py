@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tikhub_mcp.download import Saved
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
 from tikhub_mcp.links import Link
-from tikhub_mcp.post import Post, Quality
+from tikhub_mcp.post import Post, Quality, named
 
 Status = Literal["ok", "failed", "pending", "skipped", "planned"]
 
@@ -79,9 +79,11 @@ class Call:
         """Why it pays for nothing more; None while it does."""
         if self.stop:
             return Stopped()
-        if 0 < self.max_api_calls <= self.api_calls:
-            return ApiCallLimit(f"max_api_calls={self.max_api_calls} is reached; this link was not paid for.")
-        return None
+        return self.limit() if 0 < self.max_api_calls <= self.api_calls else None
+
+    def limit(self) -> ApiCallLimit:
+        """The error of a call whose cap is reached."""
+        return ApiCallLimit(f"max_api_calls={self.max_api_calls} is reached; what is skipped was not paid for.")
 
 
 @dataclass(slots=True, eq=False)
@@ -115,10 +117,20 @@ class Job:
             raise NobodyWaits
         refusals = [call.refusal() for call in self.waiting]
         if None not in refusals:
-            raise next(filter(None, refusals))
+            refusal = next(filter(None, refusals))
+            if self.was_paid and isinstance(refusal, ApiCallLimit):
+                raise ApiCallLimit(
+                    f"{named(self.link)} was asked for, and would take one more call than max_api_calls."
+                )
+            raise refusal
         self._payer = self.waiting[refusals.index(None)]
         self._payer.api_calls += 1
         self.paid[self._payer] += 1
+
+    @property
+    def was_paid(self) -> bool:
+        """Whether anything was paid for it."""
+        return any(self.paid.values())
 
     def refund(self) -> None:
         """Take the last request back: TikHub does not charge for what it answered."""

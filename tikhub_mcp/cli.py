@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.call import Job, Outcome, Watch, Wish
     from tikhub_mcp.replies import BatchReply, VideoReply
     from tikhub_mcp.settings import Settings
+    from tikhub_mcp.summary import Format
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the process's exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
-        with redirect_stdout(sys.stderr):  # whatever an import may print: the other one is for protocol alone
+        with _printing_aside():
             from tikhub_mcp.server import run
 
         if sys.stdin.isatty():
@@ -66,6 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return exit_code
+
+
+@contextmanager
+def _printing_aside() -> "Iterator[None]":
+    """Let whatever an import may print go to standard error: the other output is for protocol alone."""
+    wire = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(wire, 1)
+        os.close(wire)
 
 
 def _begin_log() -> None:
@@ -102,6 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     summarize = commands.add_parser("summarize", help="make a table of saved raw answers (offline, free)")
     summarize.add_argument("-i", "--input", type=Path, metavar="PATH", help="a raw file or a folder (default: raw/)")
     summarize.add_argument("-o", "--out-dir", type=Path, default=Path(), metavar="DIR", help="default: here")
+    summarize.add_argument(
+        "--formats",
+        type=_formats,
+        default=("csv", "json"),
+        metavar="LIST",
+        help="of csv,json,xlsx,html (default: csv,json)",
+    )
     summarize.add_argument("--json", action="store_true", help="print the reply as JSON")
     summarize.set_defaults(command=_summarize, tool="summarize_raw")
 
@@ -188,19 +209,31 @@ def _batch(options: argparse.Namespace) -> int:
 
 def _summarize(options: argparse.Namespace) -> int:
     from tikhub_mcp.settings import load
-    from tikhub_mcp.summary import summarize
+    from tikhub_mcp.summary import FORMATS, summarize
 
     source = _here(options.input) or load().raw
-    made = summarize(source, Path(options.out_dir).expanduser().resolve())
+    made = summarize(source, Path(options.out_dir).expanduser().resolve(), options.formats)
     if options.json:
         from tikhub_mcp.replies import summary_reply
 
         _print_json(summary_reply(made))
     else:
-        print(f"csv: {made.csv_path}\njson: {made.json_path}")
-        broken = f"; {made.broken} could not be read as a post, the column `error` says why" if made.broken else ""
-        print(f"{made.rows} rows from {made.source}{broken}")
+        for name in (*FORMATS, "history"):
+            if name in made.paths:
+                print(f"{name}: {made.paths[name]}")
+        without = made.found.rows - made.found.parsed
+        broken = f"; {without} could not be read as a post, the column `error` says why" if without else ""
+        print(f"{made.found.rows} rows from {made.source}{broken}")
     return 0
+
+
+def _formats(text: str) -> "tuple[Format, ...]":
+    from tikhub_mcp.summary import FORMATS
+
+    given = text.replace(",", " ").split()
+    if not given or not set(given) <= set(FORMATS):
+        raise argparse.ArgumentTypeError(f"any of {','.join(FORMATS)}, with commas between them")
+    return tuple(name for name in FORMATS if name in given)
 
 
 def _finish(work: Coroutine[None, None, T]) -> T:

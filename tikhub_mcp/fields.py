@@ -1,136 +1,420 @@
-"""The one table of fields: what a row of a summary holds, and where in an answer it stands.
+"""The one table of fields: what a row of a summary holds, what it means, and where in an answer it stands.
 
-Values are the API's own: what stands where another type belongs (a list for an object, an object for a number) counts
-as missing, and so do NaN and Infinity.
+Values are the API's own. What is not as the API makes it (a list in the place of an object, a number in the place of a
+text) makes the row a broken one that says so. NaN and Infinity count as missing.
+
+msgspec reads the answers: it steps over the nine tenths of one that no field needs, without building them.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
 
-from tikhub_mcp.answer import Json, find_post, why_missing
-from tikhub_mcp.text import clean
+from msgspec import Struct, ValidationError, convert
+from msgspec.json import Decoder
+
+from tikhub_mcp.answer import Json, find_post, parse, why_missing
+from tikhub_mcp.aweme import whole
+from tikhub_mcp.text import clean, writable
 
 LONGEST_DESC = 2000  # characters
 
 Row: TypeAlias = dict[str, Json]
-Parts: TypeAlias = dict[str, dict[str, Json]]  # the objects of an answer that fields are taken from
-Getter: TypeAlias = Callable[[Parts], Json]
+
+COUNTS: Final = {
+    "play_count": "Plays, as the API counts them; Douyin does not report plays and gives 0",
+    "digg_count": "Likes",
+    "comment_count": "Comments",
+    "share_count": "Shares",
+    "collect_count": "Saves (favourites)",
+    "download_count": "Downloads",
+}
+OURS: Final = {  # columns of this project's own, behind those of the API
+    "platform": "tiktok or douyin",
+    "as_of": "When TikHub answered, that is the time of all numbers in the row (ISO 8601, UTC)",
+    "engagement_rate": "(likes + comments + shares + saves) / plays; empty where plays were not reported",
+    "is_latest": "Whether this is the newest answer about its post among the files read",
+}
+COLUMNS: Final = {
+    "source_file": "Name of the raw file",
+    "parse_ok": "Whether there is a post in it",
+    "error": "Why there is none",
+    "request_id": "TikHub's id of the call",
+    "api_code": "TikHub's code; 200 is success",
+    "api_message": "TikHub's message",
+    "router": "Path of the endpoint that answered",
+    "share_url": "The link that was asked for, else the post's own",
+    "cache_url": "Gives the same answer again for 24 hours, to whoever has this link: keep it to yourself",
+    "aweme_id": "Id of the post, a text: longer than numbers in spreadsheets can be",
+    "desc": "The post's text, its first 2,000 characters",
+    "create_time_unix": "When it was posted, in seconds since 1970 (UTC)",
+    "aweme_type": "The API's number for the kind of post; 2, 68 and 150 are photo posts",
+    "content_desc": "A second text of some posts",
+    "author_nickname": "The author's name as shown",
+    "author_unique_id": "The author's handle",
+    "author_sec_uid": "The author's id in links",
+    "author_uid": "The author's id",
+    "author_follower_count": "Followers; Douyin's answers give 0",
+    "author_following_count": "Accounts that the author follows",
+    "author_aweme_count": "The author's posts",
+    "author_verification_type": "The API's number for how the author is verified",
+    "author_account_region": "Country of the account",
+    "author_commerce_user_level": "The API's level as a seller",
+    "digg_count": COUNTS["digg_count"],
+    "comment_count": COUNTS["comment_count"],
+    "share_count": COUNTS["share_count"],
+    "play_count": COUNTS["play_count"],
+    "collect_count": COUNTS["collect_count"],
+    "download_count": COUNTS["download_count"],
+    "forward_count": "Forwards",
+    "whatsapp_share_count": "Shares to WhatsApp",
+    "video_duration_ms": "Length of the video in milliseconds; 0 for a photo post",
+    "video_width": "Width in pixels, of the file that the app plays",
+    "video_height": "Height in pixels, of the same",
+    "video_ratio": "The API's name for the resolution",
+    "video_has_watermark": "Whether the API says so; of the files downloaded none has one",
+    "cover_url": "The first link to the cover; it expires",
+    "play_url_sample": "The first link to the video; it expires",
+    "music_id": "Id of the music",
+    "music_title": "Its title",
+    "music_author": "Whose it is",
+    "music_is_original_sound": "Whether the sound is the post's own",
+    "music_is_commerce_music": "Whether it may be used for advertising",
+    "music_commercial_right_type": "The API's number for the rights to it",
+    "music_user_count": "Posts that use it",
+    "is_ads": "Whether the post is an advertisement",
+    "commerce_info_min": "What the API says of advertising, as JSON",
+    "aigc_created_by_ai": "Whether it is labelled as made by AI",
+    "aigc_label_type": "The API's number for that label",
+    "hashtags": "Hashtags, with | between them",
+    **OURS,
+}
 
 
-def _plain(part: str, key: str) -> Getter:
-    return lambda parts: _scalar(parts[part].get(key))
+class _Part(Struct, gc=False):
+    """A part of an answer; what is not named is stepped over."""
 
 
-def _same(part: str, keys: str, prefix: str = "") -> dict[str, Getter]:
-    return {prefix + key: _plain(part, key) for key in keys.split()}
+class Address(_Part):
+    """Where one file is."""
+
+    width: Any = None
+    height: Any = None
+    url_list: list[Any] | None = None
 
 
-def _text(part: str, key: str) -> Getter:
-    return lambda parts: next(_texts([parts[part].get(key)]), "")
+class Video(_Part):
+    """The post's `video`."""
+
+    duration: Any = None
+    ratio: Any = None
+    has_watermark: Any = None
+    play_addr: Address | None = None
+    cover: Address | None = None
 
 
-def _link(part: str) -> Getter:
-    return lambda parts: next(_texts(parts[part].get("url_list")), "")
+class Author(_Part):
+    """Who posted."""
+
+    nickname: Any = None
+    unique_id: Any = None
+    sec_uid: Any = None
+    uid: Any = None
+    follower_count: Any = None
+    following_count: Any = None
+    aweme_count: Any = None
+    verification_type: Any = None
+    account_region: Any = None
+    commerce_user_level: Any = None
 
 
-def _either(one: Getter, other: Getter) -> Getter:
-    return lambda parts: one(parts) or other(parts)
+class Statistics(_Part):
+    """The post's numbers."""
+
+    digg_count: Any = None
+    comment_count: Any = None
+    share_count: Any = None
+    play_count: Any = None
+    collect_count: Any = None
+    download_count: Any = None
+    forward_count: Any = None
+    whatsapp_share_count: Any = None
 
 
-def _id(get: Getter) -> Getter:
+class Music(_Part):
+    """The post's sound."""
+
+    id_str: Any = None
+    mid: Any = None
+    title: Any = None
+    owner_nickname: Any = None
+    author: Any = None
+    is_original_sound: Any = None
+    is_commerce_music: Any = None
+    commercial_right_type: Any = None
+    user_count: Any = None
+
+
+class Aigc(_Part):
+    """How the post is labelled as AI's."""
+
+    created_by_ai: Any = None
+    aigc_label_type: Any = None
+
+
+class Extra(_Part):
+    """A mark in the post's text."""
+
+    hashtag_name: str | None = None
+
+
+class Post(_Part):
+    """A post (aweme)."""
+
+    aweme_id: Any = None
+    desc: str | None = None
+    create_time: Any = None
+    aweme_type: Any = None
+    content_desc: str | None = None
+    share_url: Any = None
+    is_ads: Any = None
+    author: Author | None = None
+    statistics: Statistics | None = None
+    video: Video | None = None
+    music: Music | None = None
+    aigc_info: Aigc | None = None
+    commerce_info: Any = None
+    text_extra: list[Extra | None] | None = None
+
+
+class Body(Post):
+    """The platform's answer: the post in one of two places, or at the top."""
+
+    aweme_detail: Post | None = None
+    aweme_details: list[Post | None] | None = None
+
+    def post(self) -> Post | None:
+        """The post, if it has an id; see answer.find_post."""
+        first = self.aweme_details[0] if self.aweme_details else None
+        return next((post for post in (self.aweme_detail, first, self) if post and post.aweme_id is not None), None)
+
+
+class Root(Body):
+    """TikHub's envelope, or, as other tools save it, what would be in one."""
+
+    request_id: Any = None
+    code: Any = None
+    message: Any = None
+    router: Any = None
+    cache_url: Any = None
+    time_stamp: Any = None
+    params: Any = None
+    data: Body | None = None
+
+
+_decode = Decoder(Root).decode
+_OBJECTS = {field for part in (Root, Body, Post, Video, Address) for field in part.__struct_fields__} - {
+    field for part in (Root, Post, Video, Address) for field, kind in part.__annotations__.items() if kind is Any
+}
+_NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = Video(), Author(), Address()
+_NO_STATISTICS, _NO_MUSIC, _NO_AIGC = Statistics(), Music(), Aigc()
+
+
+def row(name: str, body: bytes) -> Row:
+    """The row of a raw file: its fields, or why it has none.
+
+    Raises:
+        ValueError: It holds no readable JSON.
+    """
+    name = writable(name)
+    try:
+        root = _decode(body)
+        post = (root.data or root).post()
+    except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
+        post = None
+    made = _values(name, root, post) if post else _careful_row(name, parse(body))
+    made["engagement_rate"] = _engagement(reported(made))
+    return made
+
+
+def reported(row: Row) -> dict[str, int | None]:
+    """The counts of a row as numbers; None for what was not reported, as plays on Douyin are."""
+    counts = {name: whole(row[name]) for name in COUNTS}
+    if row["platform"] == "douyin":
+        counts["play_count"] = None
+    return counts
+
+
+def broken_row(name: str, why: str, value: Json = None) -> Row:
+    """The row of a file without a post: the reason, and what is known of the answer."""
+    envelope = _envelope(value)
+    known = {
+        "request_id": _id(envelope.get("request_id")),
+        "api_code": envelope.get("code"),
+        "router": envelope.get("router"),
+    }
+    plain = {field: None if isinstance(item, dict | list) else item for field, item in known.items()}
+    plain["share_url"] = _asked(envelope.get("params"))
+    return dict.fromkeys(COLUMNS) | {"source_file": name, "parse_ok": False, "error": why} | plain
+
+
+def _careful_row(name: str, value: Json) -> Row:
+    """The row of an answer that is not as it should be, by what can be made of it."""
+    value = _tidy(value)
+    post = find_post(value) or find_post({"data": value})
+    if post is None:
+        return broken_row(name, _why(value), value)
+    try:
+        return _values(name, convert(value if isinstance(value, dict) else {}, Root), convert(post, Post))
+    except ValidationError as error:
+        return broken_row(name, f"Not as TikHub answers: {clean(str(error))}.", value)
+
+
+def _tidy(value: Json) -> Json:
+    """The value without what no output can hold; an empty something in the place of an object or list is none."""
+    match value:
+        case str():
+            return writable(value)
+        case float() if not math.isfinite(value):
+            return None
+        case list():
+            return [_tidy(item) for item in value]
+        case dict():
+            return {writable(key): None if not item and key in _OBJECTS else _tidy(item) for key, item in value.items()}
+    return value
+
+
+def _values(name: str, root: Root, post: Post) -> Row:
+    author, numbers = post.author or _NO_AUTHOR, post.statistics or _NO_STATISTICS
+    video, music, aigc = post.video or _NO_VIDEO, post.music or _NO_MUSIC, post.aigc_info or _NO_AIGC
+    play, share_url = video.play_addr or _NO_ADDRESS, _asked(root.params) or _text(post.share_url)
+    platform = _platform(root.router, share_url)
+    return {
+        "source_file": name,
+        "parse_ok": True,
+        "error": None,
+        "request_id": _id(root.request_id),
+        "api_code": root.code,
+        "api_message": root.message,
+        "router": root.router,
+        "share_url": share_url,
+        "cache_url": root.cache_url,
+        "aweme_id": _id(post.aweme_id),
+        "desc": (post.desc or "")[:LONGEST_DESC],
+        "create_time_unix": post.create_time,
+        "aweme_type": post.aweme_type,
+        "content_desc": post.content_desc or "",
+        "author_nickname": author.nickname,
+        "author_unique_id": _id(author.unique_id),
+        "author_sec_uid": _id(author.sec_uid),
+        "author_uid": _id(author.uid),
+        "author_follower_count": author.follower_count,
+        "author_following_count": author.following_count,
+        "author_aweme_count": author.aweme_count,
+        "author_verification_type": author.verification_type,
+        "author_account_region": author.account_region,
+        "author_commerce_user_level": author.commerce_user_level,
+        "digg_count": numbers.digg_count,
+        "comment_count": numbers.comment_count,
+        "share_count": numbers.share_count,
+        "play_count": numbers.play_count,
+        "collect_count": numbers.collect_count,
+        "download_count": numbers.download_count,
+        "forward_count": numbers.forward_count,
+        "whatsapp_share_count": numbers.whatsapp_share_count,
+        "video_duration_ms": video.duration,
+        "video_width": play.width,
+        "video_height": play.height,
+        "video_ratio": video.ratio,
+        "video_has_watermark": video.has_watermark,
+        "cover_url": _first(video.cover),
+        "play_url_sample": _first(play),
+        "music_id": _id(music.id_str or music.mid),
+        "music_title": music.title,
+        "music_author": music.owner_nickname or music.author,
+        "music_is_original_sound": music.is_original_sound,
+        "music_is_commerce_music": music.is_commerce_music,
+        "music_commercial_right_type": music.commercial_right_type,
+        "music_user_count": music.user_count,
+        "is_ads": post.is_ads,
+        "commerce_info_min": _commerce(post.commerce_info),
+        "aigc_created_by_ai": aigc.created_by_ai,
+        "aigc_label_type": aigc.aigc_label_type,
+        "hashtags": "|".join([extra.hashtag_name for extra in post.text_extra or () if extra and extra.hashtag_name]),
+        "platform": platform,
+        "as_of": _moment(root.time_stamp),
+        "engagement_rate": None,  # of the row's own counts
+        "is_latest": None,  # known when all files are read
+    }
+
+
+def _asked(params: Json) -> str:
+    """The link that was asked for, of what the envelope says."""
+    return _text(params.get("share_url")) if isinstance(params, dict) else ""
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _id(value: Json) -> Json:
     """Numbers become text: ids exceed 2^53, and spreadsheets and JavaScript would round them."""
-    return lambda parts: str(value) if type(value := get(parts)) is int else value
+    return str(value) if type(value) is int else value
 
 
-def _commerce(parts: Parts) -> Json:
-    info = parts["post"].get("commerce_info")
+def _first(address: Address | None) -> str:
+    links = address.url_list if address else None
+    return _text(links[0]) if links else ""
+
+
+def _commerce(info: Json) -> Json:
     if not isinstance(info, dict):
         return None
-    keys = ("auction_ad_invited", "ad_source", "adv_promotable")
-    return {key: _scalar(info[key]) for key in keys if key in info} or {"_present": True}
+    return {key: info[key] for key in ("auction_ad_invited", "ad_source", "adv_promotable") if key in info} or {
+        "_present": True
+    }
 
 
-def _hashtags(parts: Parts) -> str:
-    return "|".join(_texts([extra.get("hashtag_name") for extra in _objects(parts["post"].get("text_extra"))]))
+def _platform(router: Json, share_url: str) -> str | None:
+    for where in (router if isinstance(router, str) else "", share_url):
+        for platform, marks in (("tiktok", ("/tiktok/", "tiktok.com")), ("douyin", ("/douyin/", "douyin.com"))):
+            if any(mark in where for mark in marks):
+                return platform
+    return None
 
 
-FIELDS: Final[dict[str, Getter]] = {
-    **_same("row", "source_file parse_ok error"),
-    "request_id": _id(_plain("envelope", "request_id")),
-    "api_code": _plain("envelope", "code"),
-    "api_message": _plain("envelope", "message"),
-    "router": _plain("envelope", "router"),
-    "share_url": _either(_text("params", "share_url"), _text("post", "share_url")),  # as asked, else the post's own
-    "cache_url": _plain("envelope", "cache_url"),
-    "aweme_id": _id(_plain("post", "aweme_id")),
-    "desc": lambda parts: _text("post", "desc")(parts)[:LONGEST_DESC],
-    "create_time_unix": _plain("post", "create_time"),
-    "aweme_type": _plain("post", "aweme_type"),
-    "content_desc": _text("post", "content_desc"),
-    "author_nickname": _plain("author", "nickname"),
-    "author_unique_id": _id(_plain("author", "unique_id")),
-    "author_sec_uid": _id(_plain("author", "sec_uid")),
-    "author_uid": _id(_plain("author", "uid")),
-    **_same("author", "follower_count following_count aweme_count", "author_"),
-    **_same("author", "verification_type account_region commerce_user_level", "author_"),
-    **_same("statistics", "digg_count comment_count share_count play_count"),
-    **_same("statistics", "collect_count download_count forward_count whatsapp_share_count"),
-    "video_duration_ms": _plain("video", "duration"),
-    **_same("play_addr", "width height", "video_"),
-    **_same("video", "ratio has_watermark", "video_"),
-    "cover_url": _link("cover"),
-    "play_url_sample": _link("play_addr"),
-    "music_id": _id(_either(_plain("music", "id_str"), _plain("music", "mid"))),
-    "music_title": _plain("music", "title"),
-    "music_author": _either(_plain("music", "owner_nickname"), _plain("music", "author")),
-    **_same("music", "is_original_sound is_commerce_music commercial_right_type user_count", "music_"),
-    "is_ads": _plain("post", "is_ads"),
-    "commerce_info_min": _commerce,
-    "aigc_created_by_ai": _plain("aigc_info", "created_by_ai"),
-    "aigc_label_type": _plain("aigc_info", "aigc_label_type"),
-    "hashtags": _hashtags,
-}
-COLUMNS: Final = tuple(FIELDS)
+def _moment(stamp: Json) -> str | None:
+    seconds = whole(stamp)
+    # A time before TikTok was, or after the year 9999, is none.
+    if seconds is None or not 1_400_000_000 < seconds < 253_402_300_800:
+        return None
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}Z"  # a third of the time of strftime
 
 
-def row(name: str, root: Json) -> Row:
-    """The row of a parsed raw file: its fields, or why it has none."""
-    # Other tools save the body without TikHub's envelope, or the bare post.
-    post = find_post(root) or find_post({"data": root})
-    if post is None:
-        return broken_row(name, _why(root), root)
-    parts = _parts(root, post) | {"row": {"source_file": name, "parse_ok": True}}
-    return {field: get(parts) for field, get in FIELDS.items()}
+def _engagement(counts: dict[str, int | None]) -> float | None:
+    plays, *parts = (
+        counts[name] for name in ("play_count", "digg_count", "comment_count", "share_count", "collect_count")
+    )
+    if not plays or None in parts:
+        return None
+    return round(sum(part for part in parts if part) / plays, 6)
 
 
-def broken_row(name: str, why: str, root: Json = None) -> Row:
-    """The row of a file without a post: the reason, and what is known of the answer."""
-    parts = _parts(_envelope(root), {})
-    known = {field: FIELDS[field](parts) for field in ("request_id", "api_code", "router", "share_url")}
-    return dict.fromkeys(COLUMNS) | {"source_file": name, "parse_ok": False, "error": why} | known
-
-
-def _parts(envelope: dict[str, Json], post: dict[str, Json]) -> Parts:
-    parts = {"envelope": envelope, "params": _object(envelope.get("params")), "post": post}
-    for key in ("author", "statistics", "video", "music", "aigc_info"):
-        parts[key] = _object(post.get(key))
-    return parts | {key: _object(parts["video"].get(key)) for key in ("play_addr", "cover")}
-
-
-def _envelope(root: Json) -> dict[str, Json]:
+def _envelope(value: Json) -> dict[str, Json]:
     """What holds code, request_id and router: in TikHub's errors that is one level down."""
-    return _object(_object(root).get("detail")) or _object(root)
+    return _object(_object(value).get("detail")) or _object(value)
 
 
-def _why(root: Json) -> str:
+def _why(value: Json) -> str:
     """Why there is no post, as far as the answer says."""
-    envelope = _envelope(root)
+    envelope = _envelope(value)
     if (reason := why_missing(envelope)) is not None:
         return f"The post {reason}."
-    code = _scalar(envelope.get("code"))
-    if code not in (None, 200) or "detail" in _object(root):
-        said = next(_texts([envelope.get("message"), envelope.get("message_zh")]), "TikHub does not say which")
+    code = envelope.get("code")
+    code = None if isinstance(code, dict | list) else code
+    if code not in (None, 200) or "detail" in _object(value):
+        texts = (envelope.get("message"), envelope.get("message_zh"))
+        said = next(filter(None, map(_text, texts)), "TikHub does not say which")
         return f"An error instead of a post, code {'unknown' if code is None else clean(str(code), 20)}: {clean(said)}"
     if {"data", "aweme_detail", "aweme_details"} & envelope.keys():
         return "The post is not available (private, deleted or blocked; TikHub does not say which)."
@@ -139,16 +423,3 @@ def _why(root: Json) -> str:
 
 def _object(value: Json) -> dict[str, Json]:
     return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Json) -> list[dict[str, Json]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _texts(value: Json) -> Iterator[str]:
-    return (item for item in (value if isinstance(value, list) else ()) if isinstance(item, str) and item)
-
-
-def _scalar(value: Json) -> Json:
-    lost = isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value))
-    return None if lost else value

@@ -25,6 +25,7 @@ PART_SUFFIX = ".part"
 LONGEST_NAME = 143  # bytes of a part's name: what eCryptfs takes, and all that names.py makes
 STALE_SECONDS = 24 * 3600.0  # a part that is older, and that nobody holds, was left by a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
+_CAREFUL = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))  # Windows has none
 _swept: set[Path] = set()
 _NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # network drives; as PostgreSQL has it
 
@@ -154,25 +155,27 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
 
 def careful(path: str, flags: int) -> int:
     """An opener for what may have become a link or a pipe since it was listed: not followed, not waited for."""
-    more = ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY")  # Windows has none of them
-    return os.open(path, flags | sum(getattr(os, name, 0) for name in more), PRIVATE)
+    return os.open(path, flags | _CAREFUL, PRIVATE)
 
 
-def read_regular(path: Path, largest: int) -> bytes:
+def read_regular(path: Path | str, largest: int) -> bytes:
     """The whole of a regular file, as it was at one moment.
 
     Raises:
         OSError: It cannot be read.
         ValueError: It is no regular file, larger than `largest` bytes, or it changed meanwhile.
     """
-    with open(path, "rb", opener=careful) as file:
-        before = os.fstat(file.fileno())
+    descriptor = careful(str(path), os.O_RDONLY | getattr(os, "O_BINARY", 0))  # half the time of open()
+    try:
+        before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise ValueError("it is no regular file")
         if before.st_size > largest:
             raise ValueError(f"it is larger than {largest} bytes")
-        body = file.read(before.st_size + 1)
-        after = os.fstat(file.fileno())
+        body = os.read(descriptor, before.st_size + 1)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
     if len(body) != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
         raise ValueError("it changed while it was read")
     return body

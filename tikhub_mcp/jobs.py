@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -202,7 +202,7 @@ class Jobs:
         except NobodyWaits:
             pass  # still pending, and nobody sees it
         except ApiCallLimit as error:
-            outcome.status, outcome.error = "skipped", error
+            outcome.status, outcome.error = "failed" if job.was_paid else "skipped", error
         except TikHubMCPError as error:
             outcome.status, outcome.error = "failed", error
         except Exception:  # one item's outermost door: a bug in it must not take the others along
@@ -253,7 +253,7 @@ class Jobs:
 
     async def _find_or_pay(self, job: Job, newer_than: float) -> Kept:
         # One at a time for one link: who comes second finds the first one's answer, and does not pay.
-        async with self._answer_lock(job):
+        async with self._locks.everywhere("answer", job.link.key):
             kept = await self._find(job.link, newer_than, job.wish.save_raw)
             job.outcome.reused_answer = kept is not None
             if kept is not None:
@@ -293,8 +293,9 @@ class Jobs:
         """Fetch the file; once more with fresh links, which cost a call, when old ones are to blame."""
         until, renewed = self._downloader.time_is_up(), file.expired(_platform_time(kept, post))
         if renewed:
-            kept, post = await self._look_up(job, kept.received)
-            file = choose(post, job.wish.quality)
+            with suppress(ApiCallLimit, Stopped):  # then the old ones have to do
+                kept, post = await self._look_up(job, kept.received)
+                file = choose(post, job.wish.quality)
         try:
             return await self._fetch(job, post, file, until)
         except (MediaUnavailable, MediaInvalid):  # some CDNs answer for an expired link with a page
@@ -317,11 +318,6 @@ class Jobs:
             make_folder(wish.folder)
         if wish.save_raw:
             self._archive.check()
-
-    def _answer_lock(self, job: Job) -> AbstractAsyncContextManager[None]:
-        # An answer that is not saved is known to this process alone.
-        lock = self._locks.everywhere if job.wish.save_raw else self._locks.here
-        return lock("answer", job.link.key)
 
 
 def _platform_time(kept: Kept, post: Post) -> float:

@@ -146,7 +146,8 @@ def may_connect(address: str, *, named: bool, loopback: bool) -> bool:
     """
     ip = _ip(address)
     if ip.is_loopback:
-        return loopback
+        given = ipaddress.ip_address(address.partition("%")[0])
+        return loopback and ip in (given, getattr(given, "ipv4_mapped", None))  # not by way of 6to4 or NAT64
     public = ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST6)
     return public or (named and ip in _FAKE_IP)
 

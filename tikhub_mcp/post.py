@@ -190,7 +190,7 @@ def _stamp(answer: Json, received: float) -> float:
     return served if served is not None and 1_400_000_000 < served < time.time() + 86400 else received
 
 
-_COUNTS = {
+COUNTED_AS = {  # our names of the counts → the API's
     "likes": "digg_count",
     "comments": "comment_count",
     "shares": "share_count",
@@ -202,8 +202,8 @@ _COUNTS = {
 
 def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, images: bool, stamp: float) -> Metrics:
     served = as_object(found.get("statistics"))
-    values: dict[str, int | None] = {name: whole(served.get(field)) for name, field in _COUNTS.items()}
-    notes = {name: _why_null(served.get(_COUNTS[name])) for name, value in values.items() if value is None}
+    values: dict[str, int | None] = {name: whole(served.get(field)) for name, field in COUNTED_AS.items()}
+    notes = {name: _why_null(served.get(COUNTED_AS[name])) for name, value in values.items() if value is None}
     if platform == "douyin":
         values["plays"], notes["plays"] = None, "Douyin does not report plays"
     size = aweme.video.play_addr

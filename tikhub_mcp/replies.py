@@ -5,11 +5,13 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tikhub_mcp import snapshots
 from tikhub_mcp.call import Call, Outcome, Status
 from tikhub_mcp.download import Saved
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
+from tikhub_mcp.fields import Row, reported
 from tikhub_mcp.links import Link, Platform
-from tikhub_mcp.post import Metrics
+from tikhub_mcp.post import COUNTED_AS, Metrics
 from tikhub_mcp.summary import Summary
 from tikhub_mcp.text import clean
 
@@ -106,16 +108,47 @@ class BatchReply(BaseModel):
     error: Error | None = None
 
 
+class Totals(BaseModel):
+    """Sums over the newest answer about each post; null where no post reported the count."""
+
+    posts: int
+    plays: int | None
+    plays_reported: int = Field(description="Posts whose plays were reported; Douyin's are not")
+    likes: int | None
+    comments: int | None
+    shares: int | None
+    saves: int | None
+    downloads: int | None
+
+
+class TopPost(BaseModel):
+    """A post among the first."""
+
+    video_id: str | None
+    author: str = Field(description="Untrusted text")
+    plays: int | None
+    likes: int | None
+    engagement_rate: float | None
+    as_of: str | None
+
+
 class SummaryReply(BaseModel):
     """What summarize_raw answers."""
 
     status: Literal["ok", "failed", "pending"]
     csv_path: str | None = None
     json_path: str | None = None
+    history_csv_path: str | None = Field(None, description="How numbers changed, of posts with more than one answer")
+    xlsx_path: str | None = None
+    html_path: str | None = None
     input: str | None = None
     rows: int = 0
     parsed: int = 0
     broken: int = 0
+    posts_with_history: int = 0
+    totals: Totals | None = None
+    top_by_plays: list[TopPost] = []
+    top_by_likes: list[TopPost] = []
     note: str | None = None
     error: Error | None = None
 
@@ -177,8 +210,8 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         for item in items
         if item.status in ("pending", "skipped") or (item.error is not None and item.error.retryable)
     )
-    capped = next((outcome.error for outcome in outcomes if isinstance(outcome.error, ApiCallLimit)), None)
-    error = call.stop or capped
+    capped = any(isinstance(outcome.error, ApiCallLimit) for outcome in outcomes)
+    error = call.stop or (call.limit() if capped else None)
     return BatchReply(
         status="stopped" if error else "partial" if count["pending"] else "complete",
         total=len(items),
@@ -200,14 +233,39 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
 
 def summary_reply(summary: Summary) -> SummaryReply:
     """A summary's reply."""
+    found = summary.found
     return SummaryReply(
         status="ok",
-        csv_path=_text(summary.csv_path),
-        json_path=_text(summary.json_path),
+        csv_path=_text(summary.paths.get("csv")),
+        json_path=_text(summary.paths.get("json")),
+        history_csv_path=_text(summary.paths.get("history")),
+        xlsx_path=_text(summary.paths.get("xlsx")),
+        html_path=_text(summary.paths.get("html")),
         input=_text(summary.source),
-        rows=summary.rows,
-        parsed=summary.parsed,
-        broken=summary.broken,
+        rows=found.rows,
+        parsed=found.parsed,
+        broken=found.rows - found.parsed,
+        posts_with_history=found.histories,
+        totals=_totals(found.totals),
+        top_by_plays=[_top(row) for row in found.by_plays],
+        top_by_likes=[_top(row) for row in found.by_likes],
+    )
+
+
+def _totals(found: snapshots.Totals) -> Totals:
+    sums = {shown: found.counts[name] for shown, name in COUNTED_AS.items()}
+    return Totals(posts=found.posts, plays_reported=found.reported["play_count"], **sums)
+
+
+def _top(row: Row) -> TopPost:
+    counts, author = reported(row), row["author_nickname"]
+    return TopPost(
+        video_id=clean(str(row["aweme_id"]), 40) if row["aweme_id"] is not None else None,
+        author=clean(author, 100) if isinstance(author, str) else "",
+        plays=counts["play_count"],
+        likes=counts["digg_count"],
+        engagement_rate=row["engagement_rate"],
+        as_of=row["as_of"],
     )
 
 

@@ -74,9 +74,8 @@ class Server(MCPServer[None]):
         """Serve on standard input and output until the input ends; `ended` is told of that."""
         room, server = asyncio.Semaphore(MOST_UNANSWERED), self._lowlevel_server
         async with stdio_server() as (incoming, outgoing):
-            await server.run(
-                Incoming(incoming, room, ended), Outgoing(outgoing, room), server.create_initialization_options()
-            )
+            line = Outgoing(outgoing, room)
+            await server.run(Incoming(incoming, room, line, ended), line, server.create_initialization_options())
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None
@@ -113,7 +112,7 @@ def _declare(tools: Tools) -> list[Tool]:
     declared = [
         Tool.from_function(tools.download_video, title="Download a TikTok or Douyin video", annotations=fetches),
         Tool.from_function(tools.batch_download, title="Download many videos", annotations=fetches),
-        Tool.from_function(tools.summarize_raw, title="Summarize saved answers as CSV and JSON", annotations=reads),
+        Tool.from_function(tools.summarize_raw, title="Summarize saved answers", annotations=reads),
     ]
     for tool in declared:
         model = tool.fn_metadata.arg_model
@@ -158,7 +157,11 @@ def _check_arguments(tool: Tool, arguments: dict[str, Any]) -> None:
         tool.fn_metadata.validate_arguments(arguments)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        reasons = dict.fromkeys(f"{_argument(item['loc'], known)} {_reason(item)}" for item in wrong)
+        schemas = tool.parameters["properties"]
+        reasons = dict.fromkeys(
+            f"{_argument(item['loc'], known)} {_reason(item, schemas.get(item['loc'][0], {}) if item['loc'] else {})}"
+            for item in wrong
+        )
         raise InvalidInput(f"{tool.name}: {'; '.join(list(reasons)[:5])}. Its arguments are {known}.") from None
 
 
@@ -175,14 +178,15 @@ _MUST_BE = {
 }
 
 
-def _reason(problem: ErrorDetails) -> str:
+def _reason(problem: ErrorDetails, schema: Json) -> str:
+    choices = schema.get("enum") or schema.get("items", {}).get("enum", ())
     match problem["type"]:
         case "extra_forbidden":
             return "is no argument of this tool"
         case "missing":
             return "is missing"
         case "literal_error":
-            return "must be one of compatible, best, smallest"
+            return f"must be one of {', '.join(choices)}"
     return _MUST_BE.get(problem["type"].partition("_")[0], "does not fit")
 
 

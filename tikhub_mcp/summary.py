@@ -3,30 +3,38 @@
 Every file gives one row; one without a post says why.
 """
 
-import csv
-import json
+import importlib.util
 import os
-import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal, TypeVar, get_args
 
-from tikhub_mcp.answer import Json, parse
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.fields import COLUMNS, Row, broken_row, row
-from tikhub_mcp.files import PRIVATE, Part, careful, make_folder, os_errors, read_regular
-from tikhub_mcp.text import clean, writable
+from tikhub_mcp.files import careful, make_folder, os_errors, read_regular
+from tikhub_mcp.snapshots import HISTORY, Findings, Snapshots, history
+from tikhub_mcp.tables import HistoryTable, JsonTable, Output, RowTable, Spool
+from tikhub_mcp.text import clean
+
+T = TypeVar("T")
+
+Format = Literal["csv", "json", "xlsx", "html"]
 
 CSV_NAME = "tikhub_videos_summary.csv"
 JSON_NAME = "tikhub_videos_summary.json"
+XLSX_NAME = "tikhub_videos_summary.xlsx"
+HTML_NAME = "tikhub_videos_report.html"
+HISTORY_NAME = "tikhub_metrics_history.csv"
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 LARGEST_FILE = 64 * 2**20  # bytes; the largest answers known have 83 kB
-LONGEST_CELL = 32_767  # UTF-16 units, in the CSV only: what Excel has beyond that, it takes for cells of their own
 
-_CHUNK = 2**18  # bytes written at once, and enough of a summary to know it by
+_NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("altair", "vl_convert"))}  # format → extra, libraries
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
-# What spreadsheets run: their triggers, also behind blanks and quotes that they may strip, and DDE calls.
-_FORMULA = re.compile(r"[\t\r\n]|[\s\"]*[=+\-@＝＋－＠]|\w+\|'.*'!")
+_HEAD = 2**18  # bytes; enough of a summary to know it by
 
 
 class Stopped(Exception):
@@ -35,64 +43,119 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was written, from what; how many files were read, and how many of them held a post."""
+    """What was written, from what, and what it comes to; `paths` are by format, and by "history"."""
 
-    csv_path: Path
-    json_path: Path
     source: Path
-    rows: int
-    parsed: int
-    broken: int
+    paths: dict[str, Path]
+    found: Findings
 
 
 def summarize(
     source: Path,
     out_dir: Path,
+    formats: Collection[Format] = DEFAULT_FORMATS,
     *,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Read one raw file, or every `*.json` directly in a folder, and write both summaries, or neither.
+    """Read one raw file, or every `*.json` directly in a folder, and write all summaries, or none.
 
     Files are what a shell's `*.json` names, in any case and in order of name: regular files, not hidden ones, not
-    links. Of these only a summary of our own is left out.
+    links. Of these only a summary of our own is left out. With the CSV comes the history of the posts that have more
+    than one file.
 
     Args:
         source: A file or folder; where it may lie is the caller's business.
         out_dir: Made where it is missing.
-        progress: Told the files done and the files in all, after each.
-        stopped: Asked before each file, and before the outputs appear.
+        formats: What to write.
+        progress: Told the steps done and the steps in all, two for each file: to read it, and to write its row.
+        stopped: Asked before each step, and before the outputs appear.
 
     Raises:
-        InvalidInput: There is nothing to read.
+        InvalidInput: There is nothing to read, or a format needs what is not installed.
         DiskFull, NotWritable: The outputs could not be written.
         Stopped: `stopped` said so.
     """
+    _check_formats(formats)
     source = source.absolute()
     folder, names = _inputs(source)
     make_folder(out_dir)
 
-    def rows() -> Iterator[Row]:
-        for done, name in enumerate(names, 1):
+    def told(items: Iterable[T], before: int = 0) -> Iterator[T]:
+        for done, item in enumerate(items, before + 1):
             if stopped():
                 raise Stopped
-            yield _row(folder, name)
-            progress(done, len(names))
+            yield item
+            progress(done, 2 * len(names))
 
-    with _Output(out_dir / CSV_NAME) as table, _Output(out_dir / JSON_NAME) as document:
-        head = f'"generated_from": {_json(str(source))},\n  "video_count": {len(names)}'
-        document.write(f'{{\n  {head},\n  "videos": [\n')
-        parsed = _write(rows(), table, document)
-        document.write("\n  ]\n}\n")
-        table.finish()
-        document.finish()
+    with ExitStack() as stack:
+        outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, len(names))}
+        spool, snapshots = stack.enter_context(Spool(out_dir)), Snapshots()
+        for name in told(names):
+            made = _row(folder, name)
+            spool.add(made)
+            snapshots.add(made)
+        for made, latest in told(zip(spool, snapshots.latest(), strict=True), len(names)):
+            made["is_latest"] = bool(latest) if made["parse_ok"] else None
+            for output in outputs.values():
+                output.add(made)
+        found = _find(spool, snapshots)
+        _write_histories(spool, snapshots, outputs.values())
+        for output in outputs.values():
+            output.finish(found)
         if stopped():
             raise Stopped
-        # The table first: on Windows a spreadsheet that shows it locks it, and then the document stays old, too.
-        for output in (table, document):
+        for output in outputs.values():
             with os_errors(output.target):
                 output.commit()
-    return Summary(table.target, document.target, source, len(names), parsed, len(names) - parsed)
+    return Summary(source, {name: output.target for name, output in outputs.items()}, found)
+
+
+def _check_formats(formats: Collection[Format]) -> None:
+    for name in formats:
+        extra, libraries = _NEEDS.get(name, ("", ()))
+        if not all(importlib.util.find_spec(library) for library in libraries):
+            raise InvalidInput(
+                f"The format {name} needs the extra '{extra}', which is not installed. In the checkout: "
+                f"pip install -e '.[{extra}]'. Nothing was read or written."
+            )
+
+
+def _outputs(formats: Collection[Format], out_dir: Path, source: Path, count: int) -> Iterator[tuple[str, Output]]:
+    """The outputs by name, tables first: on Windows a spreadsheet locks what it shows, and then all stays old."""
+    if "csv" in formats:
+        yield "csv", RowTable(out_dir / CSV_NAME, COLUMNS)
+        yield "history", HistoryTable(out_dir / HISTORY_NAME, HISTORY)
+    if "xlsx" in formats:
+        from tikhub_mcp.workbook import Workbook
+
+        yield "xlsx", Workbook(out_dir / XLSX_NAME)
+    if "html" in formats:
+        from tikhub_mcp.report import Report
+
+        yield "html", Report(out_dir / HTML_NAME, source)
+    if "json" in formats:
+        yield "json", JsonTable(out_dir / JSON_NAME, str(source), count)
+
+
+def _find(spool: Spool, snapshots: Snapshots) -> Findings:
+    return Findings(
+        rows=len(spool),
+        parsed=snapshots.parsed,
+        histories=snapshots.with_history,
+        totals=snapshots.totals(),
+        by_plays=tuple(spool[number] for number in snapshots.top("play_count")),
+        by_likes=tuple(spool[number] for number in snapshots.top("digg_count")),
+    )
+
+
+def _write_histories(spool: Spool, snapshots: Snapshots, outputs: Collection[Output]) -> None:
+    latest = snapshots.latest()
+    for numbers in snapshots.histories():
+        rows = (spool[number] | {"is_latest": bool(latest[number])} for number in numbers)
+        for line in history(rows):
+            for output in outputs:
+                output.add_history(line)
 
 
 def _inputs(source: Path) -> tuple[Path, list[str]]:
@@ -126,7 +189,7 @@ def _is_summary(path: Path) -> bool:
         return False
     try:
         with open(path, "rb", opener=careful) as file:
-            head = file.read(_CHUNK) or b""
+            head = file.read(_HEAD) or b""
     except OSError:
         return False  # its row will say what is wrong
     return all(marker in head for marker in _MARKERS)
@@ -134,72 +197,9 @@ def _is_summary(path: Path) -> bool:
 
 def _row(folder: Path, name: str) -> Row:
     try:
-        body = read_regular(folder / name, LARGEST_FILE)
-        return row(name, parse(body)) if body else broken_row(name, "The file holds no readable JSON: it is empty.")
+        body = read_regular(f"{folder}{os.sep}{name}", LARGEST_FILE)  # a Path takes longer to make than a row
+        return row(name, body) if body else broken_row(name, "The file holds no readable JSON: it is empty.")
     except OSError as error:
         return broken_row(name, f"The file cannot be read: {error.strerror}.")
     except ValueError as error:
         return broken_row(name, f"The file holds no readable JSON: {error}.")
-
-
-def _json(value: Json, between: str = ", ") -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(between, ": "))
-
-
-def _cell(value: Json) -> Json:
-    """A value as spreadsheets may have it: no text that they would run, no NUL, at which some stop reading."""
-    if isinstance(value, bool | dict):
-        value = _json(value)
-    if not isinstance(value, str):
-        return value
-    text = value.replace("\0", "")
-    if _FORMULA.match(text):
-        text = f"'{text}"
-    if len(text) > LONGEST_CELL // 2:
-        text = text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "replace")
-    return text
-
-
-class _Output(Part):
-    """A private file that is written in large pieces."""
-
-    def __init__(self, target: Path) -> None:
-        with os_errors(target):
-            if os.path.lexists(target) and not (target.is_file() or target.is_symlink()):
-                raise OSError(0, "what is there is no file")
-            super().__init__(target, PRIVATE)
-        self._pending = bytearray()
-
-    def write(self, text: str) -> int:
-        """Append."""
-        try:
-            content = text.encode()
-        except UnicodeEncodeError:
-            content = writable(text).encode()
-        self._pending += content
-        if len(self._pending) >= _CHUNK:
-            self._flush()
-        return len(content)
-
-    def finish(self) -> None:
-        """Put the rest into the part file."""
-        self._flush()
-
-    def _flush(self) -> None:
-        with os_errors(self.target):
-            while self._pending:
-                del self._pending[: self.file.write(self._pending)]
-
-
-def _write(rows: Iterable[Row], table: _Output, document: _Output) -> int:
-    """Write the rows as they come, and count those with a post."""
-    writer = csv.writer(table)
-    table.write("\ufeff")
-    writer.writerow(COLUMNS)
-    parsed, between = 0, ""
-    for made in rows:
-        writer.writerow(map(_cell, made.values()))
-        members = _json(made, ",\n      ")[1:-1]
-        document.write(f"{between}    {{\n      {members}\n    }}")
-        parsed, between = parsed + made["parse_ok"], ",\n"
-    return parsed

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from typing import Any
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _JOINERS = "\u200c\u200d"  # format characters that words and emoji families need
@@ -21,6 +22,18 @@ def clean(text: str, limit: int = 300) -> str:
 def writable(text: str) -> str:
     """The text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD; all else as it was."""
     return _SURROGATES.sub("\ufffd", text)
+
+
+def sendable(value: Any) -> Any:  # noqa: ANN401 - JSON of any kind
+    """The value with every text in it `writable`: one lone surrogate on the wire would end the server."""
+    match value:
+        case str():
+            return writable(value)
+        case list():
+            return [sendable(item) for item in value]
+        case dict():
+            return {writable(key): sendable(item) for key, item in value.items()}
+    return value
 
 
 def _visible(char: str) -> str:

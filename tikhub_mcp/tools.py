@@ -23,7 +23,7 @@ from tikhub_mcp.jobs import AT_ONCE, CLOSING_SECONDS, Jobs
 from tikhub_mcp.post import Quality
 from tikhub_mcp.replies import BatchReply, Reply, SummaryReply, VideoReply
 from tikhub_mcp.settings import Settings, allowed_path, find_key, load
-from tikhub_mcp.text import writable
+from tikhub_mcp.text import sendable
 
 MOST_LINKS = 200  # in one call
 UNSEEN_SECONDS = 600.0  # how long a summary that outlasted its call is kept for the next
@@ -31,6 +31,10 @@ PROGRESS_SECONDS = 0.3  # between two notifications: under 4 a second
 
 Links = Annotated[
     list[str], BeforeValidator(lambda value: [value] * bool(value.strip()) if isinstance(value, str) else value)
+]
+Formats = Annotated[
+    list[summary.Format],
+    BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
 ]
 OutputDir = Annotated[str, Field(description="Folder for the MP4s (default: videos/ in the output folder)")]
 SaveRaw = Annotated[bool, Field(description="Keep the full API answer as a JSON file")]
@@ -52,7 +56,7 @@ class Tools:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = environ
         self._jobs: Jobs | None = None
-        self._summaries: dict[tuple[Path, Path], _SummaryRun] = {}
+        self._summaries: dict[tuple[Path, Path, tuple[summary.Format, ...]], _SummaryRun] = {}
 
     async def download_video(
         self,
@@ -109,17 +113,24 @@ class Tools:
         self,
         ctx: Context,
         input: Annotated[str, Field(description="A raw JSON file or a folder of them (default: raw/)")] = "",  # noqa: A002 - the argument's public name
-        out_dir: Annotated[str, Field(description="Folder for CSV and JSON (default: reports/)")] = "",
+        out_dir: Annotated[str, Field(description="Folder for the outputs (default: reports/)")] = "",
+        formats: Annotated[
+            Formats, Field(description="Any of csv, json, xlsx (a workbook), html (a page with charts)")
+        ] = ["csv", "json"],  # noqa: B006 - read only
     ) -> Annotated[CallToolResult, SummaryReply]:
-        """Saved raw answers → tikhub_videos_summary.csv and .json, one row per file. Offline, free, needs no key."""
+        """Saved raw answers → tikhub_videos_summary.csv and .json, one row per file, and totals and top posts here.
+
+        Offline, free, needs no key. With csv comes the history of posts that were asked for more than once.
+        """
         settings = load(self._environ)
         source = allowed_path(settings, input, settings.raw)
         target = allowed_path(settings, out_dir, settings.reports)
-        run = self._summaries.get((source, target))
+        wanted = tuple(name for name in summary.FORMATS if name in formats) or summary.DEFAULT_FORMATS
+        run = self._summaries.get((source, target, wanted))
         if run is None or run.is_over():
-            run = _SummaryRun(source, target)
+            run = _SummaryRun(source, target, wanted)
             self._summaries = {key: other for key, other in self._summaries.items() if not other.is_over()}
-            self._summaries[source, target] = run
+            self._summaries[source, target, wanted] = run
         return result(await run.wait(ctx, settings.call_seconds))
 
     def sweep(self) -> None:
@@ -169,11 +180,11 @@ def _wish(
 class _SummaryRun:
     """One summary in its thread; it may outlive a call, and the same call again joins it, or gets what it made."""
 
-    def __init__(self, source: Path, target: Path) -> None:
+    def __init__(self, source: Path, target: Path, formats: tuple[summary.Format, ...]) -> None:
         self.stop, self.seen, self._ended = threading.Event(), False, 0.0
         self.done, self.total, self._waiters = 0, 0, 0
         self._task = asyncio.create_task(
-            asyncio.to_thread(summary.summarize, source, target, progress=self._note, stopped=self.stop.is_set)
+            asyncio.to_thread(summary.summarize, source, target, formats, progress=self._note, stopped=self.stop.is_set)
         )
         self._task.add_done_callback(self._end)
 
@@ -190,7 +201,7 @@ class _SummaryRun:
         """The reply, or `pending` when the time is up; a cancelled call that waited alone ends the work."""
         self._waiters += 1
         try:
-            async with _ticker(ctx, lambda: (float(self.done), float(self.total) or 1.0, "files read")):
+            async with _ticker(ctx, lambda: (float(self.done), float(self.total) or 1.0, "steps done")):
                 await asyncio.wait([self._task], timeout=seconds)
         except asyncio.CancelledError:
             if self._waiters == 1:
@@ -246,7 +257,7 @@ async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -
 
 def result(reply: Reply) -> CallToolResult:
     """Both channels complete: structured content, and the same as compact JSON without nulls."""
-    structured = _sendable(reply.model_dump(mode="json"))
+    structured = sendable(reply.model_dump(mode="json"))
     text = json.dumps(_without_nulls(structured), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     content: list[ContentBlock] = [TextContent(type="text", text=text), *_resource_links(reply)]
     return CallToolResult(content=content, structured_content=structured, is_error=replies.failed(reply))
@@ -260,25 +271,19 @@ def _resource_links(reply: Reply) -> list[ContentBlock]:
             ResourceLink(type="resource_link", uri=reply.file.uri, name=path.name, mime_type="video/mp4", size=size)
         ]
     if isinstance(reply, SummaryReply):
-        kinds = ((reply.csv_path, "text/csv"), (reply.json_path, "application/json"))
+        kinds = (
+            (reply.csv_path, "text/csv"),
+            (reply.json_path, "application/json"),
+            (reply.history_csv_path, "text/csv"),
+            (reply.xlsx_path, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+            (reply.html_path, "text/html"),
+        )
         files = [(Path(path), kind) for path, kind in kinds if path]
         return [
             ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type=kind)
             for path, kind in files
         ]
     return []
-
-
-def _sendable(value: Json) -> Json:
-    """The value with every text as UTF-8 can hold it: one lone surrogate on the wire would end the server."""
-    match value:
-        case str():
-            return writable(value)
-        case list():
-            return [_sendable(item) for item in value]
-        case dict():
-            return {writable(key): _sendable(item) for key, item in value.items()}
-    return value
 
 
 def _without_nulls(value: Json) -> Json:

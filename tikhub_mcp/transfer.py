@@ -56,7 +56,7 @@ class Limits:
 
     seconds: float = 1800.0
     largest: int = 4 * 2**30
-    head: float = 30.0
+    head: float = 10.0
     silence: float = 10.0
     slow_bytes: int = 5 * 1024
     slow_seconds: float = 5.0

@@ -1,7 +1,8 @@
-"""The line to the client, with an end to what may wait on it, and word of its own end.
+"""The line to the client, with an end to what may wait on it, word of its own end, and an answer to every request.
 
-By itself the SDK takes in requests for as long as they come, whether or not anybody reads the replies, and it does not
-end with its input while a reply cannot be written.
+By itself the SDK takes in requests for as long as they come, whether or not anybody reads the replies; it does not end
+with its input while a reply cannot be written; and of a line that it cannot read (half an emoji, as JavaScript's
+JSON.stringify writes it, is enough) it says nothing, so that the client waits for ever.
 """
 
 import asyncio
@@ -11,7 +12,19 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    jsonrpc_message_adapter,
+)
+from pydantic import ValidationError
+
+from tikhub_mcp.answer import Json, parse
+from tikhub_mcp.text import sendable
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -42,19 +55,39 @@ class _Around(Generic[S]):
         await self.aclose()
 
 
+class Outgoing(_Around["WriteStream[SessionMessage]"]):
+    """What the client is sent."""
+
+    async def send(self, item: SessionMessage) -> None:
+        """Send a message; returns when it is on its way."""
+        await self._inner.send(item)
+        if isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None:
+            self._room.release()
+
+    async def refuse(self, answer: JSONRPCError) -> None:
+        """Send the error of a request that was never taken in."""
+        await self._inner.send(SessionMessage(answer))
+
+
 class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
     """What the client sends; nothing more is read while too many requests are not answered yet.
 
     Args:
         inner: The SDK's stream.
         room: Shared with the other direction.
+        outgoing: The other direction.
         ended: Told when the input has ended.
     """
 
     def __init__(
-        self, inner: "ReadStream[SessionMessage | Exception]", room: asyncio.Semaphore, ended: Callable[[], None]
+        self,
+        inner: "ReadStream[SessionMessage | Exception]",
+        room: asyncio.Semaphore,
+        outgoing: Outgoing,
+        ended: Callable[[], None],
     ) -> None:
         super().__init__(inner, room)
+        self._outgoing = outgoing
         self._ended = ended
 
     @property
@@ -62,14 +95,21 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
         """The SDK's: what the sender of the last message knew."""
         return getattr(self._inner, "last_context", None)
 
-    async def receive(self) -> SessionMessage | Exception:
-        """The next message."""
-        try:
-            item = await self._inner.receive()
-        except anyio.EndOfStream:
-            self._ended()
-            raise
-        if isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCRequest):
+    async def receive(self) -> SessionMessage:
+        """The next message that can be understood; the others are answered with an error."""
+        while True:
+            try:
+                item = await self._inner.receive()
+            except anyio.EndOfStream:
+                self._ended()
+                raise
+            found = item if isinstance(item, SessionMessage) else _understood(item)
+            if isinstance(found, SessionMessage):
+                return await self._admitted(found)
+            await self._outgoing.refuse(found)
+
+    async def _admitted(self, item: SessionMessage) -> SessionMessage:
+        if isinstance(item.message, JSONRPCRequest):
             await self._room.acquire()
             item.metadata = ServerMessageMetadata(on_request_unanswered=self._let_go)  # a cancelled one has no reply
         return item
@@ -80,18 +120,32 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> SessionMessage | Exception:
+    async def __anext__(self) -> SessionMessage:
         try:
             return await self.receive()
         except anyio.EndOfStream:
             raise StopAsyncIteration from None
 
 
-class Outgoing(_Around["WriteStream[SessionMessage]"]):
-    """What the client is sent."""
+def _understood(problem: Exception) -> SessionMessage | JSONRPCError:
+    """The message in a line that the SDK could not read, or the error that answers it.
 
-    async def send(self, item: SessionMessage) -> None:
-        """Send a message; returns when it is on its way."""
-        await self._inner.send(item)
-        if isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None:
-            self._room.release()
+    Only texts can be mended: what UTF-8 cannot hold; and numbers too long to convert, which become texts.
+    """
+    line = problem.errors(include_url=False)[0]["input"] if isinstance(problem, ValidationError) else None
+    try:
+        value: Json = (
+            sendable(parse(line.encode("utf-8", "surrogatepass"), errors="replace")) if isinstance(line, str) else line
+        )
+    except (ValueError, RecursionError):
+        return _error(None, PARSE_ERROR, "Parse error: the line is no JSON that can be read.")
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_python(value, by_name=False))
+    except ValidationError:
+        known = value.get("id") if isinstance(value, dict) else None
+        usable = known if isinstance(known, str) or type(known) is int else None
+        return _error(usable, INVALID_REQUEST, "Invalid request: the message does not have the form of JSON-RPC 2.0.")
+
+
+def _error(request: str | int | None, code: int, message: str) -> JSONRPCError:
+    return JSONRPCError(jsonrpc="2.0", id=request, error=ErrorData(code=code, message=message))

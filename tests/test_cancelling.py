@@ -1,0 +1,151 @@
+"""A client that changes its mind, over stdio: nothing more is done or paid for, and nothing that was done is lost."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import test_stdio
+from tests.serving import SLOW, Reply, patience
+from tests.test_stdio import DISCOVERY, Environment, Wire, parts, wait
+from tikhub_mcp.answer import Json
+from tikhub_mcp.jobs import AT_ONCE
+from tikhub_mcp.sandbox import Sandbox, good_links, link
+
+environment, home, root = test_stdio.environment, test_stdio.home, test_stdio.root
+
+QUICK = 3  # files that come at once; the others take 8 s each
+LINKS = good_links(20)
+
+
+class Uneven(Sandbox):
+    """A sandbox whose first files come at once, and the others slowly."""
+
+    quick, slow = QUICK, SLOW
+
+    async def _stream(self, content: bytes) -> AsyncIterator[bytes]:
+        self.quick -= 1
+        self.media_bytes_per_second = self.slow if self.quick < 0 else 0  # read below before anybody else has a turn
+        async for piece in super()._stream(content):
+            yield piece
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Uneven]:
+    with Uneven() as running:
+        yield running
+
+
+class Caller:
+    """A client of one era."""
+
+    def __init__(self, wire: Wire, meta: Json) -> None:
+        self.wire, self.meta = wire, meta
+        if not meta:
+            wire.shake_hands()
+
+    def begin(self, number: int, tool: str, arguments: Json) -> None:
+        """Call without waiting for the reply."""
+        params = {"name": tool, "arguments": arguments, "_meta": self.meta}
+        self.wire.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+
+    def cancel(self, number: Json) -> None:
+        cancelled = {"requestId": number, "reason": "changed its mind", "_meta": self.meta}
+        self.wire.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+
+    def call(self, number: int, tool: str, arguments: Json) -> Reply:
+        return self.wire.call(number, tool, arguments, self.meta)
+
+    def end(self) -> None:
+        """What nobody asked for never came."""
+        assert self.wire.end()[0] == 0
+        assert self.wire.heard == []
+
+
+@pytest.fixture(params=[{}, DISCOVERY], ids=["legacy", "auto"])
+def caller(request: pytest.FixtureRequest, environment: Environment, tmp_path: Path) -> Iterator[Caller]:
+    with Wire(environment, tmp_path / "log") as wire:
+        yield Caller(wire, request.param)
+
+
+def answers(root: Path) -> list[Path]:
+    return sorted((root / "raw").glob("raw_*.json"))
+
+
+def videos(root: Path) -> dict[Path, int]:
+    """The finished files, and which they are, so that a new one under an old name is seen."""
+    return {path: path.stat().st_ino for path in (root / "videos").glob("*.mp4")}
+
+
+def downloading(root: Path) -> int:
+    return sum(".mp4." in part.name for part in parts(root))
+
+
+def test_a_batch_cancelled_in_the_middle_keeps_what_is_done_and_goes_on_from_there_when_asked_again(
+    caller: Caller, sandbox: Uneven, root: Path
+) -> None:
+    caller.begin(1, "batch_download", {"urls": LINKS})
+    wait(lambda: (len(videos(root)), downloading(root)) == (QUICK, AT_ONCE))
+    finished, paid = videos(root), answers(root)
+    assert len(paid) == len(sandbox.calls) == QUICK + AT_ONCE
+    caller.cancel(1)
+    assert wait(lambda: not parts(root)) < patience(1)
+    assert caller.call(2, "summarize_raw", {})["rows"] == len(paid)
+    assert len(sandbox.calls) == len(paid)
+    assert (videos(root), answers(root)) == (finished, paid)
+    sandbox.quick = len(LINKS)
+    reply = caller.call(3, "batch_download", {"urls": LINKS})
+    assert (reply["succeeded"], reply["cost"]["api_calls"]) == (len(LINKS), len(LINKS) - len(paid))
+    assert sorted(asked.share_url for asked in sandbox.calls) == sorted(LINKS)  # each of them once
+    assert finished.items() <= videos(root).items()
+    assert set(paid) <= set(answers(root))
+    caller.end()
+
+
+def test_answers_that_are_under_way_when_a_batch_is_cancelled_are_waited_for_by_who_asks_again_at_once(
+    caller: Caller, sandbox: Uneven, root: Path
+) -> None:
+    sandbox.latency, sandbox.quick = 0.5, len(LINKS)
+    caller.begin(1, "batch_download", {"urls": LINKS})
+    wait(lambda: len(sandbox.calls) == AT_ONCE)
+    caller.cancel(1)
+    assert not answers(root)
+    reply = caller.call(2, "batch_download", {"urls": LINKS})
+    assert (reply["succeeded"], reply["cost"]["api_calls"]) == (len(LINKS), len(LINKS) - AT_ONCE)
+    assert sorted(asked.share_url for asked in sandbox.calls) == sorted(LINKS)
+    assert not parts(root)
+    caller.end()
+
+
+def test_a_cancellation_of_what_is_not_under_way_does_nothing(caller: Caller, sandbox: Uneven, root: Path) -> None:
+    assert caller.call(1, "download_video", {"url": link("tiktok")})["status"] == "ok"
+    sandbox.quick = 0
+    caller.begin(2, "download_video", {"url": link("douyin")})
+    wait(lambda: sandbox.quick < 0 and downloading(root))
+    for number in (1, 1, 99, "1", "an-id", "", -1, None, [2], {"id": 2}, 2.5, True):
+        caller.cancel(number)
+    sandbox.quick = 2
+    reply = caller.call(3, "batch_download", {"urls": LINKS[:2]})  # which has been read after all of them
+    assert (reply["succeeded"], reply["cost"]["api_calls"]) == (2, 2)
+    assert downloading(root) == 1
+    caller.cancel(2)
+    caller.cancel(2)
+    assert wait(lambda: not parts(root)) < patience(1)
+    sandbox.quick = 1
+    reply = caller.call(4, "download_video", {"url": link("douyin")})
+    assert (reply["status"], reply["cost"]["api_calls"]) == ("ok", 0)
+    caller.end()
+
+
+def test_of_two_calls_for_one_post_the_one_that_is_not_cancelled_gets_it(
+    caller: Caller, sandbox: Uneven, root: Path
+) -> None:
+    sandbox.quick, sandbox.slow = 0, 100_000  # a file takes 1.6 s
+    caller.begin(1, "download_video", {"url": link("tiktok")})
+    caller.begin(2, "download_video", {"url": link("tiktok")})
+    wait(lambda: downloading(root))
+    caller.cancel(1)
+    said = caller.wire.answer(2)["structuredContent"]
+    assert (said["status"], Path(said["file"]["path"]) in videos(root)) == ("ok", True)
+    assert len(sandbox.calls) == len(sandbox.media_requests) == 1
+    caller.end()

@@ -1,0 +1,135 @@
+"""The page: totals, rankings, growth and a table, in one file that needs no network.
+
+The charts are Vega-Lite's, whose script vl-convert carries and this puts into the page. Texts of posts are data in it:
+they are written into the page as JSON without a single `<`, and shown by the browser as text, never as markup.
+"""
+
+import heapq
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import vl_convert
+
+from tikhub_mcp.answer import Json
+from tikhub_mcp.fields import Row, reported
+from tikhub_mcp.post import COUNTED_AS
+from tikhub_mcp.snapshots import Findings
+from tikhub_mcp.tables import Output
+from tikhub_mcp.text import clean
+
+MOST_POSTS = 2000  # in the page's table: those with the most plays and likes; the CSV has all
+MOST_LINES = 10  # in the chart of growth: the posts with the most plays, or likes
+MOST_POINTS = 200  # of one line: its newest
+
+TEMPLATE: Final = Path(__file__).with_name("report.html")
+_SHOWN: Final = ("plays", "likes", "comments", "shares", "saves")
+
+
+class Report(Output):
+    """The page in the making.
+
+    Args:
+        target: Where it goes.
+        source: What was read.
+    """
+
+    def __init__(self, target: Path, source: Path) -> None:
+        super().__init__(target)
+        self._source = source
+        self._posts: list[tuple[int, int, Row]] = []  # a heap, so that memory does not grow with the number of posts
+        self._lines: list[tuple[int, int, Row]] = []
+        self._line: list[Row] = []
+        self._came = 0
+
+    def add(self, row: Row) -> None:
+        """Take the next row in; only the newest of a post is shown."""
+        if row["is_latest"]:
+            self._came += 1
+            counts = reported(row)
+            weight = (counts["play_count"] or 0) + (counts["digg_count"] or 0)
+            _keep(self._posts, (weight, -self._came, _post(row)), MOST_POSTS)
+
+    def add_history(self, line: Row) -> None:
+        """Take the next line of a post's history in; a post's lines come one after the other."""
+        if self._line and self._line[-1]["aweme_id"] != line["aweme_id"]:
+            self._end_line()
+        self._line.append(line)
+
+    def finish(self, found: Findings) -> None:
+        """Write the page."""
+        if self._line:
+            self._end_line()
+        page = TEMPLATE.read_text(encoding="utf-8")
+        before, rest = page.split("@DATA@")
+        between, after = rest.split("@LIBRARY@")
+        for part in (before, _json(self._data(found)), between, _library(), after):
+            self.write(part.encode())
+        super().finish(found)
+
+    def _data(self, found: Findings) -> Json:
+        return {
+            "source": clean(str(self._source)),
+            "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "rows": found.rows,
+            "broken": found.rows - found.parsed,
+            "count": found.totals.posts,
+            "totals": _totals(found),
+            "posts": [post for *_, post in sorted(self._posts, reverse=True)],
+            "history": [line for *_, line in sorted(self._lines, reverse=True)],
+        }
+
+    def _end_line(self) -> None:
+        line, self._line = self._line[-MOST_POINTS:], []
+        self._came += 1
+        newest = line[-1]
+        weight = newest["play_count"] or newest["digg_count"] or 0
+        author = newest["author_nickname"] if isinstance(newest["author_nickname"], str) else ""
+        label = f"{clean(author, 40) or '?'} …{str(newest['aweme_id'])[-4:]}"
+        points = [{"as_of": at["as_of"], **{name: at[COUNTED_AS[name]] for name in _SHOWN}} for at in line]
+        _keep(self._lines, (weight, -self._came, {"label": label, "points": points}), MOST_LINES)
+
+
+def _keep(heap: list[tuple[int, int, Row]], item: tuple[int, int, Row], most: int) -> None:
+    """Put an item on a heap of the largest ones; the second of its parts is different in each."""
+    (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, item)
+
+
+def _post(row: Row) -> Row:
+    counts = reported(row)
+    texts = {"author": "author_nickname", "handle": "author_unique_id", "id": "aweme_id", "url": "share_url"}
+    return {
+        **{name: clean(row[field]) if isinstance(row[field], str) else "" for name, field in texts.items()},
+        "text": clean(row["desc"], 200),
+        "platform": row["platform"] or "",
+        "posted": _day(row["create_time_unix"]),
+        **{name: counts[COUNTED_AS[name]] for name in _SHOWN},
+        "rate": row["engagement_rate"],
+        "as_of": row["as_of"] or "",
+    }
+
+
+def _day(seconds: Json) -> str:
+    usable = type(seconds) is int and 0 < seconds < 253_402_300_800  # up to the year 9999
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if usable else ""
+
+
+def _totals(found: Findings) -> list[tuple[str, int | None, str]]:
+    """What stands at the top: a name, a number, and a word about it."""
+    totals = found.totals
+    cards: list[tuple[str, int | None, str]] = [("posts", totals.posts, "")]
+    for name in _SHOWN:
+        known = totals.reported[COUNTED_AS[name]]
+        cards.append((name, totals.counts[COUNTED_AS[name]], "" if known == totals.posts else f"of {known:,} posts"))
+    return cards
+
+
+def _library() -> str:
+    """The script of the charts; nothing in it may end the element that it stands in."""
+    script: str = vl_convert.javascript_bundle(None)
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

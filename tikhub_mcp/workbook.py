@@ -1,0 +1,185 @@
+"""The workbook: the rows and their history as a spreadsheet shows them best, and a sheet that says what is what."""
+
+import json
+import tempfile
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import xlsxwriter
+from xlsxwriter.exceptions import FileCreateError
+from xlsxwriter.format import Format
+from xlsxwriter.worksheet import Worksheet
+
+from tikhub_mcp.answer import Json
+from tikhub_mcp.aweme import whole
+from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.fields import COLUMNS, OURS, Row
+from tikhub_mcp.files import os_errors
+from tikhub_mcp.snapshots import HISTORY, Findings
+from tikhub_mcp.tables import LONGEST_CELL, Output
+
+MOST_ROWS = 1_048_576  # of a sheet, its header among them
+MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
+LONGEST_LINK = 2079  # characters
+EXACT_DIGITS = 10**15  # Excel keeps 15 digits of a number
+
+_MOMENTS: Final = {"create_time_unix", "as_of"}
+_LINKS: Final = {"share_url", "cover_url", "play_url_sample"}
+_RATES: Final = {"engagement_rate"}
+_WIDTHS: Final = {  # characters; the others have 12
+    "desc": 60,
+    "error": 40,
+    "hashtags": 30,
+    "source_file": 42,
+    "share_url": 40,
+    "author_nickname": 24,
+    "author_unique_id": 20,
+    "aweme_id": 22,
+    "create_time_unix": 20,
+    "as_of": 20,
+    "music_title": 28,
+}
+
+
+class Workbook(Output):
+    """The rows, sheet "Posts"; how numbers changed, "History"; and what each column means, "Columns".
+
+    Args:
+        target: Where it goes.
+    """
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(target)
+        self._temporary = tempfile.TemporaryDirectory(prefix="tikhub-mcp-")  # for what does not stay in memory
+        options = {
+            "constant_memory": True,
+            "tmpdir": self._temporary.name,
+            "default_date_format": "yyyy-mm-dd hh:mm:ss",
+        }
+        self._book = xlsxwriter.Workbook(self.file, options)
+        self._bold = self._book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
+        self._posts = _Sheet(self._book, "Posts", list(COLUMNS), self._bold)
+        self._history = _Sheet(self._book, "History", list(HISTORY), self._bold)
+
+    def add(self, row: Row) -> None:
+        """Put a row into the first sheet."""
+        with os_errors(self.target):
+            self._posts.add(row)
+
+    def add_history(self, line: Row) -> None:
+        """Put a line into the second sheet."""
+        with os_errors(self.target):
+            self._history.add(line)
+
+    def finish(self, found: Findings) -> None:
+        """Write it all."""
+        self._explain()
+        for sheet in (self._posts, self._history):
+            sheet.finish()
+        if not found.histories:
+            self._history.sheet.hide()
+        with os_errors(self.target):
+            try:
+                self._book.close()
+            except FileCreateError as error:
+                raise error.args[0] from None
+        super().finish(found)
+
+    def discard(self) -> None:
+        """Remove what is half-made."""
+        super().discard()
+        with suppress(OSError):
+            self._temporary.cleanup()
+
+    def _explain(self) -> None:
+        sheet = self._book.add_worksheet("Columns")
+        sheet.freeze_panes(1, 0)
+        sheet.set_column(0, 0, 32)
+        sheet.set_column(1, 1, 90)
+        sheet.set_column(2, 2, 14)
+        sheet.write_row(0, 0, ["column", "meaning", "comes from"], self._bold)
+        meanings = {**COLUMNS, **{name: meaning for name, meaning in HISTORY.items() if name not in COLUMNS}}
+        for number, (name, meaning) in enumerate(meanings.items(), 1):
+            source = (
+                "the API"
+                if name in COLUMNS and name not in {*OURS, "source_file", "parse_ok", "error"}
+                else "tikhub-mcp"
+            )
+            for column, text in enumerate((name, meaning, source)):
+                sheet.write_string(number, column, text)
+
+
+class _Sheet:
+    """A sheet with a header that stays in sight, a filter, and columns as wide as what they hold."""
+
+    def __init__(self, book: xlsxwriter.Workbook, name: str, columns: list[str], bold: Format) -> None:
+        self.sheet: Worksheet = book.add_worksheet(name)
+        self._columns, self._rows, self._links = columns, 0, 0
+        self._number = book.add_format({"num_format": "#,##0"})
+        self._decimal = book.add_format({"num_format": "#,##0.0"})
+        self._rate = book.add_format({"num_format": "0.00%"})
+        self._moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        self.sheet.freeze_panes(1, 0)
+        for at, column in enumerate(columns):
+            self.sheet.set_column(at, at, _WIDTHS.get(column, 16 if "count" in column else 12))
+            self.sheet.write_string(0, at, column, bold)
+
+    def add(self, row: Row) -> None:
+        """Put a row below the others.
+
+        Raises:
+            InvalidInput: The sheet is full.
+        """
+        self._rows += 1
+        if self._rows >= MOST_ROWS:
+            raise InvalidInput(f"A sheet has no more than {MOST_ROWS:,} rows: leave the format xlsx out.")
+        for at, (column, value) in enumerate(row.items()):
+            self._put(at, column, value)
+
+    def finish(self) -> None:
+        """Lay the filter over all rows."""
+        self.sheet.autofilter(0, 0, max(self._rows, 1), len(self._columns) - 1)
+
+    def _put(self, at: int, column: str, value: Json) -> None:
+        if value is None or value == "":
+            return
+        if column in _MOMENTS and (moment := _moment(value)) is not None:
+            self.sheet.write_datetime(self._rows, at, moment, self._moment)
+        elif isinstance(value, bool):
+            self.sheet.write_boolean(self._rows, at, value)
+        elif isinstance(value, int | float) and abs(value) < EXACT_DIGITS:
+            self.sheet.write_number(self._rows, at, value, self._format(column, value))
+        elif column in _LINKS and self._may_link(value):
+            self._links += 1
+            self.sheet.write_url(self._rows, at, value, string=value)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            self.sheet.write_string(self._rows, at, fitting(text))
+
+    def _format(self, column: str, value: float) -> Format:
+        if column in _RATES:
+            return self._rate
+        return self._decimal if isinstance(value, float) else self._number
+
+    def _may_link(self, value: Json) -> bool:
+        fits = isinstance(value, str) and len(value) <= LONGEST_LINK and value.startswith(("https://", "http://"))
+        return fits and self._links < MOST_LINKS and not any(char.isspace() for char in value)
+
+
+def fitting(text: str) -> str:
+    """A text as far as a cell can hold it."""
+    if len(text) <= LONGEST_CELL // 2:
+        return text
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "ignore")
+
+
+def _moment(value: Json) -> datetime | None:
+    """A time in UTC as Excel has it, without a zone."""
+    if isinstance(value, str) and value.endswith("Z"):
+        return datetime.fromisoformat(value).replace(tzinfo=None)
+    seconds = whole(value)
+    if not seconds or seconds >= 253_402_300_800:  # nothing, or after the year 9999
+        return None
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
