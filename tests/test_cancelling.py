@@ -15,7 +15,7 @@ from tikhub_mcp.sandbox import Sandbox, good_links, link
 environment, home, root = test_stdio.environment, test_stdio.home, test_stdio.root
 
 QUICK = 3  # files that come at once; the others take 8 s each
-LINKS = good_links(20)
+LINKS = good_links(QUICK + AT_ONCE + 3)
 
 
 class Uneven(Sandbox):

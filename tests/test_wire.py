@@ -168,7 +168,8 @@ def unreadable(line: str) -> Exception:
         ("[]", None, INVALID_REQUEST),
         ('{"jsonrpc":"2.0","id":7,"method":5}', 7, INVALID_REQUEST),
         ('{"jsonrpc":"2.0","id":"seven"}', "seven", INVALID_REQUEST),
-        ('{"jsonrpc":"2.0","id":true,"method":"tools/list"}', None, INVALID_REQUEST),
+        ('{"jsonrpc":"2.0","id":7,"method":"tools/list","params":[1]}', 7, INVALID_REQUEST),
+        ('{"jsonrpc":"1.0","id":7,"method":"tools/list"}', 7, INVALID_REQUEST),
     ],
 )
 async def test_a_line_that_cannot_be_read_is_answered_without_counting(
