@@ -1,4 +1,8 @@
-"""Raw answers of real size for the benchmarks: invented, 75 kB each as real Douyin answers are, every one different."""
+"""Raw answers of real size for the benchmarks: invented, and each a different one.
+
+Their shape is that of a real Douyin answer of 75 kB: some 1,000 keys, 39,000 characters in texts, hundreds of them not
+ASCII, emoji among them, and 2,000 backslashes, because some texts in an answer are JSON themselves.
+"""
 
 import json
 import random
@@ -9,7 +13,22 @@ from tests.payloads import address, douyin_post, envelope, tiktok_post, video
 
 SIZE = 75_000  # bytes, with two blanks of indent, as our own raw files have
 FIRST = 7_300_000_000_000_000_000
-WORDS = ("纸船", "河上", "kite", "boat", "灯塔", "morning", "山の", "パン", "шторм", "☂", "paper", "#fyp", "#雨夜")
+WORDS = (
+    "🌙",
+    "纸船漂到河上",
+    "灯塔",
+    "kite",
+    "boat",
+    "山のパン屋",
+    "朝活",
+    "шторм",
+    "☂",
+    "paper",
+    "#雨夜的灯塔",
+    "🚤",
+    "等一条船",
+    "#fyp",
+)
 
 
 def answer(number: int, snapshots: int = 1, chance: random.Random | None = None) -> dict[str, Any]:
@@ -32,9 +51,10 @@ def answer(number: int, snapshots: int = 1, chance: random.Random | None = None)
     made = make(
         aweme_id=str(FIRST + post),
         desc=" ".join(chance.choices(WORDS, k=30)),
+        author=tiktok_post()["author"] | {"nickname": f"夜航星 🌙 {post}", "follower_count": 0 if douyin else post},
         statistics=statistics,
-        video=video(bit_rate=[_gear(chance) for _ in range(44)]),
-        anchors_extras=[{"key": f"k{index}", "value": {"a": index, "b": None, "c": True}} for index in range(60)],
+        video=video(bit_rate=[_gear(chance) for _ in range(37)]),
+        suggest_words=[{"word": " ".join(chance.choices(WORDS, k=3)), "info": {"a": 1, "b": None}} for _ in range(60)],
     )
     return envelope(
         made,
@@ -56,6 +76,9 @@ def _gear(chance: random.Random) -> dict[str, Any]:
         "is_bytevc1": 1,
         "FPS": 30,
         "HDR_type": "",
+        "video_extra": json.dumps(
+            {"PktOffsetMap": json.dumps([{"time": n, "offset": chance.randrange(10**6)} for n in range(5)])}
+        ),
         "play_addr": address("bytevc1", 720, 1280, url_list=signs),
     }
 

@@ -1,12 +1,40 @@
-"""Summaries beside the script that everybody writes: files a second, memory, and whether that changes with their number.
+"""Summaries beside the script that everybody writes: files a second, memory, and whether that grows with their number.
 
-python -m benchmarks.summaries [FILES]
+    python -m benchmarks.summaries [FILES]
+
+Both read the same folder in turn, three times; a ratio is that of the medians. Memory is the peak of a process that does
+nothing else.
 """
 
+import argparse
 import csv
 import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from benchmarks.answers import fill
+from tikhub_mcp.answer import Json
+from tikhub_mcp.summary import Format, summarize
+
+TURNS = 3
+WANTED = 5.0  # times the baseline
+LEAST = 1000  # files a second that the baseline has to reach, or it is no baseline
+MOST_MEMORY = 120  # MiB
+PEAK = """
+import sys
+from pathlib import Path
+from benchmarks import summaries
+getattr(summaries, sys.argv[1])(Path(sys.argv[2]), Path(sys.argv[3]))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
 
 
 def baseline(source: Path, out_dir: Path) -> int:
@@ -30,7 +58,7 @@ def baseline(source: Path, out_dir: Path) -> int:
     return len(rows)
 
 
-def flat(name: str, data: Any) -> dict[str, Any]:
+def flat(name: str, data: Json) -> dict[str, Any]:
     """One row, taken out of the parsed answer field by field."""
     post = (data.get("data") or {}).get("aweme_detail") or ((data.get("data") or {}).get("aweme_details") or [{}])[0]
     author, numbers = post.get("author") or {}, post.get("statistics") or {}
@@ -77,3 +105,67 @@ def flat(name: str, data: Any) -> dict[str, Any]:
         "aigc_label_type": ai.get("aigc_label_type"),
         "hashtags": "|".join(tag["hashtag_name"] for tag in post.get("text_extra") or [] if tag.get("hashtag_name")),
     }
+
+
+def ours(source: Path, out_dir: Path) -> int:
+    """What the tool does by default."""
+    return summarize(source, out_dir).found.rows
+
+
+def everything(source: Path, out_dir: Path) -> int:
+    """All four formats."""
+    formats: tuple[Format, ...] = ("csv", "json", "xlsx", "html")
+    return summarize(source, out_dir, formats).found.rows
+
+
+def rate(work: Callable[[Path, Path], int], source: Path, out_dir: Path) -> float:
+    """Files a second."""
+    begun = time.perf_counter()
+    return work(source, out_dir) / (time.perf_counter() - begun)
+
+
+def peak(work: str, source: Path, out_dir: Path) -> float:
+    """The most memory of a process that does it, in MiB (Linux)."""
+    ran = subprocess.run(
+        [sys.executable, "-c", PEAK, work, str(source), str(out_dir)], capture_output=True, text=True, check=True
+    )
+    return int(ran.stdout) / 1024
+
+
+def main() -> int:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="?", type=int, default=20_000)
+    files: int = parser.parse_args().files
+    print(f"Python {platform.python_version()}, msgspec {version('msgspec')}\n")
+    with tempfile.TemporaryDirectory(prefix="summaries-") as name:
+        folder = Path(name)
+        out_dir = folder / "out"
+        out_dir.mkdir()
+        sizes = [files // 100, files // 10, files]
+        sources = [folder / str(size) for size in sizes]
+        for size, source in zip(sizes, sources, strict=True):
+            total = fill(source, size)
+        print(f"{files:,} answers, {total / files / 1000:.0f} kB each\n")
+        rates: dict[str, list[float]] = {"baseline": [], "ours": []}
+        for _ in range(TURNS):
+            rates["baseline"].append(rate(baseline, sources[-1], out_dir))
+            rates["ours"].append(rate(ours, sources[-1], out_dir))
+        medians = {who: statistics.median(found) for who, found in rates.items()}
+        memory = {who: peak(who, sources[-1], out_dir) for who in rates}
+        print("| | files a second: median | lowest | highest | peak, MiB |\n|---|---:|---:|---:|---:|")
+        for who, found in rates.items():
+            print(f"| {who} | {medians[who]:,.0f} | {min(found):,.0f} | {max(found):,.0f} | {memory[who]:.0f} |")
+        ratio = medians["ours"] / medians["baseline"]
+        print(f"\nRatio of the medians: {ratio:.1f}\n")
+        print("| files | µs a file | peak, MiB | all four formats: µs a file | peak, MiB |\n|---:|---:|---:|---:|---:|")
+        for size, source in zip(sizes, sources, strict=True):
+            times = [1e6 / rate(work, source, out_dir) for work in (ours, everything)]
+            peaks = [peak(work, source, out_dir) for work in ("ours", "everything")]
+            print(f"| {size:,} | {times[0]:.0f} | {peaks[0]:.0f} | {times[1]:.0f} | {peaks[1]:.0f} |", flush=True)
+    fair = medians["baseline"] >= LEAST
+    return 0 if fair and ratio >= WANTED and memory["ours"] < MOST_MEMORY else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

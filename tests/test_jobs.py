@@ -16,7 +16,7 @@ from tikhub_mcp.archive import Archive
 from tikhub_mcp.call import Call, Job, Outcome, Wish
 from tikhub_mcp.client import Answer, Purse, TikHub
 from tikhub_mcp.download import Downloader, Saved
-from tikhub_mcp.errors import KeyInvalid, MediaUnavailable, TikHubMCPError, TikHubUnavailable
+from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, TikHubMCPError, TikHubUnavailable
 from tikhub_mcp.jobs import AT_ONCE, Jobs
 from tikhub_mcp.links import Link, Platform, parse
 from tikhub_mcp.locks import Locks
@@ -36,6 +36,7 @@ class FakeTikHub(TikHub):
         self.asked: list[str] = []
         self.failures: dict[str, TikHubMCPError] = {}
         self.posts: dict[str, dict[str, Any]] = {}
+        self.lost: set[str] = set()  # of which the answer is lost on its way, each time
         self.now = self.most = 0
 
     async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[T]]) -> T:
@@ -48,6 +49,8 @@ class FakeTikHub(TikHub):
             await self.go.wait()
         finally:
             self.now -= 1
+        if link.key in self.lost:
+            purse.spend()  # the client asks once more
         if link.key in self.failures:
             purse.refund()
             raise self.failures[link.key]
@@ -497,6 +500,27 @@ def test_the_cap_on_paid_calls_is_hard_and_free_answers_do_not_count(tmp_path: P
         assert (statuses.count("ok"), statuses.count("skipped")) == (4, 4)
         assert outcomes[link(5).key].status == "ok"
         assert len(world.tikhub.asked) == 3
+
+    show(tmp_path, story)
+
+
+def test_a_cap_that_forbids_asking_again_never_denies_that_the_post_was_paid_for(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.lost = {link().key}
+        outcome = await world.get(call(cap=1), link())
+        assert (outcome.status, outcome.api_calls) == ("failed", 1)
+        assert isinstance(outcome.error, ApiCallLimit)
+        assert "was asked for" in outcome.error.message
+
+    show(tmp_path, story)
+
+
+def test_under_a_cap_links_that_have_expired_are_tried_as_they_are(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = video(-10)
+        outcome = await world.get(call(cap=1), link())
+        assert (outcome.status, outcome.api_calls) == ("ok", 1)
+        assert len(world.downloader.targets) == 1
 
     show(tmp_path, story)
 
