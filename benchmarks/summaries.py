@@ -2,7 +2,7 @@
 
     python -m benchmarks.summaries [FILES]
 
-Both read the same folder in turn, three times; a ratio is that of the medians. Memory is the peak of a process that does
+Both read the same folder in turn, three times; a ratio is that of the medians. Memory is the peak of one that does
 nothing else.
 """
 

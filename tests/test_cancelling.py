@@ -140,7 +140,7 @@ def test_a_cancellation_of_what_is_not_under_way_does_nothing(caller: Caller, sa
 def test_of_two_calls_for_one_post_the_one_that_is_not_cancelled_gets_it(
     caller: Caller, sandbox: Uneven, root: Path
 ) -> None:
-    sandbox.quick, sandbox.slow = 0, 100_000  # a file takes 1.6 s
+    sandbox.quick, sandbox.slow = 0, 250_000  # a file takes 0.6 s
     caller.begin(1, "download_video", {"url": link("tiktok")})
     caller.begin(2, "download_video", {"url": link("tiktok")})
     wait(lambda: downloading(root))

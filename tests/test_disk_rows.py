@@ -1,4 +1,4 @@
-"""The disk and the server together: no room, no folder, no numbers; what is there already; two at once; a long run."""
+"""The disk and the server together: no room, no folder, no numbers; what is there already; two at once."""
 
 import asyncio
 import json
@@ -8,7 +8,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from mcp.client import Client
 
 from tests import serving
-from tests.serving import MEDIA, Desk, Era, Reply, content, until
+from tests.serving import MEDIA, Desk, Era, content, until
 from tests.torturing import Watch, parts
 from tikhub_mcp.files import LONGEST_NAME
 from tikhub_mcp.jobs import AT_ONCE
@@ -313,32 +312,3 @@ async def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothi
     assert crowded["paid"] + free["paid"] == AT_ONCE
     assert crowded["open"] <= free["open"]
     assert not parts(tmp_path)
-
-
-# M15: the long run
-
-
-def in_use() -> tuple[int, int, int]:
-    """Files, threads and bytes of memory."""
-    pages = int(content("/proc/self/statm").split()[1])
-    return len(every(Path("/proc/self/fd"))), threading.active_count(), pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nothing tells what is in use")
-async def test_three_hundred_calls_in_a_row_hold_no_more_files_threads_and_memory_than_the_first(desk: Desk) -> None:
-    links = good_links(3)
-    assert (await desk.batch(links)).statuses == ["ok"] * 3
-
-    async def calls(number: int) -> None:
-        for at in range(number):
-            reply: Reply = await desk.one(links[at % 3])
-            assert (reply["file"]["reused"], reply["cost"]["api_calls"]) == (True, 0)
-
-    await calls(60)
-    before = in_use()
-    await calls(240)
-    after = in_use()
-    assert after[0] <= before[0]
-    assert after[1] <= before[1] + 2
-    assert after[2] <= before[2] + 8 * 2**20
-    assert len(desk.asked) == 3

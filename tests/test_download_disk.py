@@ -112,7 +112,9 @@ def test_a_disk_that_is_really_full_ends_it_whatever_other_mirrors_there_are(
     assert server.asked() == ["/boast"] * boasters + ["/a"]
 
 
-@pytest.mark.parametrize(("size", "needs"), [(SIZE, f"The file needs {SIZE:,} bytes; "), (None, "")])
+@pytest.mark.parametrize(
+    ("size", "needs"), [(SIZE, f"The file needs {SIZE:,} bytes; "), (None, f"The file needs {SIZE:,} bytes; ")]
+)
 def test_a_disk_that_fills_up_meanwhile_is_told_with_what_is_free(
     server: Faulty, target: Path, size: int | None, needs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +122,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_with_what_is_free(
         break_system(patch, "write", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         with pytest.raises(DiskFull, match=rf"{needs}[\d,]+ are free\."):
             fetch(rendition(server.on("/a", GOOD), size=size), target)
-    assert download._room(rendition(), target / "gone" / "x") == ""
+    assert download._room(SIZE, target / "gone" / "x") == ""
 
 
 class Writer(io.FileIO):

@@ -118,8 +118,7 @@ def test_what_every_mirror_always_does_wrong_is_a_clean_error_after_a_bounded_nu
     assert time.monotonic() - started < 5 + turns * 3 * HASTY.head
 
 
-@pytest.mark.parametrize("mirrors", [1, 3])
-@pytest.mark.parametrize("known", ["no metadata", "data_size"])
+@crossed
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_that_strikes_once_is_recovered(
     server: Faulty, target: Path, name: str, known: str, mirrors: int

@@ -547,6 +547,33 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert row_of(tmp_path / name, envelope(tiktok_post()))["parse_ok"] is True
 
 
+def test_a_large_folder_behind_odd_names_is_listed_once_and_read_in_order_of_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Some of these are patterns, to whoever takes them so.
+    folder = tmp_path / "raw[1]" / "*" / "\U0001f6a3" / "trailing " / "answers.JSON"
+    folder.mkdir(parents=True)
+    names = [f"{number * 7919 % 2000:04}{'.JSON' if number % 2 else '.json'}" for number in range(2000)]
+    for name in names:
+        (folder / name).write_bytes(b"{}")
+    (folder / "folder.json").mkdir()
+    listed: list[str] = []
+
+    def noted(call: str) -> Callable[..., object]:
+        real: Callable[..., object] = getattr(os, call)
+
+        def listing(path: object = ".") -> object:
+            listed.extend([call] * (str(path) == str(folder)))
+            return real(path)
+
+        return listing
+
+    for call in ("scandir", "listdir"):
+        monkeypatch.setattr(os, call, noted(call))
+    assert [row["source_file"] for row in run(folder)] == sorted(names)
+    assert listed == ["scandir"]
+
+
 def test_a_name_that_is_not_unicode_is_shown_as_far_as_it_can_be(raw: Path) -> None:
     save(raw, envelope(tiktok_post()), os.fsdecode(b"\xff.json"))
     assert [row["source_file"] for row in run(raw)] == ["\ufffd.json"]

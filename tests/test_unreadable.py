@@ -56,8 +56,11 @@ def test_a_call_that_only_python_can_read_is_refused_in_our_own_words(wire: Wire
         (b"[]", -32600),
         (b"5", -32600),
         (b'{"id": 7, "method": "ping"}', -32600),
+        (b'{"id": 7, "method": 5, "jsonrpc": "2.0"}', -32600),
+        (b'{"id": 7, "method": "ping", "jsonrpc": "1.0"}', -32600),
+        (b'{"id": 7, "method": "ping", "jsonrpc": "2.0", "params": [1]}', -32600),
     ],
-    ids=["cut off", "no JSON", "deep", "batch", "number", "no version"],
+    ids=["cut off", "no JSON", "deep", "batch", "number", "no version", "no method", "version", "params"],
 )
 def test_what_is_no_request_is_an_error_that_the_client_hears_of(wire: Wire, line: bytes, code: int) -> None:
     wire.shake_hands()

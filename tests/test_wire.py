@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Self
 
 import anyio
 import pytest
@@ -90,8 +91,11 @@ class Line:
         messages = [item.message for item in self.taken if isinstance(item, SessionMessage)]
         return [message.id for message in messages if isinstance(message, JSONRPCRequest)]
 
-    async def close(self) -> None:
-        """Every end, so that none is left to the garbage collector, which would complain."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every end, so that none is left to the garbage collector, which would complain."""
         self.server.cancel()
         await asyncio.wait([self.server])
         for stream in (self.client, self.incoming, self.outgoing, self.answers):
@@ -103,52 +107,48 @@ class Line:
 async def test_only_so_many_requests_are_taken_in_until_one_of_them_is_answered(
     answer: Callable[[int], SessionMessage],
 ) -> None:
-    line = Line()
-    await line.ask(*map(request, range(1, 8)))
-    assert line.requests == [1, 2, 3]
-    await line.answer(answer(2))
-    assert line.requests == [1, 2, 3, 4]
-    await line.answer(answer(1), answer(4))
-    assert line.requests == [1, 2, 3, 4, 5, 6]
-    await line.close()
+    async with Line() as line:
+        await line.ask(*map(request, range(1, 8)))
+        assert line.requests == [1, 2, 3]
+        await line.answer(answer(2))
+        assert line.requests == [1, 2, 3, 4]
+        await line.answer(answer(1), answer(4))
+        assert line.requests == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.anyio
 async def test_an_answer_that_nobody_takes_makes_no_room() -> None:
-    line = Line(unread=0)
-    await line.ask(*map(request, range(1, 8)))
-    answering = asyncio.create_task(line.outgoing.send(reply(1)))
-    await anyio.wait_all_tasks_blocked()
-    assert line.requests == [1, 2, 3]
-    assert await line.answers.receive() == reply(1)
-    await answering
-    await anyio.wait_all_tasks_blocked()
-    assert line.requests == [1, 2, 3, 4]
-    await line.close()
+    async with Line(unread=0) as line:
+        await line.ask(*map(request, range(1, 8)))
+        answering = asyncio.create_task(line.outgoing.send(reply(1)))
+        await anyio.wait_all_tasks_blocked()
+        assert line.requests == [1, 2, 3]
+        assert await line.answers.receive() == reply(1)
+        await answering
+        await anyio.wait_all_tasks_blocked()
+        assert line.requests == [1, 2, 3, 4]
 
 
 @pytest.mark.anyio
 async def test_a_cancelled_request_which_gets_no_answer_makes_room_for_one() -> None:
-    line = Line()
-    await line.ask(*map(request, range(1, 8)))
-    cancelled = line.taken[1]
-    assert isinstance(cancelled, SessionMessage)
-    assert isinstance(cancelled.metadata, ServerMessageMetadata)
-    assert cancelled.metadata.on_request_unanswered
-    await cancelled.metadata.on_request_unanswered()
-    await anyio.wait_all_tasks_blocked()
-    assert line.requests == [1, 2, 3, 4]
-    await line.close()
+    async with Line() as line:
+        await line.ask(*map(request, range(1, 8)))
+        cancelled = line.taken[1]
+        assert isinstance(cancelled, SessionMessage)
+        assert isinstance(cancelled.metadata, ServerMessageMetadata)
+        assert cancelled.metadata.on_request_unanswered
+        await cancelled.metadata.on_request_unanswered()
+        await anyio.wait_all_tasks_blocked()
+        assert line.requests == [1, 2, 3, 4]
 
 
 @pytest.mark.anyio
 async def test_what_asks_for_no_answer_is_taken_in_without_counting() -> None:
-    line = Line(most=1)
-    others = [*[notification() for _ in range(5)], reply(90), error(91), error(None)]
-    await line.ask(*others, request(1), *others, request(2), notification())
-    assert line.taken == [*others, line.taken[len(others)], *others]
-    assert line.requests == [1]
-    await line.close()
+    async with Line(most=1) as line:
+        others = [*[notification() for _ in range(5)], reply(90), error(91), error(None)]
+        await line.ask(*others, request(1), *others, request(2), notification())
+        assert line.taken == [*others, line.taken[len(others)], *others]
+        assert line.requests == [1]
 
 
 def unreadable(line: str) -> Exception:
@@ -162,69 +162,67 @@ def unreadable(line: str) -> Exception:
 @pytest.mark.parametrize(
     ("line", "number", "code"),
     [
-        ("{", None, PARSE_ERROR),
-        ("\udcff", None, PARSE_ERROR),
-        ("[" * 5000, None, PARSE_ERROR),
-        ("[]", None, INVALID_REQUEST),
-        ('{"jsonrpc":"2.0","id":7,"method":5}', 7, INVALID_REQUEST),
-        ('{"jsonrpc":"2.0","id":"seven"}', "seven", INVALID_REQUEST),
-        ('{"jsonrpc":"2.0","id":7,"method":"tools/list","params":[1]}', 7, INVALID_REQUEST),
-        ('{"jsonrpc":"1.0","id":7,"method":"tools/list"}', 7, INVALID_REQUEST),
+        pytest.param("{", None, PARSE_ERROR, id="half"),
+        pytest.param("\udcff", None, PARSE_ERROR, id="no UTF-8"),
+        pytest.param("[" * 5000, None, PARSE_ERROR, id="deep"),
+        pytest.param("[]", None, INVALID_REQUEST, id="a list"),
+        pytest.param('{"jsonrpc":"2.0","id":"seven"}', "seven", INVALID_REQUEST, id="no method"),
+        pytest.param('{"jsonrpc":"2.0","id":7,"method":5}', 7, INVALID_REQUEST, id="a number for a method"),
+        pytest.param(
+            '{"jsonrpc":"2.0","id":7,"method":"ping","params":[1]}', 7, INVALID_REQUEST, id="a list of params"
+        ),
+        pytest.param('{"jsonrpc":"1.0","id":7,"method":"ping"}', 7, INVALID_REQUEST, id="another version"),
     ],
 )
 async def test_a_line_that_cannot_be_read_is_answered_without_counting(
     line: str, number: int | str | None, code: int
 ) -> None:
-    desk = Line(most=1)
-    await desk.ask(unreadable(line), unreadable(line), request(1), unreadable(line), request(2))
-    assert desk.requests == [1]
-    for _ in range(3):
-        answer = desk.answers.receive_nowait().message
-        assert isinstance(answer, JSONRPCError)
-        assert (answer.id, answer.error.code) == (number, code)
-    await desk.answer(reply(1))
-    assert desk.requests == [1, 2]
-    await desk.close()
+    async with Line(most=1) as desk:
+        await desk.ask(unreadable(line), unreadable(line), request(1), unreadable(line), request(2))
+        assert desk.requests == [1]
+        for _ in range(3):
+            answer = desk.answers.receive_nowait().message
+            assert isinstance(answer, JSONRPCError)
+            assert (answer.id, answer.error.code) == (number, code)
+        await desk.answer(reply(1))
+        assert desk.requests == [1, 2]
 
 
 @pytest.mark.anyio
 async def test_a_request_with_half_an_emoji_is_mended_and_counts() -> None:
-    line = Line(most=1)
-    half = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a\\ud83d"}}'
-    await line.ask(unreadable(half), request(2))
-    assert line.requests == [1]
-    item = line.taken[0]
-    assert isinstance(item, SessionMessage)
-    assert isinstance(item.message, JSONRPCRequest)
-    assert item.message.params == {"name": "a\ufffd"}
-    await line.answer(reply(1))
-    assert line.requests == [1, 2]
-    await line.close()
+    async with Line(most=1) as line:
+        half = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a\\ud83d"}}'
+        await line.ask(unreadable(half), request(2))
+        assert line.requests == [1]
+        item = line.taken[0]
+        assert isinstance(item, SessionMessage)
+        assert isinstance(item.message, JSONRPCRequest)
+        assert item.message.params == {"name": "a\ufffd"}
+        await line.answer(reply(1))
+        assert line.requests == [1, 2]
 
 
 @pytest.mark.anyio
 async def test_what_is_no_answer_makes_no_room() -> None:
-    line = Line(most=1)
-    await line.ask(request(1), request(2))
-    others = [notification(), notification(), error(None), request(90)]
-    await line.answer(*others)
-    assert line.requests == [1]
-    assert [line.answers.receive_nowait() for _ in others] == others  # they went out all the same
-    await line.answer(reply(1))
-    assert line.requests == [1, 2]
-    await line.close()
+    async with Line(most=1) as line:
+        await line.ask(request(1), request(2))
+        others = [notification(), notification(), error(None), request(90)]
+        await line.answer(*others)
+        assert line.requests == [1]
+        assert [line.answers.receive_nowait() for _ in others] == others  # they went out all the same
+        await line.answer(reply(1))
+        assert line.requests == [1, 2]
 
 
 @pytest.mark.anyio
 async def test_the_end_of_input_is_told_once_and_only_after_the_last_message() -> None:
-    line = Line(most=1)
-    await line.ask(request(1), request(2), notification())
-    await line.client.aclose()
-    await anyio.wait_all_tasks_blocked()
-    assert (line.ended, line.server.done()) == (0, False)  # the second request waits
-    await line.answer(reply(1))
-    assert (line.ended, line.server.done(), line.requests, len(line.taken)) == (1, True, [1, 2], 3)
-    await line.close()
+    async with Line(most=1) as line:
+        await line.ask(request(1), request(2), notification())
+        await line.client.aclose()
+        await anyio.wait_all_tasks_blocked()
+        assert (line.ended, line.server.done()) == (0, False)  # the second request waits
+        await line.answer(reply(1))
+        assert (line.ended, line.server.done(), line.requests, len(line.taken)) == (1, True, [1, 2], 3)
     assert line.ended == 1
 
 

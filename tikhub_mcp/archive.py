@@ -73,7 +73,7 @@ class Archive:
         self._horizon = max(reuse_seconds, 600.0)
         self._index: dict[str, _Entry] = {}
         self._scanned = False
-        self._heard = 0  # bytes of the journal
+        self._journal_number = self._heard = 0  # its inode, and how many bytes of it were read
 
     def keep(self, link: Link, answer: Answer, save: bool) -> Kept:
         """Put an answer under its name into the folder, or only into memory.
@@ -167,8 +167,10 @@ class Archive:
         """
         if self._scanned:
             return
-        with suppress(OSError):  # what comes from here on is read from it
-            self._heard = self._journal.stat().st_size if self._journal else 0
+        if self._journal:
+            with suppress(OSError):  # what comes from here on is read from it
+                status = self._journal.stat()
+                self._journal_number, self._heard = status.st_ino, status.st_size
         index: dict[str, _Entry] = {}
         for received, path in sorted(self._young_files()):
             for key in _keys(path):
@@ -196,19 +198,21 @@ class Archive:
             _judge(error, self._folder)
             return
         for line in news.splitlines():
-            with suppress(ValueError, TypeError):  # a line that is none of ours
+            with suppress(ValueError, TypeError, RecursionError):  # a line that is none of ours
                 received, name, *keys = json.loads(line)
-                known = (self._index[key].received for key in keys if key in self._index)
-                if Path(name).parent == self._folder and all(old < received for old in known):
-                    self._remember(keys, _Entry(received, Path(name)))
+                newer = [key for key in keys if key not in self._index or self._index[key].received < received]
+                # A time to come is a wrong clock's, as with files.
+                if Path(name).parent == self._folder and math.isfinite(received) and received <= time.time():
+                    self._remember(newer, _Entry(received, Path(name)))
 
     def _news(self) -> bytes:
         """The lines of the journal since the last look."""
         if not self._journal:
             return b""
         with open(self._journal, "rb", opener=careful) as journal:
-            if journal.seek(0, os.SEEK_END) < self._heard:  # somebody removed it, and another was begun
-                self._heard = 0
+            status = os.fstat(journal.fileno())
+            if status.st_ino != self._journal_number or status.st_size < self._heard:
+                self._journal_number, self._heard = status.st_ino, 0  # somebody removed it, and another was begun
             journal.seek(self._heard)
             news = journal.read()
         whole = news[: news.rfind(b"\n") + 1]  # the last line may still be on its way

@@ -92,10 +92,6 @@ class Downloader:
                         break  # so say all of them: then it is the file, and no mirror's mistake
         except TimeoutError:
             failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
-        except DiskFull as full:
-            if full.__cause__ is None:  # known beforehand, and said with both numbers
-                raise
-            raise DiskFull(f"{full.message} {_room(file, target)}") from full.__cause__
         # What a mirror sent and was wrong says more than that another was silent.
         last = next((failure for failure in reversed(failures) if isinstance(failure, MediaInvalid)), failures[-1])
         tried = f"mirrors: {len(file.urls)}, attempts: {len(failures)}"
@@ -108,15 +104,24 @@ class Downloader:
         self, url: str, headers: dict[str, str], file: Rendition, target: Path, progress: Callable[[int], None]
     ) -> Saved:
         """One mirror, from the first byte to the name."""
-        with os_errors(target), Part(target) as part:
-            transfer = Transfer(self._network, self._limits, part, file.size, progress)
-            await transfer.receive(url, headers)
-            _check_size(transfer.got, {"TikHub's answer": file.size, "the CDN": transfer.promised})
-            media = await in_thread(inspect, part.path)
-            if media.codec == "h266":
-                raise MediaInvalid("it is coded in ByteDance's H.266, which nothing plays")
-            warnings = _warnings(file, transfer.md5, sized=transfer.promised is not None)
-            await in_thread(part.commit)
+        needed = file.size
+        try:
+            with os_errors(target), Part(target) as part:
+                transfer = Transfer(self._network, self._limits, part, file.size, progress)
+                try:
+                    await transfer.receive(url, headers)
+                finally:
+                    needed = needed or transfer.promised
+                _check_size(transfer.got, {"TikHub's answer": file.size, "the CDN": transfer.promised})
+                media = await in_thread(inspect, part.path)
+                if media.codec == "h266":
+                    raise MediaInvalid("it is coded in ByteDance's H.266, which nothing plays")
+                warnings = _warnings(file, transfer.md5, sized=transfer.promised is not None)
+                await in_thread(part.commit)
+        except DiskFull as full:
+            if full.__cause__ is None:  # known beforehand, and said with both numbers
+                raise
+            raise DiskFull(f"{full.message} {_room(needed, target)}") from full.__cause__
         return Saved(target, transfer.got, transfer.sha256, media, warnings=warnings)
 
 
@@ -136,10 +141,10 @@ def _check_target(target: Path) -> None:
             raise NotWritable(f"The file could not be written to {target.parent}: what has its name there is no file.")
 
 
-def _room(file: Rendition, target: Path) -> str:
+def _room(needed: int | None, target: Path) -> str:
     with suppress(OSError):
-        needed = "" if file.size is None else f"The file needs {file.size:,} bytes; "
-        return f"{needed}{shutil.disk_usage(target.parent).free:,} are free."
+        wanted = "" if needed is None else f"The file needs {needed:,} bytes; "
+        return f"{wanted}{shutil.disk_usage(target.parent).free:,} are free."
     return ""
 
 

@@ -35,6 +35,7 @@ LOCK_NAME, JOURNAL_NAME = ".lock", ".journal"  # in the output folder, for all p
 AT_ONCE = 10  # jobs in the whole process
 CLOSING_SECONDS = 1.5  # hosts kill what is not gone after 2
 REMEMBERED = 600.0  # seconds in which the same call again counts as the same wish
+CLOCK_STEP = 0.1  # seconds by which a timer may end early
 LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age
 
 
@@ -300,7 +301,7 @@ class Jobs:
             return await self._fetch(job, post, file, until)
         except (MediaUnavailable, MediaInvalid):  # some CDNs answer for an expired link with a page
             old = time.time() - kept.received > LINKS_LIVE or file.expired(_platform_time(kept, post))
-            if renewed or not old or time.monotonic() >= until:
+            if renewed or not old or time.monotonic() >= until - CLOCK_STEP:
                 raise
         _, post = await self._look_up(job, kept.received)
         return await self._fetch(job, post, choose(post, job.wish.quality), until)

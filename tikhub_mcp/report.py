@@ -24,6 +24,7 @@ MOST_LINES = 10  # in the chart of growth: the posts with the most plays, or lik
 MOST_POINTS = 200  # of one line: its newest
 
 TEMPLATE: Final = Path(__file__).with_name("report.html")
+_SNIPPET: Final = "window.vegaEmbed = vegaEmbed;"  # what the page calls
 _SHOWN: Final = ("plays", "likes", "comments", "shares", "saves")
 
 
@@ -127,7 +128,7 @@ def _totals(found: Findings) -> list[tuple[str, int | None, str]]:
 
 def _library() -> str:
     """The script of the charts; nothing in it may end the element that it stands in."""
-    script: str = vl_convert.javascript_bundle(None)
+    script: str = vl_convert.javascript_bundle(_SNIPPET)
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -25,7 +25,7 @@ from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.settings import log_level
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import Tools, result
-from tikhub_mcp.wire import MOST_UNANSWERED, Incoming, Outgoing
+from tikhub_mcp.wire import MOST_UNANSWERED, Incoming, Outgoing, hang_up_watch
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,11 @@ class Server(MCPServer[None]):
     async def run_stdio_async(self, ended: Callable[[], None] = lambda: None) -> None:
         """Serve on standard input and output until the input ends; `ended` is told of that."""
         room, server = asyncio.Semaphore(MOST_UNANSWERED), self._lowlevel_server
+        hung_up = hang_up_watch()
         async with stdio_server() as (incoming, outgoing):
             line = Outgoing(outgoing, room)
-            await server.run(Incoming(incoming, room, line, ended), line, server.create_initialization_options())
+            heard = Incoming(incoming, room, line, ended, hung_up)
+            await server.run(heard, line, server.create_initialization_options())
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None

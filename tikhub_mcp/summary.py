@@ -32,7 +32,7 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 LARGEST_FILE = 64 * 2**20  # bytes; the largest answers known have 83 kB
 
-_NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("altair", "vl_convert"))}  # format → extra, libraries
+_NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("vl_convert",))}  # format → extra, libraries
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
 _HEAD = 2**18  # bytes; enough of a summary to know it by
 

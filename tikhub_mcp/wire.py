@@ -6,7 +6,10 @@ JSON.stringify writes it, is enough) it says nothing, so that the client waits f
 """
 
 import asyncio
+import os
+import select
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from mcp.shared._stream_protocols import ReadStream, WriteStream
 
+LOOK_SECONDS = 0.2  # between two looks at whether the client is still there, while nothing is read
 MOST_UNANSWERED = 500  # requests; hosts have a handful under way
 
 S = TypeVar("S", bound="ReadStream[SessionMessage | Exception] | WriteStream[SessionMessage]")
@@ -77,6 +81,7 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
         room: Shared with the other direction.
         outgoing: The other direction.
         ended: Told when the input has ended.
+        hung_up: Whether the client has closed its end, asked while nothing is read.
     """
 
     def __init__(
@@ -85,8 +90,10 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
         room: asyncio.Semaphore,
         outgoing: Outgoing,
         ended: Callable[[], None],
+        hung_up: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(inner, room)
+        self._hung_up = hung_up
         self._outgoing = outgoing
         self._ended = ended
 
@@ -110,9 +117,17 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
 
     async def _admitted(self, item: SessionMessage) -> SessionMessage:
         if isinstance(item.message, JSONRPCRequest):
-            await self._room.acquire()
+            while not await self._found_room():
+                if self._hung_up():  # nothing is read on to the end
+                    self._ended()
             item.metadata = ServerMessageMetadata(on_request_unanswered=self._let_go)  # a cancelled one has no reply
         return item
+
+    async def _found_room(self) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self._room.acquire()
+        return False
 
     async def _let_go(self) -> None:
         self._room.release()
@@ -127,16 +142,22 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
             raise StopAsyncIteration from None
 
 
+def hang_up_watch() -> Callable[[], bool]:
+    """A way to ask whether whoever writes to standard input has gone; made before the SDK takes that away."""
+    if not hasattr(select, "poll"):  # pragma: no cover - Windows
+        return lambda: False
+    poll = select.poll()
+    poll.register(os.dup(0), 0)  # of a hang-up it always tells
+    return lambda: any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
 def _understood(problem: Exception) -> SessionMessage | JSONRPCError:
     """The message in a line that the SDK could not read, or the error that answers it.
 
     Only texts can be mended: what UTF-8 cannot hold; and numbers too long to convert, which become texts.
     """
-    line = problem.errors(include_url=False)[0]["input"] if isinstance(problem, ValidationError) else None
     try:
-        value: Json = (
-            sendable(parse(line.encode("utf-8", "surrogatepass"), errors="replace")) if isinstance(line, str) else line
-        )
+        value = _message_in(problem)
     except (ValueError, RecursionError):
         return _error(None, PARSE_ERROR, "Parse error: the line is no JSON that can be read.")
     try:
@@ -145,6 +166,21 @@ def _understood(problem: Exception) -> SessionMessage | JSONRPCError:
         known = value.get("id") if isinstance(value, dict) else None
         usable = known if isinstance(known, str) or type(known) is int else None
         return _error(usable, INVALID_REQUEST, "Invalid request: the message does not have the form of JSON-RPC 2.0.")
+
+
+def _message_in(problem: Exception) -> Json:
+    """The message that was not one, out of pydantic's account of it; JSON that it could not read is read once more.
+
+    Raises:
+        ValueError, RecursionError: It is no JSON.
+    """
+    if not isinstance(problem, ValidationError):
+        return None
+    errors = problem.errors(include_url=False)
+    if not errors[0]["loc"]:  # about the line itself
+        return sendable(parse(errors[0]["input"].encode("utf-8", "surrogatepass"), errors="replace"))
+    # What it lacks to be one kind of message or another is told of the message as a whole, all else of a part of it.
+    return next((error["input"] for error in errors if error["type"] == "missing"), None)
 
 
 def _error(request: str | int | None, code: int, message: str) -> JSONRPCError:
