@@ -1,7 +1,7 @@
 """What the tests of downloads share: real files, quick limits, and a folder that must end up clean."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -22,15 +22,6 @@ PAGE = b"<!DOCTYPE html><h1>Access Denied</h1>" * 3000
 QUICK = Limits(seconds=20, silence=0.3, slow_seconds=0.2, slow_bytes=2000, pause=0.0)
 GOOD = Act(body=VIDEO)
 UNSIZED = "nobody said how large"
-
-
-def clean_target(tmp_path: Path) -> Iterator[Path]:
-    """Where the file goes; whatever happens, nothing else may be in the folder afterwards."""
-    folder = tmp_path / "videos"
-    folder.mkdir()
-    path = folder / "tiktok_someone_7000000000000000001.mp4"
-    yield path
-    assert {entry.name for entry in folder.iterdir()} <= {path.name}
 
 
 def rendition(*urls: str, size: int | None = SIZE, file_hash: str = "") -> Rendition:

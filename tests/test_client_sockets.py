@@ -5,7 +5,7 @@ import json
 import socket
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any, NoReturn, Self
 
@@ -31,12 +31,6 @@ GOOD = Act(headers=JSON, body=json.dumps(envelope(tiktok_post())).encode())
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
 
 
 def post(number: int) -> Link:

@@ -20,7 +20,6 @@ from tests.downloading import (
     SIZE,
     UNSIZED,
     VIDEO,
-    clean_target,
     fetch,
     nothing,
     rendition,
@@ -31,17 +30,6 @@ from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarg
 from tikhub_mcp.links import Platform
 from tikhub_mcp.network import USER_AGENT, Network
 from tikhub_mcp.transfer import Limits
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    yield from clean_target(tmp_path)
 
 
 def typed(kind: str, body: bytes = VIDEO) -> Act:

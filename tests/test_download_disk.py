@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -24,7 +24,6 @@ from tests.downloading import (
     SIZE,
     UNSIZED,
     VIDEO,
-    clean_target,
     fetch,
     fetching,
     rendition,
@@ -35,17 +34,6 @@ from tikhub_mcp import download
 from tikhub_mcp.download import existing
 from tikhub_mcp.errors import DiskFull, NotWritable
 from tikhub_mcp.transfer import Limits, in_thread
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    yield from clean_target(tmp_path)
 
 
 @pytest.mark.parametrize("size", [SIZE, None])

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.crossing import FILM, GOOD, HASTY, KNOWN, LIMITS, MDAT, PART, SIZE, assert_whole, breaking_off, crossed, film
-from tests.downloading import MUSIC, PAGE, clean_target, fetch
+from tests.downloading import MUSIC, PAGE, fetch
 from tests.faulty import Act, Faulty, Move, cdn, redirect
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
 from tikhub_mcp.transfer import Limits
@@ -26,11 +26,6 @@ def server() -> Iterator[Faulty]:
         running.on("/circle", redirect("/circle?"))
         running.on("/circle?", redirect("/circle"))
         yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    yield from clean_target(tmp_path)
 
 
 def typed(kind: str, body: bytes = PAGE) -> Act:

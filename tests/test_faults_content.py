@@ -11,24 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.crossing import FILM, GOOD, KNOWN, LIMITS, MDAT, OTHER, PART, SIZE, assert_whole, crossed, film
-from tests.downloading import MEDIA, UNSIZED, clean_target, fetch
+from tests.downloading import MEDIA, UNSIZED, fetch
 from tests.faulty import Act, Faulty, Move, cdn, redirect, spoiled
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable
 
 x509 = pytest.importorskip("cryptography.x509", reason="makes certificates")
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402 - only where it is there
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    yield from clean_target(tmp_path)
 
 
 def index_last() -> bytes:

@@ -3,11 +3,9 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from tests.crossing import LIMITS
 from tests.downloading import SIZE, VIDEO, nothing, rendition
@@ -20,12 +18,6 @@ from tikhub_mcp.network import Network
 DOWNLOADS, FAILING = 300, 0.3
 GOOD = cdn(VIDEO)
 PATIENT = replace(LIMITS, seconds=60.0, pause=0.01)
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
 
 
 def flaky(number: int) -> Callable[[Request], Act]:

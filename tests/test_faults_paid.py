@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,12 +55,6 @@ class World:
 
     def names(self) -> list[str]:
         return [entry.name for entry in self.folder.iterdir()]
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
 
 
 @pytest.fixture

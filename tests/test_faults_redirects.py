@@ -1,7 +1,6 @@
 """Where a mirror's redirects lead: nowhere inside, whoever sends them, at whichever hop, however it is spelled."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.crossing import BROKEN_OFF, GOOD, LIMITS, assert_whole, film
-from tests.downloading import clean_target, nothing
+from tests.downloading import nothing
 from tests.enclosed import World, enclose
 from tests.faulty import Act, Faulty, Request, redirect
 from tikhub_mcp.download import Downloader, Saved
@@ -40,17 +39,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = enclose(monkeypatch)
     world.names |= NAMES | {"cdn.example": [PUBLIC]}
     return world
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    yield from clean_target(tmp_path)
 
 
 def port_of(server: Faulty) -> int:

@@ -22,7 +22,7 @@ from tests.crossing import (
     crossed,
     film,
 )
-from tests.downloading import PAGE, clean_target, fetch
+from tests.downloading import PAGE, fetch
 from tests.faulty import Act, End, Faulty, Move, Request, cdn, played, redirect, spoiled
 from tikhub_mcp import transfer
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable
@@ -34,11 +34,6 @@ def server() -> Iterator[Faulty]:
         running.on("/same", GOOD)
         running.on("/other", cdn(OTHER, '"two"'))
         yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    yield from clean_target(tmp_path)
 
 
 BREAKS: dict[str, dict[str, object]] = {

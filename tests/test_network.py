@@ -4,7 +4,6 @@ Nothing but the loopback interface is reached, see enclosed.py; proxies and cert
 """
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,12 +24,6 @@ FAKE_IP = "198.18.0.5"
 @pytest.fixture(autouse=True)
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return enclose(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
 
 
 # Which addresses

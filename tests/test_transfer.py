@@ -1,13 +1,12 @@
 """transfer.py over real sockets: going on where a connection broke off, and never splicing two objects."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from tests.downloading import GOOD, MEDIA, PAGE, SIZE, VIDEO, clean_target, fetch, rendition
+from tests.downloading import GOOD, MEDIA, PAGE, SIZE, VIDEO, fetch, rendition
 from tests.faulty import Act, Faulty, redirect
 from tikhub_mcp import transfer
 from tikhub_mcp.transfer import Limits
@@ -15,17 +14,6 @@ from tikhub_mcp.transfer import Limits
 CUT = 20_000
 ETAG = '"an-object"'
 OTHER = (MEDIA / "h265.mp4").read_bytes()
-
-
-@pytest.fixture
-def server() -> Iterator[Faulty]:
-    with Faulty() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    yield from clean_target(tmp_path)
 
 
 def begun(
