@@ -89,8 +89,9 @@ def test_posts_of_different_ids_are_different_posts(tmp_path: Path, ids: tuple[J
 
 
 def test_the_history_has_the_posts_with_more_than_one_answer_from_the_oldest(tmp_path: Path) -> None:
-    answers = {"e.json": answer("1", 0), "d.json": answer("2", 3), "c.json": answer("1", 2), "b.json": answer("3", 1)}
-    answers |= {"a.json": answer("2", 1), "f.json": answer("1", 1), "g.json": b"", "h.json": private_answer()}
+    answers: dict[str, Json] = {"g.json": b"", "h.json": private_answer()}
+    answers |= {"e.json": answer("1", 0), "d.json": answer("2", 3), "c.json": answer("1", 2), "b.json": answer("3", 1)}
+    answers |= {"a.json": answer("2", 1), "f.json": answer("1", 1)}
     found = told(tmp_path, answers)
     assert tuple(found[0]) == tuple(HISTORY)
     assert sorted((line["aweme_id"], line["as_of"], line["source_file"], line["is_latest"]) for line in found) == [

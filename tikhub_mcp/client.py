@@ -266,19 +266,22 @@ async def _read(response: httpx.Response, large: asyncio.Lock) -> bytes:
                 await held.enter_async_context(large)
             raw += chunk
             if len(raw) > LARGEST_BODY:
+                raw.clear()  # the error's traceback would keep it in memory
                 raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB, and was not read to its end")
-        return _plain(bytes(raw), response.headers.get("content-encoding", "").strip().lower())
+        return _plain(raw, response.headers.get("content-encoding", "").strip().lower())
 
 
-def _plain(raw: bytes, encoding: str) -> bytes:
+def _plain(raw: bytearray, encoding: str) -> bytes:
     """A body as it was before it was compressed, which nobody asked for."""
     if encoding in ("", "identity"):
-        return raw
+        return bytes(raw)
     try:
         body = zlib.decompressobj(47).decompress(raw, LARGEST_BODY + 1)  # 47: gzip and deflate alike
     except zlib.error:
-        return raw  # mislabelled, or in an encoding that was not asked for: it is kept as it came
+        return bytes(raw)  # mislabelled, or in an encoding that was not asked for: it is kept as it came
     if len(body) > LARGEST_BODY:
+        del body
+        raw.clear()
         raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB when decompressed, and was not kept")
     return body
 

@@ -1,0 +1,465 @@
+"""report.py and report.html: one file that a browser without any network shows, and in which no text of a post runs."""
+
+import html
+import json
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.payloads import Object, private_answer
+from tests.summing import answer, save_all
+from tikhub_mcp import report
+from tikhub_mcp.answer import Json
+from tikhub_mcp.summary import summarize
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+TITLE = "TikTok and Douyin posts"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-default-apps --disable-dev-shm-usage "
+    "--virtual-time-budget=6000 --enable-logging=stderr"
+)
+EVIL = [
+    '</script><script>document.title="owned"</script>',
+    "<img src=x onerror=\"document.title='owned'\">",
+    "<!--<script>",
+    "@DATA@@LIBRARY@",
+    "${document.title='owned'}",
+    "'\"><svg onload=document.title='owned'>",
+    "{{constructor.constructor('document.title=1')()}}",
+    "a\u2028b\u2029c",
+]
+EVIL_LINKS = [
+    "javascript:document.title='owned'",
+    "JaVaScRiPt:document.title='owned'",
+    " javascript:document.title='owned'",
+    "java\nscript:document.title='owned'",
+    "data:text/html,<script>document.title='owned'</script>",
+    "vbscript:owned",
+    "file:///etc/passwd",
+    "//evil.example/",
+    "no link",
+]
+
+
+# What is in the file
+
+
+def written(tmp_path: Path, answers: list[Json], folder: str = "raw") -> Path:
+    """The page of these answers."""
+    done = summarize(save_all(tmp_path / folder, answers), tmp_path / "out", ["html"])
+    return done.paths["html"]
+
+
+class Tags(HTMLParser):
+    """All elements of a page, and what its scripts hold."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.found and self.found[-1][0] == "script":
+            self.scripts[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self.found.append(("", {}))
+
+
+def data_of(page: Path) -> Object:
+    """What the page was told."""
+    found: Object = json.loads(Tags(page).scripts[0])
+    return found
+
+
+POISONED = [
+    answer(str(at), desc=text, author={"nickname": text, "unique_id": text}, link="https://a.example/" + text)
+    for at, text in enumerate(EVIL)
+]
+POISONED += [answer(f"9{at}", link=link) for at, link in enumerate(EVIL_LINKS)]
+POISONED += [answer(text, author={}, link=None) for text in EVIL]
+
+
+def test_the_page_is_one_file_that_refers_to_nothing(tmp_path: Path) -> None:
+    tags = Tags(written(tmp_path, POISONED))
+    referring = {"src", "href", "srcset", "data", "action", "poster", "background", "xlink:href", "formaction", "ping"}
+    assert [(tag, attrs) for tag, attrs in tags.found if referring & attrs.keys()] == []
+    names = [tag for tag, _ in tags.found]
+    assert {"link", "iframe", "img", "base", "object", "embed"} & set(names) == set()
+    assert (names.count("script"), names.count("style")) == (3, 1)
+    assert not any(attribute.startswith("on") for _, attrs in tags.found for attribute in attrs)
+
+
+def test_the_page_forbids_itself_all_connections(tmp_path: Path) -> None:
+    metas = [attrs for tag, attrs in Tags(written(tmp_path, [answer()])).found if tag == "meta"]
+    (policy,) = [attrs["content"] or "" for attrs in metas if attrs.get("http-equiv") == "Content-Security-Policy"]
+    directives = dict(piece.strip().partition(" ")[::2] for piece in policy.split(";"))
+    assert directives["default-src"] == "'none'"
+    assert {word for words in directives.values() for word in words.split()} <= {
+        "'none'",
+        "'unsafe-inline'",
+        "'unsafe-eval'",
+        "data:",
+    }
+    assert not {"connect-src", "frame-src", "worker-src"} & directives.keys()
+    assert (directives["base-uri"], directives["form-action"]) == ("'none'", "'none'")
+    assert {"name": "referrer", "content": "no-referrer"} in metas
+
+
+def test_no_text_of_a_post_ends_the_element_that_it_stands_in(tmp_path: Path) -> None:
+    page = written(tmp_path, POISONED)
+    assert "<" not in Tags(page).scripts[0]
+    texts = {post["text"] for post in data_of(page)["posts"]}
+    assert {text for text in EVIL if "\u2028" not in text} <= texts
+    assert "a b c" in texts  # they could end a line
+
+
+def test_totals_are_over_all_posts_and_say_of_how_many(tmp_path: Path) -> None:
+    answers = [
+        answer("1", 0, play_count=9_000_000),
+        answer("1", 1, play_count=1000, digg_count=10, comment_count=1, share_count=2, collect_count=None),
+        answer("2", 0, play_count=500, digg_count=20, comment_count=1, share_count=2, collect_count=4),
+        answer("3", 0, douyin=True, digg_count=30, comment_count=1, share_count=2, collect_count=5),
+        private_answer(),
+    ]
+    data = data_of(written(tmp_path, answers))
+    assert data["totals"] == [
+        ["posts", 3, ""],
+        ["plays", 1500, "of 2 posts"],
+        ["likes", 60, ""],
+        ["comments", 3, ""],
+        ["shares", 6, ""],
+        ["saves", 9, "of 2 posts"],
+    ]
+    assert (data["rows"], data["broken"], data["count"]) == (5, 1, 3)
+
+
+def test_a_post_is_shown_by_its_newest_answer_and_what_is_not_known_is_null(tmp_path: Path) -> None:
+    answers = [answer("1", 1, digg_count=5), answer("1", 0, digg_count=3), answer("2", None, douyin=True)]
+    first, second = data_of(written(tmp_path, answers))["posts"]
+    assert (first["id"], first["likes"], first["as_of"]) == ("1", 5, "2025-10-10T08:53:20Z")
+    assert first["posted"] == "2023-11-14"
+    assert (second["id"], second["plays"], second["rate"], second["as_of"]) == ("2", None, None, "")
+
+
+def test_of_many_posts_those_with_the_most_plays_and_likes_are_kept_and_totals_are_over_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_POSTS", 3)
+    plays = (5, 900, 30, 700, 800, 1, 600)
+    answers = [answer(str(at), play_count=count, digg_count=1) for at, count in enumerate(plays)]
+    data = data_of(written(tmp_path, answers))
+    assert [post["plays"] for post in data["posts"]] == [900, 800, 700]
+    assert (data["count"], data["totals"][1][1]) == (7, sum(plays))
+
+
+def test_posts_without_plays_are_kept_by_their_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MOST_POSTS", 2)
+    answers = [answer(str(count), douyin=True, digg_count=count) for count in (3, 9, 6, 1)]
+    assert [post["likes"] for post in data_of(written(tmp_path, answers))["posts"]] == [9, 6]
+
+
+def test_growth_is_told_of_the_largest_posts_and_of_their_newest_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_LINES", 2)
+    monkeypatch.setattr(report, "MOST_POINTS", 3)
+    answers = [answer(f"100{at}", day, play_count=at * 10 + day) for at in range(4) for day in range(5)]
+    history = data_of(written(tmp_path, answers))["history"]
+    assert [line["label"][-4:] for line in history] == ["1003", "1002"]
+    assert [[point["plays"] for point in line["points"]] for line in history] == [[32, 33, 34], [22, 23, 24]]
+    assert [point["as_of"][:10] for point in history[0]["points"]] == ["2025-10-11", "2025-10-12", "2025-10-13"]
+
+
+def test_without_history_there_is_no_growth(tmp_path: Path) -> None:
+    assert data_of(written(tmp_path, [answer("1"), answer("2"), b""]))["history"] == []
+
+
+# What a browser makes of it
+
+
+@dataclass
+class Seen:
+    """What a browser showed.
+
+    Attributes:
+        told: What the script that was added to the page found.
+        log: What came to the console, and what the browser itself had to say.
+        asked: The addresses that it looked for.
+    """
+
+    told: Json
+    title: str
+    dom: str
+    log: str
+    asked: list[str]
+
+
+def chromium(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a browser that has never run before."""
+    profile = folder / "profile"
+    shutil.rmtree(profile, ignore_errors=True)
+    command = [str(CHROMIUM), *FLAGS.split(), f"--user-data-dir={profile}", *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8", timeout=60)
+
+
+def with_script(page: Path, script: str) -> Path:
+    """A copy of the page that, when it has drawn itself, does more, and writes down what that came to."""
+    copy = page.with_name("copy.html")
+    end = f"""<script type="module">
+    const text = (id) => document.getElementById(id).innerText;
+    const all = (what) => [...document.querySelectorAll(what)];
+    const names = () => all("#body tr td:first-child").map((cell) => cell.firstChild.textContent);
+    const change = (id, value, kind) => {{
+      document.getElementById(id).value = value;
+      document.getElementById(id).dispatchEvent(new Event(kind));
+    }};
+    setTimeout(() => {{
+      const told = (() => {{ {script} }})();
+      document.documentElement.dataset.told = JSON.stringify(told);
+      if (parent !== window) parent.postMessage(told, "*");
+    }}, 1500);
+    </script></body>"""
+    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", end), encoding="utf-8")
+    return copy
+
+
+def seen(page: Path, script: str = "return null", *options: str) -> Seen:
+    """Open the page, run a script in it, and tell what that returned and what else happened."""
+    log = page.with_name("net.json")
+    address = with_script(page, script).as_uri()
+    ran = chromium(page.parent, f"--log-net-log={log}", *options, "--dump-dom", address)
+    told = re.search(r'data-told="([^"]*)"', ran.stdout)
+    assert told, ran.stderr
+    title = re.search(r"<title>(.*?)</title>", ran.stdout, re.DOTALL)
+    asked = re.findall(r'"url":"([^"]*)"', log.read_text(encoding="utf-8"))
+    return Seen(json.loads(html.unescape(told[1])), title[1] if title else "", ran.stdout, ran.stderr, asked)
+
+
+def console(log: str) -> list[str]:
+    """What a page said to the console, without what is there for the curious only."""
+    lines = re.findall(r":CONSOLE[^\]]*\] (.*)", log)
+    return [line for line in lines if "WARN Dropping" not in line]  # Vega's, about a chart that is drawn as it should
+
+
+MANY: list[Json] = [
+    answer("3001", 0, play_count=1000, digg_count=90, author={"nickname": "Ada"}, desc="paper boats"),
+    answer("3001", 1, play_count=1500, digg_count=95, author={"nickname": "Ada"}, desc="paper boats"),
+    answer("3002", 0, play_count=2000, digg_count=10, author={"nickname": "Bo"}, desc="kites"),
+    answer("3003", 0, douyin=True, digg_count=70, author={"nickname": "纸船"}, desc="河上的纸船"),
+    answer("3003", 3, douyin=True, digg_count=75, author={"nickname": "纸船"}, desc="河上的纸船"),
+    answer("3004", 0, play_count=500, digg_count=60, author={"nickname": "Cy"}, desc="paper kites"),
+    private_answer(),
+]
+TOUR = """
+  const table = {first: names(), sorted: all("th").map((head) => head.getAttribute("aria-sort"))};
+  const head = (field) => document.querySelector(`th[data-field=${field}] button`);
+  head("likes").click(); table.likes = names();
+  head("likes").click(); table.fewest = names();
+  head("author").click(); table.authors = names();
+  change("order", "rate", "change"); table.rates = names();
+  change("order", "plays", "change");
+  change("filter", "PAPER", "input"); table.paper = names();
+  change("filter", "paper kites", "input"); table.both = names();
+  change("filter", "3002", "input"); table.id = names();
+  change("filter", "nothing", "input"); table.nothing = [names(), text("shown")];
+  change("filter", "", "input");
+  change("platform", "douyin", "change"); table.douyin = names();
+  change("platform", "", "change"); table.all = names();
+  const drawn = (id) => all(`#${id} svg [role="graphics-symbol"]`).length;
+  const bars = all("#ranks .chart").map((chart) => [chart.id, all(`#${chart.id} svg .mark-rect path`).length]);
+  const growth = [document.getElementById("growth").hidden, all("#growth-chart svg .mark-line path").length];
+  const choices = all("#growth-count option").map((option) => option.value);
+  return {table, bars, growth, choices, about: text("about"),
+    totals: all("#totals .card").map((card) => card.innerText.replace(/\\s+/g, " ")),
+    cells: all("#body tr").map((row) => [...row.cells].slice(1).map((cell) => cell.innerText)),
+    links: all("#body a").map((link) => [link.href, link.rel, link.target])};
+"""
+
+
+@in_browser
+def test_the_page_shows_totals_rankings_growth_and_a_table_to_sort_and_to_filter(tmp_path: Path) -> None:
+    page = seen(written(tmp_path, MANY), TOUR, "--window-size=1280,2000")
+    told, table = page.told, page.told["table"]
+    assert told["about"].startswith(f"7 files read from {tmp_path / 'raw'}, 1 of them without a post.")
+    assert told["totals"][:3] == ["4 posts", "4,000 plays (of 3 posts)", "240 likes"]
+    assert told["bars"] == [["rank-plays", 3], ["rank-likes", 4], ["rank-rate", 3]]
+    assert told["growth"] == [False, 1]
+    assert told["choices"] == ["plays", "likes", "comments", "shares", "saves"]
+    assert table["first"] == ["Bo", "Ada", "Cy", "纸船"]
+    assert table["sorted"] == ["none", "none", "descending", *["none"] * 6]
+    assert (table["likes"], table["fewest"]) == (["Ada", "纸船", "Cy", "Bo"], ["Bo", "Cy", "纸船", "Ada"])
+    assert table["authors"] == ["Ada", "Bo", "Cy", "纸船"]
+    assert table["rates"] == ["Cy", "Ada", "Bo", "纸船"]
+    assert (table["paper"], table["both"], table["id"]) == (["Ada", "Cy"], ["Cy"], ["Bo"])
+    assert table["nothing"] == [[], "0 of 0 posts"]
+    assert (table["douyin"], table["all"]) == (["纸船"], table["first"])
+    assert told["cells"][1] == [
+        "2023-11-14",
+        "1,500",
+        "95",
+        "87",
+        "65",
+        "43",
+        f"{100 * (95 + 87 + 65 + 43) / 1500:.2f} %",
+        "2025-10-10",
+    ]
+    assert told["cells"][3][1] == told["cells"][3][6] == "–"
+    assert told["links"] == [["https://vm.example/ABC/", "noopener noreferrer", "_blank"]] * 4
+    assert (page.title, console(page.log)) == (TITLE, [])
+
+
+@in_browser
+def test_no_text_of_a_post_runs_and_nothing_is_asked_of_the_network(tmp_path: Path) -> None:
+    script = """
+      all("th button").forEach((button) => button.click());
+      const body = document.getElementById("body").innerText;
+      return {body, images: document.images.length, scripts: document.scripts.length,
+        links: all("main a").map((link) => link.protocol), about: text("about"),
+        resources: performance.getEntriesByType("resource").length};
+    """
+    folder = EVIL[1].replace("/", "")
+    history = [answer("77", day, author={"nickname": EVIL[0]}) for day in (0, 1)]
+    page = seen(written(tmp_path, [*POISONED, *history], folder), script, "--window-size=1280,2000")
+    assert page.title == TITLE
+    assert (page.told["images"], page.told["resources"]) == (0, 0)
+    assert page.told["scripts"] == 4  # the page's own three, and the one of this test
+    assert set(page.told["links"]) == {"https:"}
+    assert len(page.told["links"]) == len(EVIL)
+    assert all(text in page.told["body"] for text in EVIL if "\u2028" not in text)
+    assert folder in page.told["about"]
+    assert [address for address in page.asked if "example" in address or "vega" in address] == []
+    assert console(page.log) == []
+
+
+@in_browser
+def test_without_history_and_without_plays_the_page_shows_what_there_is(tmp_path: Path) -> None:
+    script = """return {hidden: document.getElementById("growth").offsetParent === null, first: names(),
+      charts: all("#ranks h2").map((head) => head.innerText), sorted: document.getElementById("order").value};"""
+    answers = [answer(str(likes), douyin=True, digg_count=likes, author={}) for likes in (5, 9)]
+    page = seen(written(tmp_path, answers), script)
+    assert page.told == {"hidden": True, "first": ["9", "5"], "charts": ["Most likes"], "sorted": "likes"}
+    assert console(page.log) == []
+
+
+@in_browser
+def test_a_page_without_any_post_says_so_without_an_error(tmp_path: Path) -> None:
+    page = seen(written(tmp_path, [b"", private_answer()]), 'return [text("shown"), text("about").slice(0, 12)]')
+    assert page.told == ["0 of 0 posts", "2 files read"]
+    assert console(page.log) == []
+
+
+@in_browser
+def test_a_page_that_lists_a_part_of_the_posts_says_so_and_shows_a_hundred_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_POSTS", 150)
+    script = """const more = document.getElementById("more"), before = [names().length, text("shown"), more.hidden];
+      more.click(); return [before, [names().length, text("shown"), more.hidden], all("#totals b")[0].innerText];"""
+    answers = [answer(str(at), play_count=1 + at) for at in range(160)]
+    listed = "(the 150 with the most plays and likes, of 160 in all; the CSV has every one)"
+    assert seen(written(tmp_path, answers), script).told == [
+        [100, f"100 of 150 posts {listed}", False],
+        [150, f"150 of 150 posts {listed}", True],
+        "160",
+    ]
+
+
+LONG = [
+    answer(
+        str(10**18 + at),
+        day,
+        author={"nickname": name},
+        desc=f"https://a.example/{'x' * 150} {name}",
+        play_count=10**12 + day,
+        digg_count=10**11,
+    )
+    for at, name in enumerate(["w" * 200, "纸船" * 100, "مرحبا " * 30, "Zoë"])
+    for day in (0, 1)
+]
+
+
+@in_browser
+@pytest.mark.parametrize("width", [400, 320])
+def test_the_page_fits_on_a_phone(tmp_path: Path, width: int) -> None:
+    page = written(tmp_path, LONG)
+    script = """const wide = all("main *").filter((node) => node.getBoundingClientRect().right > innerWidth + 1);
+      return [innerWidth, document.documentElement.scrollWidth, wide.map((node) => node.outerHTML.slice(0, 99)),
+        all("svg.marks").length];"""
+    with_script(page, script)
+    frame = page.with_name("frame.html")  # no window of Chromium's is narrower than 500 pixels
+    frame.write_text(
+        f"""<!DOCTYPE html><iframe src="copy.html" style="border:0;width:{width}px;height:900px"></iframe>
+        <script>onmessage = (told) => document.documentElement.dataset.told = JSON.stringify(told.data)</script>"""
+    )
+    ran = chromium(tmp_path, "--dump-dom", frame.as_uri())
+    told = re.search(r'data-told="([^"]*)"', ran.stdout)
+    assert told, ran.stderr
+    assert json.loads(html.unescape(told[1])) == [width, width, [], 4]
+
+
+def corner(picture: Path) -> tuple[int, ...]:
+    """The colour of a PNG's first pixel, before which there is nothing that a filter could build upon."""
+    content, at, packed = picture.read_bytes(), 8, b""
+    while at < len(content):
+        (length,) = struct.unpack(">I", content[at : at + 4])
+        if content[at + 4 : at + 8] == b"IDAT":
+            packed += content[at + 8 : at + 8 + length]
+        at += 12 + length
+    return tuple(zlib.decompress(packed)[1:4])
+
+
+@in_browser
+def test_the_page_is_light_or_dark_as_its_reader_wants_it(tmp_path: Path) -> None:
+    page = written(tmp_path, MANY)
+    pictures = {}
+    for name, scheme in (("dark", 0), ("light", 1)):
+        picture = tmp_path / f"{name}.png"
+        options = (f"--blink-settings=preferredColorScheme={scheme}", "--window-size=800,900")
+        chromium(tmp_path, *options, f"--screenshot={picture}", page.as_uri())
+        pictures[name] = corner(picture)
+    assert pictures == {"dark": (0x11, 0x13, 0x17), "light": (0xF6, 0xF7, 0xF9)}
+
+
+def luminance(colour: str) -> float:
+    """How bright a colour is, by WCAG 2."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(front: str, behind: str) -> float:
+    dark, light = sorted((luminance(front), luminance(behind)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@in_browser
+@pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
+def test_all_text_stands_out_from_what_is_behind_it(tmp_path: Path, scheme: int) -> None:
+    script = """const style = (what) => getComputedStyle(document.querySelector(what));
+      const label = document.querySelector("#rank-plays svg .role-axis-label text");
+      return {card: style(".card").backgroundColor, page: style("body").backgroundColor,
+        on_card: [style(".total b").color, style(".total span").color, style("#body a").color,
+          style("#body td:nth-child(3)").color, getComputedStyle(label).fill],
+        on_page: [style("h1").color, style("#about").color]};"""
+    told = seen(written(tmp_path, MANY), script, f"--blink-settings=preferredColorScheme={scheme}").told
+    assert (luminance(told["page"]) < 0.1) is (scheme == 0)
+    assert min(contrast(colour, told["card"]) for colour in told["on_card"]) >= 4.5
+    assert min(contrast(colour, told["page"]) for colour in told["on_page"]) >= 4.5
