@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.payloads import (
@@ -81,8 +81,16 @@ def test_an_ordinary_answer_takes_the_quick_way_and_gives_what_the_careful_one_g
 @given(st.data(), st.booleans())
 def test_both_ways_give_the_same_row_whatever_stands_in_whatever_field(data: st.DataObject, plain: bool) -> None:
     answer = data.draw(st.sampled_from(ANSWERS))
-    answer = replaced(answer, data.draw(st.sampled_from(list(paths(answer)))), data.draw(ANYTHING))
-    content = json.dumps(answer, ensure_ascii=not plain).encode(errors="replace")
+    at, value = data.draw(st.sampled_from(list(paths(answer)))), data.draw(ANYTHING)
+    assume(value or at[-2:] != ("music", "author"))  # see below
+    content = json.dumps(replaced(answer, at, value), ensure_ascii=not plain).encode(errors="replace")
+    assert exact(row("raw.json", content)) == exact(carefully(content))
+
+
+@pytest.mark.xfail(reason="the careful way takes it for the post's author, which is an object")
+@pytest.mark.parametrize("nothing", ["", 0, False, [], {}], ids=repr)
+def test_both_ways_agree_about_music_whose_author_is_empty(nothing: Json) -> None:
+    content = body(envelope(tiktok_post(music={"author": nothing})))
     assert exact(row("raw.json", content)) == exact(carefully(content))
 
 
@@ -171,7 +179,6 @@ def test_a_file_with_something_around_the_answer_is_read_by_neither_way(content:
         row("raw.json", content)
 
 
-@pytest.mark.xfail(reason="the quick way takes the first post with an id, the careful one the first that is there")
 @pytest.mark.parametrize(
     "data", [{"aweme_detail": {"desc": "x"}, "aweme_details": [tiktok_post()]}, tiktok_post(aweme_details=[{"a": 1}])]
 )
@@ -194,7 +201,6 @@ def nested(depth: int, kind: str) -> bytes:
 
 
 KINDS = ["in no answer", "in a field that is read", "in a field that is not", "behind a mark"]
-TOO_DEEP_TO_TIDY = pytest.mark.xfail(reason="tidying nested values recurses twice a level", raises=RecursionError)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,7 +212,7 @@ def test_however_deep_an_answer_is_nested_the_others_are_summarised(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["in no answer", "behind a mark"])
-@pytest.mark.parametrize("depth", [pytest.param(depth, marks=TOO_DEEP_TO_TIDY) for depth in (600, 800)])
+@pytest.mark.parametrize("depth", [600, 800])
 def test_an_answer_that_is_not_quite_too_deep_to_be_read_does_not_end_the_summary_either(
     tmp_path: Path, depth: int, kind: str
 ) -> None:

@@ -219,7 +219,6 @@ def test_a_time_is_a_date_and_what_is_none_stays_what_it_is(tmp_path: Path, stam
     assert cell.is_date is isinstance(expected, datetime)
 
 
-@pytest.mark.xfail(reason="a text that ends with Z is taken for a date", raises=ValueError)
 @pytest.mark.parametrize("stamp", ["Z", "soonZ", "2025-13-01T00:00:00Z"])
 @pytest.mark.usefixtures("collected")
 def test_a_text_that_looks_like_a_date_at_its_end_only_does_not_end_the_summary(tmp_path: Path, stamp: str) -> None:
@@ -360,7 +359,6 @@ def test_links_that_are_odd_or_too_long_are_plain_text(tmp_path: Path, link: str
     assert target(linked(tmp_path, link)) is None
 
 
-@pytest.mark.xfail(reason="XML that no program opens, or no cell at all")
 @pytest.mark.parametrize(
     "odd", ["\x01", "\x00", "\ufffe", "\U0001f6a3" * 1040], ids=["control", "NUL", "nonchar", "two units each"]
 )
@@ -420,7 +418,6 @@ class Short(Full):
         return self.file.write(content[: self.writes])
 
 
-@pytest.mark.xfail(reason="zipfile asks of a raw file that it takes all at once")
 @pytest.mark.usefixtures("collected")
 def test_a_write_that_takes_only_a_part_is_followed_by_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -441,7 +438,6 @@ def on_full_disk(dir: str) -> tuple[int, str]:  # noqa: A002 - mkstemp's own nam
     return os.open(name, os.O_RDWR), str(name)
 
 
-@pytest.mark.xfail(reason="it is no error of ours, and a part stays where the making of a workbook failed")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to offer")
 @pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize(
@@ -464,7 +460,6 @@ def open_in(folder: Path) -> list[str]:
     return [name for name in (str(link.readlink()) for link in held) if str(folder) in name]
 
 
-@pytest.mark.xfail(reason="they are closed when the collector of garbage comes by; Windows removes no open file")
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell what is open")
 @pytest.mark.usefixtures("collected")
 def test_a_workbook_that_is_given_up_holds_nothing_open(

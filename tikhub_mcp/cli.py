@@ -212,7 +212,7 @@ def _summarize(options: argparse.Namespace) -> int:
     from tikhub_mcp.summary import FORMATS, summarize
 
     source = _here(options.input) or load().raw
-    made = summarize(source, Path(options.out_dir).expanduser().resolve(), options.formats)
+    made = summarize(source, _here(options.out_dir) or Path.cwd(), options.formats)
     if options.json:
         from tikhub_mcp.replies import summary_reply
 

@@ -7,6 +7,7 @@ msgspec reads the answers: it steps over the nine tenths of one that no field ne
 """
 
 import math
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -196,7 +197,8 @@ class Body(Post):
     def post(self) -> Post | None:
         """The post, if it has an id; see answer.find_post."""
         first = self.aweme_details[0] if self.aweme_details else None
-        return next((post for post in (self.aweme_detail, first, self) if post and post.aweme_id is not None), None)
+        post = self.aweme_detail or first or self
+        return post if post.aweme_id is not None else None
 
 
 class Root(Body):
@@ -213,6 +215,7 @@ class Root(Body):
 
 
 _decode = Decoder(Root).decode
+# What is an object, a list or a text wherever it stands, but for `music`, whose `author` may be anything.
 _OBJECTS = {field for part in (Root, Body, Post, Video, Address) for field in part.__struct_fields__} - {
     field for part in (Root, Post, Video, Address) for field, kind in part.__annotations__.items() if kind is Any
 }
@@ -259,8 +262,15 @@ def broken_row(name: str, why: str, value: Json = None) -> Row:
 
 
 def _careful_row(name: str, value: Json) -> Row:
-    """The row of an answer that is not as it should be, by what can be made of it."""
-    value = _tidy(value)
+    """The row of an answer that is not as it should be, by what can be made of it.
+
+    Raises:
+        ValueError: It is nested too deeply.
+    """
+    try:
+        value = _tidy(value)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
     post = find_post(value) or find_post({"data": value})
     if post is None:
         return broken_row(name, _why(value), value)
@@ -270,7 +280,7 @@ def _careful_row(name: str, value: Json) -> Row:
         return broken_row(name, f"Not as TikHub answers: {clean(str(error))}.", value)
 
 
-def _tidy(value: Json) -> Json:
+def _tidy(value: Json, objects: Collection[str] = _OBJECTS) -> Json:
     """The value without what no output can hold; an empty something in the place of an object or list is none."""
     match value:
         case str():
@@ -278,9 +288,12 @@ def _tidy(value: Json) -> Json:
         case float() if not math.isfinite(value):
             return None
         case list():
-            return [_tidy(item) for item in value]
+            return [_tidy(item, objects) for item in value]
         case dict():
-            return {writable(key): None if not item and key in _OBJECTS else _tidy(item) for key, item in value.items()}
+            return {
+                writable(key): None if not item and key in objects else _tidy(item, () if key == "music" else objects)
+                for key, item in value.items()
+            }
     return value
 
 

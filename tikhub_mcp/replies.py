@@ -15,6 +15,7 @@ from tikhub_mcp.post import COUNTED_AS, Metrics
 from tikhub_mcp.summary import Summary
 from tikhub_mcp.text import clean
 
+LONGEST_TOP_AUTHOR = 24  # characters: ten of them, of four bytes each, leave a summary's reply under 4 kB
 LONGEST_URL = 2000  # characters; links are shorter, texts without a link are cut
 PENDING = (
     "Not done within this call. The work goes on while the server runs, and ends with it. Call again with the same "
@@ -261,7 +262,7 @@ def _top(row: Row) -> TopPost:
     counts, author = reported(row), row["author_nickname"]
     return TopPost(
         video_id=clean(str(row["aweme_id"]), 40) if row["aweme_id"] is not None else None,
-        author=clean(author, 100) if isinstance(author, str) else "",
+        author=clean(author, LONGEST_TOP_AUTHOR) if isinstance(author, str) else "",
         plays=counts["play_count"],
         likes=counts["digg_count"],
         engagement_rate=row["engagement_rate"],

@@ -173,5 +173,6 @@ def _key(row: Row, number: int) -> object:
     """What is the same for all rows about one post; without an id a row is alone."""
     aweme_id = row["aweme_id"]
     if not isinstance(aweme_id, str) or not aweme_id:
-        return f"row {number}"
-    return int(aweme_id) if aweme_id.isdecimal() and len(aweme_id) < 30 else aweme_id  # half the memory of a text
+        return -1 - number
+    plain = aweme_id.isascii() and aweme_id.isdecimal() and len(aweme_id) < 30 and aweme_id[0] != "0"
+    return int(aweme_id) if plain else aweme_id  # half the memory of a text

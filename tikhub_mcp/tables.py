@@ -196,7 +196,9 @@ def cell(value: Json) -> str:
     """A value as text that spreadsheets may have: none that they would run, no NUL, at which some stop reading."""
     if value is None:
         return ""
-    if isinstance(value, bool | dict | list):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
         value = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str):
         return str(value)

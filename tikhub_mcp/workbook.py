@@ -1,11 +1,12 @@
 """The workbook: the rows and their history as a spreadsheet shows them best, and a sheet that says what is what."""
 
+import io
 import json
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import xlsxwriter
 from xlsxwriter.exceptions import FileCreateError
@@ -22,7 +23,7 @@ from tikhub_mcp.tables import LONGEST_CELL, Output
 
 MOST_ROWS = 1_048_576  # of a sheet, its header among them
 MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
-LONGEST_LINK = 2079  # characters
+LONGEST_LINK = 2079  # UTF-16 units
 EXACT_DIGITS = 10**15  # Excel keeps 15 digits of a number
 
 _MOMENTS: Final = {"create_time_unix", "as_of"}
@@ -52,16 +53,32 @@ class Workbook(Output):
 
     def __init__(self, target: Path) -> None:
         super().__init__(target)
-        self._temporary = tempfile.TemporaryDirectory(prefix="tikhub-mcp-")  # for what does not stay in memory
+        self._held = ExitStack()  # what is to be given back: folders and files that XlsxWriter leaves open
+        with ExitStack() as undo:
+            undo.callback(self.discard)
+            with os_errors(target):
+                self._open()
+            undo.pop_all()
+
+    def _open(self) -> None:
+        temporary = self._held.enter_context(
+            tempfile.TemporaryDirectory(prefix="tikhub-mcp-", ignore_cleanup_errors=True)
+        )
         options = {
-            "constant_memory": True,
-            "tmpdir": self._temporary.name,
+            "constant_memory": True,  # what does not stay there goes to the temporary folder
+            "tmpdir": temporary,
             "default_date_format": "yyyy-mm-dd hh:mm:ss",
         }
-        self._book = xlsxwriter.Workbook(self.file, options)
+        self._whole = io.BufferedRandom(self.file)  # writes on where the system took a part only
+        self._book = xlsxwriter.Workbook(self._whole, options)
         self._bold = self._book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
-        self._posts = _Sheet(self._book, "Posts", list(COLUMNS), self._bold)
-        self._history = _Sheet(self._book, "History", list(HISTORY), self._bold)
+        self._posts = _Sheet(self._new_sheet("Posts"), self._book, list(COLUMNS), self._bold)
+        self._history = _Sheet(self._new_sheet("History"), self._book, list(HISTORY), self._bold)
+
+    def _new_sheet(self, name: str) -> Worksheet:
+        sheet = self._book.add_worksheet(name)
+        self._held.callback(_close, sheet.row_data_fh)
+        return sheet
 
     def add(self, row: Row) -> None:
         """Put a row into the first sheet."""
@@ -75,26 +92,26 @@ class Workbook(Output):
 
     def finish(self, found: Findings) -> None:
         """Write it all."""
-        self._explain()
-        for sheet in (self._posts, self._history):
-            sheet.finish()
-        if not found.histories:
-            self._history.sheet.hide()
         with os_errors(self.target):
+            self._explain()
+            for sheet in (self._posts, self._history):
+                sheet.finish()
+            if not found.histories:
+                self._history.sheet.hide()
             try:
                 self._book.close()
             except FileCreateError as error:
                 raise error.args[0] from None
+            self._whole.detach()
         super().finish(found)
 
     def discard(self) -> None:
         """Remove what is half-made."""
         super().discard()
-        with suppress(OSError):
-            self._temporary.cleanup()
+        self._held.close()
 
     def _explain(self) -> None:
-        sheet = self._book.add_worksheet("Columns")
+        sheet = self._new_sheet("Columns")
         sheet.freeze_panes(1, 0)
         sheet.set_column(0, 0, 32)
         sheet.set_column(1, 1, 90)
@@ -114,8 +131,8 @@ class Workbook(Output):
 class _Sheet:
     """A sheet with a header that stays in sight, a filter, and columns as wide as what they hold."""
 
-    def __init__(self, book: xlsxwriter.Workbook, name: str, columns: list[str], bold: Format) -> None:
-        self.sheet: Worksheet = book.add_worksheet(name)
+    def __init__(self, sheet: Worksheet, book: xlsxwriter.Workbook, columns: list[str], bold: Format) -> None:
+        self.sheet = sheet
         self._columns, self._rows, self._links = columns, 0, 0
         self._number = book.add_format({"num_format": "#,##0"})
         self._decimal = book.add_format({"num_format": "#,##0.0"})
@@ -164,8 +181,15 @@ class _Sheet:
         return self._decimal if isinstance(value, float) else self._number
 
     def _may_link(self, value: Json) -> bool:
-        fits = isinstance(value, str) and len(value) <= LONGEST_LINK and value.startswith(("https://", "http://"))
-        return fits and self._links < MOST_LINKS and not any(char.isspace() for char in value)
+        if not isinstance(value, str) or not value.startswith(("https://", "http://")) or self._links >= MOST_LINKS:
+            return False
+        units = len(value.encode("utf-16-le", "surrogatepass")) // 2
+        return units <= LONGEST_LINK and value.isprintable() and " " not in value
+
+
+def _close(file: IO[str]) -> None:
+    with suppress(OSError):  # what could not be written at last is not wanted any more
+        file.close()
 
 
 def fitting(text: str) -> str:
@@ -178,7 +202,8 @@ def fitting(text: str) -> str:
 def _moment(value: Json) -> datetime | None:
     """A time in UTC as Excel has it, without a zone."""
     if isinstance(value, str) and value.endswith("Z"):
-        return datetime.fromisoformat(value).replace(tzinfo=None)
+        with suppress(ValueError):  # the API's own text in a column of ours it cannot be, but in one of its own
+            return datetime.fromisoformat(value).replace(tzinfo=None)
     seconds = whole(value)
     if not seconds or seconds >= 253_402_300_800:  # nothing, or after the year 9999
         return None
