@@ -7,7 +7,6 @@ import what they need themselves.
 import argparse
 import asyncio
 import json
-import logging
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
+from tikhub_mcp.lifetime import begin_log, printing_aside
 from tikhub_mcp.text import clean, writable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the process's exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
-        with _printing_aside():
+        with printing_aside():
             from tikhub_mcp.server import run
 
         if sys.stdin.isatty():
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a nickname shows a question mark
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    _begin_log()
+    begin_log()
     try:
         exit_code: int = options.command(options)
         sys.stdout.flush()
@@ -67,27 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return exit_code
-
-
-@contextmanager
-def _printing_aside() -> "Iterator[None]":
-    """Let whatever an import may print go to standard error: the other output is for protocol alone."""
-    wire = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-        sys.stdout.flush()
-    finally:
-        os.dup2(wire, 1)
-        os.close(wire)
-
-
-def _begin_log() -> None:
-    from tikhub_mcp.settings import log_level
-
-    # The level is for this package alone: httpx and httpcore would log signed links, and at DEBUG the key.
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("tikhub_mcp").setLevel(log_level())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -230,10 +209,9 @@ def _summarize(options: argparse.Namespace) -> int:
 def _formats(text: str) -> "tuple[Format, ...]":
     from tikhub_mcp.summary import FORMATS
 
-    given = text.replace(",", " ").split()
-    if not given or not set(given) <= set(FORMATS):
-        raise argparse.ArgumentTypeError(f"any of {','.join(FORMATS)}, with commas between them")
-    return tuple(name for name in FORMATS if name in given)
+    if (given := set(text.replace(",", " ").split())) and given <= set(FORMATS):
+        return tuple(name for name in FORMATS if name in given)
+    raise argparse.ArgumentTypeError(f"any of {','.join(FORMATS)}, with commas between them")
 
 
 def _finish(work: Coroutine[None, None, T]) -> T:

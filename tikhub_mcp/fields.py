@@ -2,20 +2,19 @@
 
 Values are the API's own. What is not as the API makes it (a list in the place of an object, a number in the place of a
 text) makes the row a broken one that says so. NaN and Infinity count as missing.
-
-msgspec reads the answers: it steps over the nine tenths of one that no field needs, without building them.
 """
 
 import math
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from msgspec import Struct, ValidationError, convert
-from msgspec.json import Decoder
+from msgspec import ValidationError, convert
 
+from tikhub_mcp import parts
 from tikhub_mcp.answer import Json, find_post, parse, why_missing
 from tikhub_mcp.aweme import whole
+from tikhub_mcp.parts import OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
 from tikhub_mcp.text import clean, writable
 
 LONGEST_DESC = 2000  # characters
@@ -92,133 +91,6 @@ COLUMNS: Final = {
 }
 
 
-class _Part(Struct, gc=False):
-    """A part of an answer; what is not named is stepped over."""
-
-
-class Address(_Part):
-    """Where one file is."""
-
-    width: Any = None
-    height: Any = None
-    url_list: list[Any] | None = None
-
-
-class Video(_Part):
-    """The post's `video`."""
-
-    duration: Any = None
-    ratio: Any = None
-    has_watermark: Any = None
-    play_addr: Address | None = None
-    cover: Address | None = None
-
-
-class Author(_Part):
-    """Who posted."""
-
-    nickname: Any = None
-    unique_id: Any = None
-    sec_uid: Any = None
-    uid: Any = None
-    follower_count: Any = None
-    following_count: Any = None
-    aweme_count: Any = None
-    verification_type: Any = None
-    account_region: Any = None
-    commerce_user_level: Any = None
-
-
-class Statistics(_Part):
-    """The post's numbers."""
-
-    digg_count: Any = None
-    comment_count: Any = None
-    share_count: Any = None
-    play_count: Any = None
-    collect_count: Any = None
-    download_count: Any = None
-    forward_count: Any = None
-    whatsapp_share_count: Any = None
-
-
-class Music(_Part):
-    """The post's sound."""
-
-    id_str: Any = None
-    mid: Any = None
-    title: Any = None
-    owner_nickname: Any = None
-    author: Any = None
-    is_original_sound: Any = None
-    is_commerce_music: Any = None
-    commercial_right_type: Any = None
-    user_count: Any = None
-
-
-class Aigc(_Part):
-    """How the post is labelled as AI's."""
-
-    created_by_ai: Any = None
-    aigc_label_type: Any = None
-
-
-class Extra(_Part):
-    """A mark in the post's text."""
-
-    hashtag_name: str | None = None
-
-
-class Post(_Part):
-    """A post (aweme)."""
-
-    aweme_id: Any = None
-    desc: str | None = None
-    create_time: Any = None
-    aweme_type: Any = None
-    content_desc: str | None = None
-    share_url: Any = None
-    is_ads: Any = None
-    author: Author | None = None
-    statistics: Statistics | None = None
-    video: Video | None = None
-    music: Music | None = None
-    aigc_info: Aigc | None = None
-    commerce_info: Any = None
-    text_extra: list[Extra | None] | None = None
-
-
-class Body(Post):
-    """The platform's answer: the post in one of two places, or at the top."""
-
-    aweme_detail: Post | None = None
-    aweme_details: list[Post | None] | None = None
-
-    def post(self) -> Post | None:
-        """The post, if it has an id; see answer.find_post."""
-        first = self.aweme_details[0] if self.aweme_details else None
-        post = self.aweme_detail or first or self
-        return post if post.aweme_id is not None else None
-
-
-class Root(Body):
-    """TikHub's envelope, or, as other tools save it, what would be in one."""
-
-    request_id: Any = None
-    code: Any = None
-    message: Any = None
-    router: Any = None
-    cache_url: Any = None
-    time_stamp: Any = None
-    params: Any = None
-    data: Body | None = None
-
-
-_decode = Decoder(Root).decode
-# What is an object, a list or a text wherever it stands, but for `music`, whose `author` may be anything.
-_OBJECTS = {field for part in (Root, Body, Post, Video, Address) for field in part.__struct_fields__} - {
-    field for part in (Root, Post, Video, Address) for field, kind in part.__annotations__.items() if kind is Any
-}
 _NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = Video(), Author(), Address()
 _NO_STATISTICS, _NO_MUSIC, _NO_AIGC = Statistics(), Music(), Aigc()
 
@@ -231,7 +103,7 @@ def row(name: str, body: bytes) -> Row:
     """
     name = writable(name)
     try:
-        root = _decode(body)
+        root = parts.decode(body)
         post = (root.data or root).post()
     except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
         post = None
@@ -280,7 +152,7 @@ def _careful_row(name: str, value: Json) -> Row:
         return broken_row(name, f"Not as TikHub answers: {clean(str(error))}.", value)
 
 
-def _tidy(value: Json, objects: Collection[str] = _OBJECTS) -> Json:
+def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
     """The value without what no output can hold; an empty something in the place of an object or list is none."""
     match value:
         case str():
@@ -298,8 +170,7 @@ def _tidy(value: Json, objects: Collection[str] = _OBJECTS) -> Json:
 
 
 def _values(name: str, root: Root, post: Post) -> Row:
-    author, numbers = post.author or _NO_AUTHOR, post.statistics or _NO_STATISTICS
-    video, music, aigc = post.video or _NO_VIDEO, post.music or _NO_MUSIC, post.aigc_info or _NO_AIGC
+    numbers, video, aigc = post.statistics or _NO_STATISTICS, post.video or _NO_VIDEO, post.aigc_info or _NO_AIGC
     play, share_url = video.play_addr or _NO_ADDRESS, _asked(root.params) or _text(post.share_url)
     platform = _platform(root.router, share_url)
     return {
@@ -317,16 +188,7 @@ def _values(name: str, root: Root, post: Post) -> Row:
         "create_time_unix": post.create_time,
         "aweme_type": post.aweme_type,
         "content_desc": post.content_desc or "",
-        "author_nickname": author.nickname,
-        "author_unique_id": _id(author.unique_id),
-        "author_sec_uid": _id(author.sec_uid),
-        "author_uid": _id(author.uid),
-        "author_follower_count": author.follower_count,
-        "author_following_count": author.following_count,
-        "author_aweme_count": author.aweme_count,
-        "author_verification_type": author.verification_type,
-        "author_account_region": author.account_region,
-        "author_commerce_user_level": author.commerce_user_level,
+        **_of_author(post.author or _NO_AUTHOR),
         "digg_count": numbers.digg_count,
         "comment_count": numbers.comment_count,
         "share_count": numbers.share_count,
@@ -342,13 +204,7 @@ def _values(name: str, root: Root, post: Post) -> Row:
         "video_has_watermark": video.has_watermark,
         "cover_url": _first(video.cover),
         "play_url_sample": _first(play),
-        "music_id": _id(music.id_str or music.mid),
-        "music_title": music.title,
-        "music_author": music.owner_nickname or music.author,
-        "music_is_original_sound": music.is_original_sound,
-        "music_is_commerce_music": music.is_commerce_music,
-        "music_commercial_right_type": music.commercial_right_type,
-        "music_user_count": music.user_count,
+        **_of_music(post.music or _NO_MUSIC),
         "is_ads": post.is_ads,
         "commerce_info_min": _commerce(post.commerce_info),
         "aigc_created_by_ai": aigc.created_by_ai,
@@ -358,6 +214,33 @@ def _values(name: str, root: Root, post: Post) -> Row:
         "as_of": _moment(root.time_stamp),
         "engagement_rate": None,  # of the row's own counts
         "is_latest": None,  # known when all files are read
+    }
+
+
+def _of_author(author: Author) -> Row:
+    return {
+        "author_nickname": author.nickname,
+        "author_unique_id": _id(author.unique_id),
+        "author_sec_uid": _id(author.sec_uid),
+        "author_uid": _id(author.uid),
+        "author_follower_count": author.follower_count,
+        "author_following_count": author.following_count,
+        "author_aweme_count": author.aweme_count,
+        "author_verification_type": author.verification_type,
+        "author_account_region": author.account_region,
+        "author_commerce_user_level": author.commerce_user_level,
+    }
+
+
+def _of_music(music: Music) -> Row:
+    return {
+        "music_id": _id(music.id_str or music.mid),
+        "music_title": music.title,
+        "music_author": music.owner_nickname or music.author,
+        "music_is_original_sound": music.is_original_sound,
+        "music_is_commerce_music": music.is_commerce_music,
+        "music_commercial_right_type": music.commercial_right_type,
+        "music_user_count": music.user_count,
     }
 
 

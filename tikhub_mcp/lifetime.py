@@ -9,9 +9,10 @@ import logging
 import os
 import queue
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,28 @@ def _log_aside() -> "queue.Queue[logging.LogRecord]":
     QueueListener(lines, *logging.root.handlers).start()
     logging.root.handlers[:] = [_Aside(lines)]
     return lines
+
+
+def begin_log() -> None:
+    """Log to standard error, for a command of the command line."""
+    from tikhub_mcp.settings import log_level  # brings pydantic, for which `--help` need not wait
+
+    # The level is for this package alone: httpx and httpcore would log signed links, and at DEBUG the key.
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("tikhub_mcp").setLevel(log_level())
+
+
+@contextmanager
+def printing_aside() -> Iterator[None]:
+    """Let whatever an import may print go to standard error: the other output is for protocol alone."""
+    wire = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(wire, 1)
+        os.close(wire)
 
 
 def _listen(tell: Callable[[int], None]) -> None:

@@ -90,11 +90,8 @@ def summarize(
 
     with ExitStack() as stack:
         outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, len(names))}
-        spool, snapshots = stack.enter_context(Spool(out_dir)), Snapshots()
-        for name in told(names):
-            made = _row(folder, name)
-            spool.add(made)
-            snapshots.add(made)
+        spool = stack.enter_context(Spool(out_dir))
+        snapshots = _read(spool, (_row(folder, name) for name in told(names)))
         for made, latest in told(zip(spool, snapshots.latest(), strict=True), len(names)):
             made["is_latest"] = bool(latest) if made["parse_ok"] else None
             for output in outputs.values():
@@ -109,6 +106,15 @@ def summarize(
             with os_errors(output.target):
                 output.commit()
     return Summary(source, {name: output.target for name, output in outputs.items()}, found)
+
+
+def _read(spool: Spool, rows: Iterable[Row]) -> Snapshots:
+    """Take all rows in."""
+    snapshots = Snapshots()
+    for made in rows:
+        spool.add(made)
+        snapshots.add(made)
+    return snapshots
 
 
 def _check_formats(formats: Collection[Format]) -> None:
