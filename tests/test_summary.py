@@ -464,7 +464,7 @@ def test_a_text_comes_back_from_the_csv_as_it_was(raw: Path, text: str) -> None:
     [
         ("長" * 40_000, "長" * 32_767),
         ("=" + "x" * 40_000, "'=" + "x" * 32_765),
-        ("\U0001f6a3" * 20_000, "\U0001f6a3" * 16_383 + "\ufffd"),
+        ("\U0001f6a3" * 20_000, "\U0001f6a3" * 16_383),
         ("x" * 200_000 + "\ud800", "x" * 32_767),
     ],
     ids=["wide", "guarded", "two units each", "more than csv.reader takes"],

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -147,10 +147,14 @@ class TikHub:
             AnswerError: Any of its kinds but those about the post itself; also whatever `purse` and `keep` raise.
         """
         for attempt in itertools.count(1):
-            await self._gate.wait()
-            purse.spend()
+            with ExitStack() as held:  # who pays goes out at once, and not when nobody waits any more
+                await self._lines.acquire()
+                held.callback(self._lines.release)
+                await self._gate.wait()
+                purse.spend()
+                line = held.pop_all()
             try:
-                return await carried_through(self._send(link, key.get_secret_value(), purse, keep))
+                return await carried_through(self._send(line, link, key.get_secret_value(), purse, keep))
             except AnswerError as failure:
                 if (pause := next_wait(failure, attempt)) is None:
                     raise
@@ -160,8 +164,11 @@ class TikHub:
             await self._sleep(pause)
         raise AssertionError("counting has no end")  # pragma: no cover - for the type checker
 
-    async def _send(self, link: Link, secret: str, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
-        status, headers, body = await self._exchange(link, secret, purse)
+    async def _send(
+        self, line: ExitStack, link: Link, secret: str, purse: Purse, keep: Callable[[Answer], Awaitable[K]]
+    ) -> K:
+        with line:
+            status, headers, body = await self._exchange(link, secret, purse)
         logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), named(link))
         if status != 200:
             purse.refund()
@@ -186,7 +193,7 @@ class TikHub:
             silence=self._deadline,
         )
         try:
-            async with self._lines, asyncio.timeout(self._deadline), request as response:
+            async with asyncio.timeout(self._deadline), request as response:
                 status, headers = response.status_code, response.headers
                 return status, headers, await _read(response, self._large)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _Unreadable) as error:

@@ -47,7 +47,7 @@ COLUMNS: Final = {
     "cache_url": "Gives the same answer again for 24 hours, to whoever has this link: keep it to yourself",
     "aweme_id": "Id of the post, a text: longer than numbers in spreadsheets can be",
     "desc": "The post's text, its first 2,000 characters",
-    "create_time_unix": "When it was posted, in seconds since 1970 (UTC)",
+    "create_time_unix": "When it was posted, in seconds since 1970 (UTC); the workbook shows it as a date",
     "aweme_type": "The API's number for the kind of post; 2, 68 and 150 are photo posts",
     "content_desc": "A second text of some posts",
     "author_nickname": "The author's name as shown",
@@ -123,6 +123,7 @@ def reported(row: Row) -> dict[str, int | None]:
 def broken_row(name: str, why: str, value: Json = None) -> Row:
     """The row of a file without a post: the reason, and what is known of the answer."""
     envelope = _envelope(value)
+    name = writable(name)
     known = {
         "request_id": _id(envelope.get("request_id")),
         "api_code": envelope.get("code"),

@@ -58,7 +58,9 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
     watching.cancel()
     code = 0
     if work.done():
-        work.result()
+        if (failure := work.exception()) is not None:  # such as a client that reads no more, and writes on
+            logger.error("The server failed", exc_info=failure)
+            code = 1
     else:
         code = end.result()
         await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=CLEANING_SECONDS)

@@ -18,7 +18,7 @@ else:
     import fcntl
 
 POLL_SECONDS = 0.05  # between two looks at what another process holds; the system tells nobody when it lets go
-_BYTES = 2**31 - 1  # a name is a byte of the file, far behind its end; two that share one only wait for each other
+_BYTES = 2**31 - 1  # a name is a byte of the file, far behind its end; of two thousand million, two may share one
 
 
 class Locks:
@@ -75,7 +75,8 @@ class Locks:
 
     def _let_go(self, byte: int) -> None:
         if self._descriptor is not None:
-            _unlock(self._descriptor, byte)
+            with suppress(OSError):  # there are no locks here
+                _unlock(self._descriptor, byte)
 
 
 if sys.platform == "win32":  # pragma: no cover

@@ -277,7 +277,7 @@ def _check_pictures(file: BinaryIO, video: _Track) -> None:
 def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults: dict[int, tuple[int, int]]) -> int:
     """Add the samples of a moof, a box that starts at `start`, to their tracks; how many bytes of media they take."""
     taken = 0
-    for traf in (box for kind, box in _children(moof) if kind == b"traf"):
+    for nth, traf in enumerate(box for kind, box in _children(moof) if kind == b"traf"):
         (tfhd,) = _pick(traf, b"tfhd")
         number, flags = _number(tfhd, 4), _number(tfhd, 0)
         lasts, weighs = defaults.get(number, (0, 0))
@@ -296,7 +296,8 @@ def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults:
             if number in tracks:
                 tracks[number].samples += count
                 tracks[number].duration += _total(trun, 0x100, lasts)
-                if _number(trun, 0) & 0x200:
+                # Of a later traf that names no base its samples stand behind those of the one before: not looked at.
+                if _number(trun, 0) & 0x200 and (nth == 0 or flags & 0x20001):
                     tracks[number].places.append(_in_a_row(place, _column(trun, 0x200)))
             place += size
     return taken

@@ -20,11 +20,13 @@ from tikhub_mcp.tables import Output
 from tikhub_mcp.text import clean
 
 MOST_POSTS = 2000  # in the page's table: those with the most plays and likes; the CSV has all
+MOST_BARS = 10  # of one ranking
 MOST_LINES = 10  # in the chart of growth: the posts with the most plays, or likes
 MOST_POINTS = 200  # of one line: its newest
 
 TEMPLATE: Final = Path(__file__).with_name("report.html")
 _SNIPPET: Final = "window.vegaEmbed = vegaEmbed;"  # what the page calls
+_RANKED: Final = ("plays", "likes", "rate")
 _SHOWN: Final = ("plays", "likes", "comments", "shares", "saves")
 
 
@@ -39,8 +41,10 @@ class Report(Output):
     def __init__(self, target: Path, source: Path) -> None:
         super().__init__(target)
         self._source = source
-        self._posts: list[tuple[int, int, Row]] = []  # a heap, so that memory does not grow with the number of posts
-        self._lines: list[tuple[int, int, Row]] = []
+        # Heaps, so that memory does not grow with the number of posts.
+        self._posts: list[tuple[float, int, Row]] = []
+        self._ranks: dict[str, list[tuple[float, int, Row]]] = {name: [] for name in _RANKED}
+        self._lines: list[tuple[float, int, Row]] = []
         self._line: list[Row] = []
         self._came = 0
 
@@ -48,9 +52,11 @@ class Report(Output):
         """Take the next row in; only the newest of a post is shown."""
         if row["is_latest"]:
             self._came += 1
-            counts = reported(row)
-            weight = (counts["play_count"] or 0) + (counts["digg_count"] or 0)
-            _keep(self._posts, (weight, -self._came, _post(row)), MOST_POSTS)
+            post = _post(row)
+            _keep(self._posts, ((post["plays"] or 0) + (post["likes"] or 0), -self._came, post), MOST_POSTS)
+            for name, heap in self._ranks.items():
+                if post[name]:
+                    _keep(heap, (post[name], -self._came, post), MOST_BARS)
 
     def add_history(self, line: Row) -> None:
         """Take the next line of a post's history in; a post's lines come one after the other."""
@@ -77,8 +83,9 @@ class Report(Output):
             "broken": found.rows - found.parsed,
             "count": found.totals.posts,
             "totals": _totals(found),
-            "posts": [post for *_, post in sorted(self._posts, reverse=True)],
-            "history": [line for *_, line in sorted(self._lines, reverse=True)],
+            "ranks": {name: _falling(heap) for name, heap in self._ranks.items()},
+            "posts": _falling(self._posts),
+            "history": _falling(self._lines),
         }
 
     def _end_line(self) -> None:
@@ -92,7 +99,11 @@ class Report(Output):
         _keep(self._lines, (weight, -self._came, {"label": label, "points": points}), MOST_LINES)
 
 
-def _keep(heap: list[tuple[int, int, Row]], item: tuple[int, int, Row], most: int) -> None:
+def _falling(heap: list[tuple[float, int, Row]]) -> list[Row]:
+    return [item for *_, item in sorted(heap, reverse=True)]
+
+
+def _keep(heap: list[tuple[float, int, Row]], item: tuple[float, int, Row], most: int) -> None:
     """Put an item on a heap of the largest ones; the second of its parts is different in each."""
     (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, item)
 

@@ -51,12 +51,12 @@ class Server(MCPServer[None]):
     def __init__(self, tools: Tools) -> None:
         @asynccontextmanager
         async def lifespan(_: MCPServer[None]) -> AsyncIterator[None]:
-            sweeping = asyncio.create_task(asyncio.to_thread(tools.sweep))
+            sweeping = asyncio.create_task(asyncio.to_thread(tools.sweep))  # the loop holds its tasks weakly
             try:
                 yield
             finally:
                 await tools.close()
-                await asyncio.wait([sweeping], timeout=0)
+                del sweeping
 
         self._ours = {tool.name: tool for tool in _declare(tools)}
         super().__init__(

@@ -7,7 +7,7 @@ from datetime import datetime
 from heapq import nlargest
 from typing import Final
 
-from tikhub_mcp.fields import COUNTS, Row, reported
+from tikhub_mcp.fields import COUNTS, OURS, Row, reported
 
 SECONDS_A_DAY = 86_400
 TOP = 5  # posts by plays, and as many by likes
@@ -28,7 +28,7 @@ HISTORY: Final = {
             (f"{count}_per_day", "That change, per day"),
         )
     },
-    "engagement_rate": "(likes + comments + shares + saves) / plays; empty where plays were not reported",
+    "engagement_rate": OURS["engagement_rate"],
     "is_latest": "Whether it is the newest",
     "source_file": "Name of the raw file",
 }

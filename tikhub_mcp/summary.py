@@ -17,7 +17,7 @@ from tikhub_mcp.fields import COLUMNS, Row, broken_row, row
 from tikhub_mcp.files import careful, make_folder, os_errors, read_regular
 from tikhub_mcp.snapshots import HISTORY, Findings, Snapshots, history
 from tikhub_mcp.tables import HistoryTable, JsonTable, Output, RowTable, Spool
-from tikhub_mcp.text import clean
+from tikhub_mcp.text import clean, writable
 
 T = TypeVar("T")
 
@@ -118,13 +118,17 @@ def _read(spool: Spool, rows: Iterable[Row]) -> Snapshots:
 
 
 def _check_formats(formats: Collection[Format]) -> None:
-    for name in formats:
-        extra, libraries = _NEEDS.get(name, ("", ()))
-        if not all(importlib.util.find_spec(library) for library in libraries):
-            raise InvalidInput(
-                f"The format {name} needs the extra '{extra}', which is not installed. In the checkout: "
-                f"pip install -e '.[{extra}]'. Nothing was read or written."
-            )
+    lacking = {
+        name: extra
+        for name, (extra, libraries) in _NEEDS.items()
+        if name in formats and not all(map(importlib.util.find_spec, libraries))
+    }
+    if lacking:
+        needs = "; ".join(f"The format {name} needs the extra '{extra}'" for name, extra in lacking.items())
+        raise InvalidInput(
+            f"{needs}, which is not installed. In the checkout: .venv/bin/pip install -e '.[{','.join(lacking.values())}]'. "
+            "Nothing was read or written."
+        )
 
 
 def _outputs(formats: Collection[Format], out_dir: Path, source: Path, count: int) -> Iterator[tuple[str, Output]]:
@@ -141,7 +145,7 @@ def _outputs(formats: Collection[Format], out_dir: Path, source: Path, count: in
 
         yield "html", Report(out_dir / HTML_NAME, source)
     if "json" in formats:
-        yield "json", JsonTable(out_dir / JSON_NAME, str(source), count)
+        yield "json", JsonTable(out_dir / JSON_NAME, writable(str(source)), count)
 
 
 def _find(spool: Spool, snapshots: Snapshots) -> Findings:

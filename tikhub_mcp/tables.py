@@ -205,9 +205,14 @@ def cell(value: Json) -> str:
     text = value.replace("\0", "")
     if _FORMULA.match(text):
         text = f"'{text}"
-    if len(text) > LONGEST_CELL // 2:
-        text = text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "replace")
-    return text
+    return fitting(text)
+
+
+def fitting(text: str) -> str:
+    """A text as far as a cell can hold it."""
+    if len(text) <= LONGEST_CELL // 2:
+        return text
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "ignore")
 
 
 def _quoted(text: str) -> str:

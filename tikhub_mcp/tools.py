@@ -56,6 +56,7 @@ class Tools:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = environ
         self._jobs: Jobs | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._summaries: dict[tuple[Path, Path, tuple[summary.Format, ...]], _SummaryRun] = {}
 
     async def download_video(
@@ -141,7 +142,11 @@ class Tools:
                 sweep(folder)
 
     async def close(self) -> None:
-        """End all work; returns when nothing half-made is left, or after CLOSING_SECONDS."""
+        """End all work; returns when nothing half-made is left, or CLOSING_SECONDS after it was first asked for."""
+        self._closing = self._closing or asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         ending: list[asyncio.Task[Any]] = [run.end() for run in self._summaries.values()]
         if self._jobs:
             ending.append(asyncio.create_task(self._jobs.close()))

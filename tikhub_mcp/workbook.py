@@ -19,7 +19,7 @@ from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.fields import COLUMNS, OURS, Row
 from tikhub_mcp.files import os_errors
 from tikhub_mcp.snapshots import HISTORY, Findings
-from tikhub_mcp.tables import LONGEST_CELL, Output
+from tikhub_mcp.tables import Output, fitting
 
 MOST_ROWS = 1_048_576  # of a sheet, its header among them
 MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
@@ -190,13 +190,6 @@ class _Sheet:
 def _close(file: IO[str]) -> None:
     with suppress(OSError):  # what could not be written at last is not wanted any more
         file.close()
-
-
-def fitting(text: str) -> str:
-    """A text as far as a cell can hold it."""
-    if len(text) <= LONGEST_CELL // 2:
-        return text
-    return text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "ignore")
 
 
 def _moment(value: Json) -> datetime | None:
