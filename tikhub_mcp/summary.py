@@ -126,8 +126,8 @@ def _check_formats(formats: Collection[Format]) -> None:
     if lacking:
         needs = "; ".join(f"The format {name} needs the extra '{extra}'" for name, extra in lacking.items())
         raise InvalidInput(
-            f"{needs}, which is not installed. In the checkout: .venv/bin/pip install -e '.[{','.join(lacking.values())}]'. "
-            "Nothing was read or written."
+            f"{needs}, which is not installed. In the checkout: .venv/bin/pip install -e "
+            f"'.[{','.join(lacking.values())}]'. Nothing was read or written."
         )
 
 
