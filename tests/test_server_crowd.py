@@ -85,7 +85,7 @@ async def test_five_batches_at_once_share_ten_downloads_and_ten_calls_a_second_a
     assert paid(await all_at_once(desk, own, metrics_only=True)) == BATCHES * each
     replies = await all_at_once(desk, [shared + some for some in own])
     assert paid(replies) == len(shared)
-    assert load.most == AT_ONCE
+    assert 2 < load.most <= AT_ONCE  # how many meet is chance; that more may not is the promise
     distinct = BATCHES * each + len(shared)
     assert len(desk.asked) == len(set(desk.asked)) == distinct
     assert len(desk.videos) == len(desk.sandbox.media_requests) == distinct - 1
