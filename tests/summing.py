@@ -2,11 +2,7 @@
 
 import csv
 import json
-from functools import cache
 from pathlib import Path
-
-import pytest
-import vl_convert
 
 from tests.payloads import ANSWERED, Object, douyin_post, envelope, tiktok_post
 from tikhub_mcp.answer import Json
@@ -14,15 +10,6 @@ from tikhub_mcp.fields import Row, row
 
 DAY = 86_400  # seconds
 COUNTS = ("play_count", "digg_count", "comment_count", "share_count", "collect_count", "download_count")
-
-
-_bundle = cache(vl_convert.javascript_bundle)
-
-
-@pytest.fixture
-def bundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script of a page's charts is put together once, which takes more than a second."""
-    monkeypatch.setattr(vl_convert, "javascript_bundle", _bundle)
 
 
 def answer(aweme_id: Json = "1", days: float | None = 0, *, douyin: Json = False, **over: Json) -> Object:

@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 from packaging.requirements import Requirement
 
-from tests import serving, summing
+from tests import serving
 from tests.serving import ONE_ERA, Desk, Heard, listing, until
 from tests.summing import answer, save_all
 from tests.test_server_calls import Held, cancel, start
@@ -26,8 +26,6 @@ from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.replies import SummaryReply
 from tikhub_mcp.summary import DEFAULT_FORMATS, FORMATS, Format, Stopped, Summary, summarize
 
-pytestmark = pytest.mark.usefixtures("bundled")
-bundled = summing.bundled
 desk, environ, era, reword, sandbox = serving.FIXTURES
 
 NAMES = {

@@ -13,15 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import summing
 from tests.payloads import Object, private_answer
 from tests.summing import answer, save_all
 from tikhub_mcp import report
 from tikhub_mcp.answer import Json
 from tikhub_mcp.summary import summarize
-
-pytestmark = pytest.mark.usefixtures("bundled")
-bundled = summing.bundled
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
