@@ -61,8 +61,7 @@ def summarize(
     """Read one raw file, or every `*.json` directly in a folder, and write all summaries, or none.
 
     Files are what a shell's `*.json` names, in any case and in order of name: regular files, not hidden ones, not
-    links. Of these only a summary of our own is left out. With the CSV comes the history of the posts that have more
-    than one file.
+    links, no summary of our own. With the CSV comes the history of the posts that have more than one file.
 
     Args:
         source: A file or folder; where it may lie is the caller's business.
@@ -98,14 +97,19 @@ def summarize(
                 output.add(made)
         found = _find(spool, snapshots)
         _write_histories(spool, snapshots, outputs.values())
-        for output in outputs.values():
-            output.finish(found)
-        if stopped():
-            raise Stopped
-        for output in outputs.values():
-            with os_errors(output.target):
-                output.commit()
+        _appear(outputs.values(), found, stopped)
     return Summary(source, {name: output.target for name, output in outputs.items()}, found)
+
+
+def _appear(outputs: Collection[Output], found: Findings, stopped: Callable[[], bool]) -> None:
+    """Put all outputs under their names, once all are whole."""
+    for output in outputs:
+        output.finish(found)
+    if stopped():
+        raise Stopped
+    for output in outputs:
+        with os_errors(output.target):
+            output.commit()
 
 
 def _read(spool: Spool, rows: Iterable[Row]) -> Snapshots:
