@@ -1,6 +1,7 @@
 """locks.py: what one process holds, no other does; and what several servers on one folder pay and fetch."""
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -88,6 +89,24 @@ def test_without_a_file_to_lock_a_name_is_held_in_this_process(missing: str, tmp
                     pass
         async with locks.everywhere("a"):
             pass
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX's record locks")
+def test_where_the_file_system_has_no_locks_a_name_is_held_in_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("tikhub_mcp.locks.fcntl.lockf", none)
+
+    async def story() -> None:
+        locks = Locks(tmp_path / ".lock")
+        for _ in range(2):
+            async with locks.everywhere("a"):
+                pass
 
     asyncio.run(story())
 

@@ -580,6 +580,12 @@ def test_a_name_that_is_not_unicode_is_shown_as_far_as_it_can_be(raw: Path) -> N
     assert table(raw.parent / "out")[0]["source_file"] == "\ufffd.json"
 
 
+def test_a_broken_file_with_a_name_that_is_not_unicode_is_a_row_like_any_other(raw: Path) -> None:
+    save(raw, b"", os.fsdecode(b"\xff.json"))
+    save(raw, envelope(tiktok_post()), "z.json")
+    assert [(row["source_file"], row["parse_ok"]) for row in run(raw)] == [("z.json", True), ("\ufffd.json", False)]
+
+
 def special_files(folder: Path) -> Iterator[Path]:
     target = save(folder.parent, envelope(tiktok_post()), "outside.json")
     (folder / "folder.json").mkdir()
