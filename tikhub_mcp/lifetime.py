@@ -18,7 +18,7 @@ from logging.handlers import QueueHandler, QueueListener
 logger = logging.getLogger(__name__)
 
 CLEANING_SECONDS = 1.5  # hosts kill what is not gone after 2
-ENDING_SECONDS = 0.7  # after the end of the input; then a reply that nobody reads is waited for no longer
+ENDING_SECONDS = 0.4  # after the end of the input; then a reply that nobody reads is waited for no longer
 LOGGING_SECONDS = 0.2  # for the last lines of the log
 MOST_LINES = 1000  # of the log that wait to be written; more are dropped
 THREADS = 32

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
 
 LOOK_SECONDS = 0.2  # between two looks at whether the client is still there, while nothing is read
-MOST_UNANSWERED = 500  # requests; hosts have a handful under way
+MOST_UNANSWERED = 100  # requests, each of some 2 ms and more; hosts have a handful under way
 
 S = TypeVar("S", bound="ReadStream[SessionMessage | Exception] | WriteStream[SessionMessage]")
 
