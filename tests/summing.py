@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.payloads import ANSWERED, Object, douyin_post, envelope, tiktok_post
 from tikhub_mcp.answer import Json
-from tikhub_mcp.fields import Row, row
+from tikhub_mcp.fields import Answer, Row, read
+from tikhub_mcp.fields import row as row_in
 
 DAY = 86_400  # seconds
 COUNTS = ("play_count", "digg_count", "comment_count", "share_count", "collect_count", "download_count")
@@ -29,6 +30,12 @@ def answer(aweme_id: Json = "1", days: float | None = 0, *, douyin: Json = False
 def body(value: Json) -> bytes:
     """A raw file's content."""
     return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+def row(name: str, content: bytes) -> Row:
+    """The row of a file."""
+    found = read(name, content)
+    return row_in(found) if isinstance(found, Answer) else found
 
 
 def row_of(value: Json, name: str = "raw.json") -> Row:

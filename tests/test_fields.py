@@ -21,10 +21,10 @@ from tests.payloads import (
     replaced,
     tiktok_post,
 )
-from tests.summing import body, row_of, rows, save_all
+from tests.summing import body, row, row_of, rows, save_all
 from tikhub_mcp import fields, parts
 from tikhub_mcp.answer import Json
-from tikhub_mcp.fields import Row, row
+from tikhub_mcp.fields import Row
 from tikhub_mcp.summary import summarize
 
 ANSWERS: list[Json] = [

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.payloads import TIKTOK_ID, douyin_post, envelope, photo_post, tiktok_post
+from tests.summing import row
 from tikhub_mcp import replies
 from tikhub_mcp.answer import Json
 from tikhub_mcp.call import Call, Outcome
@@ -23,7 +24,6 @@ from tikhub_mcp.errors import (
     UnsupportedLink,
     WrongPost,
 )
-from tikhub_mcp.fields import row
 from tikhub_mcp.links import Link, parse
 from tikhub_mcp.mp4 import Media
 from tikhub_mcp.post import Post, read

@@ -7,7 +7,7 @@ text) makes the row a broken one that says so. NaN and Infinity count as missing
 import math
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import ValidationError, convert
 
@@ -95,8 +95,16 @@ _NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = Video(), Author(), Address()
 _NO_STATISTICS, _NO_MUSIC, _NO_AIGC = Statistics(), Music(), Aigc()
 
 
-def row(name: str, body: bytes) -> Row:
-    """The row of a raw file: its fields, or why it has none.
+class Answer(NamedTuple):
+    """A raw file's name, and the parts of it that fields are taken from."""
+
+    name: str
+    root: Root
+    post: Post
+
+
+def read(name: str, body: bytes) -> Answer | Row:
+    """What a raw file holds; where that is out of the ordinary its row at once.
 
     Raises:
         ValueError: It holds no readable JSON.
@@ -107,7 +115,12 @@ def row(name: str, body: bytes) -> Row:
         post = (root.data or root).post()
     except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
         post = None
-    made = _values(name, root, post) if post else _careful_row(name, parse(body))
+    return Answer(name, root, post) if post else _careful_row(name, parse(body))
+
+
+def row(answer: Answer) -> Row:
+    """The row of an answer with a post: its fields."""
+    made = _values(*answer)
     made["engagement_rate"] = _engagement(reported(made))
     return made
 
@@ -148,7 +161,7 @@ def _careful_row(name: str, value: Json) -> Row:
     if post is None:
         return broken_row(name, _why(value), value)
     try:
-        return _values(name, convert(value if isinstance(value, dict) else {}, Root), convert(post, Post))
+        return row(Answer(name, convert(value if isinstance(value, dict) else {}, Root), convert(post, Post)))
     except ValidationError as error:
         return broken_row(name, f"Not as TikHub answers: {clean(str(error))}.", value)
 

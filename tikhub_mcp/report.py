@@ -17,6 +17,7 @@ from tikhub_mcp.answer import Json
 from tikhub_mcp.fields import Row, reported
 from tikhub_mcp.post import COUNTED_AS
 from tikhub_mcp.snapshots import Findings
+from tikhub_mcp.spool import Written
 from tikhub_mcp.tables import Output
 from tikhub_mcp.text import clean
 
@@ -52,8 +53,9 @@ class Report(Output):
         self._line: list[Row] = []
         self._came = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, written: Written) -> None:
         """Take the next row in; only the newest of a post is shown."""
+        row = written.row()
         if row["is_latest"]:
             self._came += 1
             post = _post(row)

@@ -12,6 +12,7 @@ from tikhub_mcp.fields import COUNTS, OURS, Row, reported
 SECONDS_A_DAY = 86_400
 TOP = 5  # posts by plays, and as many by likes
 _UNKNOWN = -1  # in the place of a count that was not reported
+_OLD, _LATEST, _NO_POST = range(3)
 
 HISTORY: Final = {
     "aweme_id": "Id of the post",
@@ -75,6 +76,7 @@ class Snapshots:
         self._times = array("q")
         self._counts = {name: array("q") for name in COUNTS}
         self.parsed = 0
+        self._latest = bytearray()
         self._newest: dict[object, int] = {}
         self._several: dict[object, list[int]] = {}
 
@@ -84,25 +86,25 @@ class Snapshots:
         self._times.append(moment(row["as_of"]))
         for name, count in reported(row).items():
             self._counts[name].append(_UNKNOWN if count is None else count)
+        self._latest.append(_NO_POST)
         if row["parse_ok"]:
             self.parsed += 1
             self._place(_key(row, number), number)
 
     def _place(self, key: object, number: int) -> None:
         before = self._newest.get(key)
-        if before is None:
-            self._newest[key] = number
-            return
-        self._several.setdefault(key, [before]).append(number)
-        if self._times[number] >= self._times[before]:  # of the same moment the later name counts
-            self._newest[key] = number
+        if before is not None:
+            self._several.setdefault(key, [before]).append(number)
+            if self._times[number] < self._times[before]:  # of the same moment the later name counts
+                self._latest[number] = _OLD
+                return
+            self._latest[before] = _OLD
+        self._newest[key] = number
+        self._latest[number] = _LATEST
 
     def latest(self) -> bytearray:
-        """For each row, whether it is the newest about its post."""
-        flags = bytearray(len(self._times))
-        for number in self._newest.values():
-            flags[number] = 1
-        return flags
+        """For each row 1 where it is the newest about its post, 0 where it is not, and 2 where it is about none."""
+        return self._latest
 
     def histories(self) -> Iterator[list[int]]:
         """The rows of each post that has more than one, from the oldest."""

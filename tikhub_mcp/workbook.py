@@ -15,11 +15,13 @@ from xlsxwriter.worksheet import Worksheet
 
 from tikhub_mcp.answer import Json
 from tikhub_mcp.aweme import whole
+from tikhub_mcp.cells import fitting
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.fields import COLUMNS, OURS, Row
 from tikhub_mcp.files import os_errors
 from tikhub_mcp.snapshots import HISTORY, Findings
-from tikhub_mcp.tables import Output, fitting
+from tikhub_mcp.spool import Written
+from tikhub_mcp.tables import Output
 
 MOST_ROWS = 1_048_576  # of a sheet, its header among them
 MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
@@ -80,10 +82,10 @@ class Workbook(Output):
         self._held.callback(_close, sheet.row_data_fh)
         return sheet
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Written) -> None:
         """Put a row into the first sheet."""
         with os_errors(self.target):
-            self._posts.add(row)
+            self._posts.add(row.row())
 
     def add_history(self, line: Row) -> None:
         """Put a line into the second sheet."""
