@@ -1,4 +1,4 @@
-"""The command line: the same work as the tools', for people and scripts. The only module that prints.
+"""The command line: the same work as the tools', for people and scripts.
 
 Without arguments it is the MCP server on stdio, which must not wait for what only the other commands need: those
 import what they need themselves.
@@ -6,26 +6,24 @@ import what they need themselves.
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.lifetime import begin_log, printing_aside
-from tikhub_mcp.text import clean, writable
+from tikhub_mcp.terminal import print_batch, print_json, print_video, progress_bar
+from tikhub_mcp.text import clean
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from tikhub_mcp.call import Job, Outcome, Watch, Wish
-    from tikhub_mcp.replies import BatchReply, VideoReply
+    from tikhub_mcp.call import Outcome, Wish
+    from tikhub_mcp.replies import BatchReply
     from tikhub_mcp.settings import Settings
     from tikhub_mcp.summary import Format
 
@@ -57,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, "json", False):
             from tikhub_mcp.replies import refusal
 
-            _print_json(refusal(options.tool, error, getattr(options, "url", "")))
+            print_json(refusal(options.tool, error, getattr(options, "url", "")))
         print(f"error: {error.code}: {error.message}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -138,7 +136,7 @@ def _one(options: argparse.Namespace) -> int:
     async def work() -> "Outcome":
         jobs = Jobs.of(settings, _here(options.raw_dir))
         try:
-            with _progress_bar(1) as watch:
+            with progress_bar(1) as watch:
                 return await jobs.get(Call(key), link, _wish(options, settings), watch)
         finally:
             await jobs.close()
@@ -146,9 +144,9 @@ def _one(options: argparse.Namespace) -> int:
     outcome = _finish(work())
     reply = replies.video_reply(link.given, link, outcome)
     if options.json:
-        _print_json(reply)
+        print_json(reply)
     else:
-        _print_video(reply)
+        print_video(reply)
     return outcome.error.exit_code if outcome.error else 0
 
 
@@ -169,7 +167,7 @@ def _batch(options: argparse.Namespace) -> int:
         try:
             if options.dry_run:
                 return await plan(jobs, call, entries, wish, workers)
-            with _progress_bar(len({entry.key for entry in entries if entry.link})) as watch:
+            with progress_bar(len({entry.key for entry in entries if entry.link})) as watch:
                 return await run_batch(jobs, call, entries, wish, workers, watch)
         finally:
             await jobs.close()
@@ -178,9 +176,9 @@ def _batch(options: argparse.Namespace) -> int:
     reply.output_dir = str(_here(options.output_dir) or settings.videos)
     reply.raw_dir = None if options.no_save_raw else str(_here(options.raw_dir) or settings.raw)
     if options.json:
-        _print_json(reply)
+        print_json(reply)
     else:
-        _print_batch(reply)
+        print_batch(reply)
     if reply.error and reply.error.stop:
         return 3
     return 0 if reply.succeeded == reply.total or options.dry_run else 1
@@ -195,7 +193,7 @@ def _summarize(options: argparse.Namespace) -> int:
     if options.json:
         from tikhub_mcp.replies import summary_reply
 
-        _print_json(summary_reply(made))
+        print_json(summary_reply(made))
     else:
         for name in (*FORMATS, "history"):
             if name in made.paths:
@@ -280,65 +278,3 @@ def _here(path: Path | None) -> Path | None:
         return path.expanduser().resolve() if path else None
     except (OSError, RuntimeError) as error:  # nobody's home, or links in a circle
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None
-
-
-@contextmanager
-def _progress_bar(total: int) -> "Iterator[Watch]":
-    """A bar on a terminal, and nothing elsewhere; the part of the jobs that is done moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    running: list[Job] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-
-    async def move(bar: Progress) -> None:
-        finished = 0
-        while True:
-            over = [job for job in running if job.done >= 1]
-            running[:] = (job for job in running if job.done < 1)
-            finished += len(over)
-            bar.update(bar.task_ids[0], completed=finished + sum(job.done for job in running))
-            await asyncio.sleep(0.2)
-
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        bar.add_task("downloading" if total == 1 else f"{total} posts", total=total)
-        mover = asyncio.create_task(move(bar))
-        try:
-            yield running.append
-        finally:
-            mover.cancel()
-
-
-def _print_video(reply: "VideoReply") -> None:
-    if reply.raw_json_path:
-        print(f"raw answer: {reply.raw_json_path}")
-    if reply.file:
-        print(f"video: {reply.file.path}{' (was already there)' if reply.file.reused else ''}")
-        for warning in reply.file.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-    if reply.metrics:
-        for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
-            reason = reply.metrics.notes.get(name)
-            print(f"{name}: {f'unknown ({reason})' if value is None else value}")
-    if reply.error:
-        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
-
-
-def _print_batch(reply: "BatchReply") -> None:
-    for item in reply.results:
-        detail = f"{item.error.code}: {item.error.message}" if item.error else item.path or item.raw_json_path or ""
-        print(f"{item.status:<8} {item.url}  {detail}".rstrip())
-    counts = ", ".join(f"{getattr(reply, name)} {name}" for name in ("succeeded", "failed", "skipped"))
-    if reply.calls_needed is not None:
-        counts = (
-            f"{reply.distinct_posts} distinct posts, {reply.on_disk} on disk, {reply.calls_needed} paid calls needed"
-        )
-    print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
-    if reply.error:
-        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
-
-
-def _print_json(reply: "BaseModel") -> None:
-    # Not model_dump_json: a path may hold bytes that are no UTF-8.
-    print(writable(json.dumps(reply.model_dump(), ensure_ascii=False, indent=2)))

@@ -1,0 +1,81 @@
+"""What the command line shows in a terminal: with cli.py the only module that prints."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tikhub_mcp.text import writable
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from tikhub_mcp.call import Job, Watch
+    from tikhub_mcp.replies import BatchReply, VideoReply
+
+
+@contextmanager
+def progress_bar(total: int) -> "Iterator[Watch]":
+    """A bar on a terminal, and nothing elsewhere; the part of the jobs that is done moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    running: list[Job] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+
+    async def move(bar: Progress) -> None:
+        finished = 0
+        while True:
+            over = [job for job in running if job.done >= 1]
+            running[:] = (job for job in running if job.done < 1)
+            finished += len(over)
+            bar.update(bar.task_ids[0], completed=finished + sum(job.done for job in running))
+            await asyncio.sleep(0.2)
+
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        bar.add_task("downloading" if total == 1 else f"{total} posts", total=total)
+        mover = asyncio.create_task(move(bar))
+        try:
+            yield running.append
+        finally:
+            mover.cancel()
+
+
+def print_video(reply: "VideoReply") -> None:
+    """Print what became of one video."""
+    if reply.raw_json_path:
+        print(f"raw answer: {reply.raw_json_path}")
+    if reply.file:
+        print(f"video: {reply.file.path}{' (was already there)' if reply.file.reused else ''}")
+        for warning in reply.file.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    if reply.metrics:
+        for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
+            reason = reply.metrics.notes.get(name)
+            print(f"{name}: {f'unknown ({reason})' if value is None else value}")
+    if reply.error:
+        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+
+
+def print_batch(reply: "BatchReply") -> None:
+    """Print what became of a batch."""
+    for item in reply.results:
+        detail = f"{item.error.code}: {item.error.message}" if item.error else item.path or item.raw_json_path or ""
+        print(f"{item.status:<8} {item.url}  {detail}".rstrip())
+    counts = ", ".join(f"{getattr(reply, name)} {name}" for name in ("succeeded", "failed", "skipped"))
+    if reply.calls_needed is not None:
+        counts = (
+            f"{reply.distinct_posts} distinct posts, {reply.on_disk} on disk, {reply.calls_needed} paid calls needed"
+        )
+    print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
+    if reply.error:
+        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+
+
+def print_json(reply: "BaseModel") -> None:
+    """Print a reply for programs."""
+    # Not model_dump_json: a path may hold bytes that are no UTF-8.
+    print(writable(json.dumps(reply.model_dump(), ensure_ascii=False, indent=2)))
