@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tikhub_mcp import settings
 from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
-from tikhub_mcp.settings import DEFAULT_BASE_URL, LONGEST_KEY, Settings, allowed_path, find_key, load, log_level
+from tikhub_mcp.settings import DEFAULT_BASE_URL, LONGEST_KEY, Settings, allowed_path, find_key, load, log_level, said
 
 KEY = "Made+Up/Key0123456789=="
 PLACEHOLDERS = """
@@ -420,3 +420,26 @@ def test_whatever_is_given_the_path_is_inside_an_allowed_folder_or_refused(
     assert folder in ("root", "allowed", "home", "temporary")
     assert not any(part.startswith(".") for part in below)
     assert str(path) == os.path.realpath(path)
+
+
+LOCALES = {
+    "zh_CN.UTF-8": True,
+    "zh_TW": True,
+    "zh": True,
+    "ZH_cn.utf8": True,
+    "en_US.UTF-8": False,
+    "C": False,
+    "POSIX": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(("locale", "expected"), LOCALES.items())
+def test_people_are_spoken_to_in_the_language_of_their_locale(locale: str, *, expected: bool) -> None:
+    assert said("one", "一", {"LANG": locale}) == ("一" if expected else "one")
+
+
+def test_the_first_variable_that_is_set_decides_and_none_is_english() -> None:
+    assert said("one", "一", {"LC_ALL": "", "LC_MESSAGES": "zh_CN", "LANG": "en_US"}) == "一"
+    assert said("one", "一", {"LC_ALL": "C.UTF-8", "LANG": "zh_CN"}) == "one"
+    assert said("one", "一", {}) == "one"

@@ -105,6 +105,16 @@ def log_level(environ: Mapping[str, str] | None = None) -> str:
     return level if level in LOG_LEVELS else "WARNING"
 
 
+def said(english: str, in_chinese: str, environ: Mapping[str, str] | None = None) -> str:
+    """What people read, in their language: Chinese where the locale says so, else English. Agents get English.
+
+    The locale is the first of LC_ALL, LC_MESSAGES and LANG that is set.
+    """
+    env = os.environ if environ is None else environ
+    locale = next(filter(None, (env.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return in_chinese if locale.lower().startswith("zh") else english
+
+
 def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
     """The API key: from TIKHUB_API_KEY, else from the first SKILL.md that holds one.
 
