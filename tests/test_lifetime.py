@@ -1,5 +1,6 @@
 """lifetime.py: however the server ends, it is gone in time, and nothing half-made is left."""
 
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tikhub_mcp import lifetime
 from tikhub_mcp.jobs import AT_ONCE, JOURNAL_NAME, LOCK_NAME
 from tikhub_mcp.sandbox import Sandbox, good_links
 
@@ -121,3 +123,12 @@ def is_running(pid: int) -> bool:
         return False
     status = Path(f"/proc/{pid}/stat")  # a zombie that nobody buried has ended, too
     return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def test_garbage_is_collected_again_after_the_imports_and_after_one_that_fails() -> None:
+    with lifetime.importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), lifetime.importing():
+        raise ImportError
+    assert gc.isenabled()

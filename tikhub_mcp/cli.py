@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
-from tikhub_mcp.lifetime import begin_log, printing_aside
+from tikhub_mcp.lifetime import begin_log, importing, printing_aside
 from tikhub_mcp.terminal import print_batch, print_json, print_video, progress_bar
 from tikhub_mcp.text import clean
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the process's exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
-        with printing_aside():
+        with printing_aside(), importing():
             from tikhub_mcp.server import run
 
         if sys.stdin.isatty():
