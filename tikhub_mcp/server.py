@@ -15,7 +15,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolResult, ToolAnnotations
+from mcp_types import INVALID_PARAMS, CallToolResult, ResourceLink, ToolAnnotations
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -28,6 +28,8 @@ from tikhub_mcp.tools import Tools, result
 from tikhub_mcp.wire import MOST_UNANSWERED, Incoming, Outgoing, hang_up_watch
 
 logger = logging.getLogger(__name__)
+
+BEFORE_LINKS = ("2024-11-05", "2025-03-26")  # their clients refuse a result that holds a resource_link
 
 INSTRUCTIONS = """\
 Turns TikTok and Douyin share links into verified MP4 files and honest metrics, through the paid TikHub API.
@@ -102,6 +104,8 @@ class Server(MCPServer[None]):
                 logger.exception("A bug ended a call of %s", name)
                 foreseen = TikHubMCPError("A bug in tikhub-mcp ended this call; its log (standard error) has more.")
             return result(replies.refusal(name, foreseen, arguments.get("url")))
+        if context and context.protocol_version in BEFORE_LINKS:
+            answer.content = [block for block in answer.content if not isinstance(block, ResourceLink)]
         return answer
 
 

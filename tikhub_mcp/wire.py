@@ -20,6 +20,7 @@ from mcp_types import (
     PARSE_ERROR,
     ErrorData,
     JSONRPCError,
+    JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
     jsonrpc_message_adapter,
@@ -110,7 +111,7 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
             except anyio.EndOfStream:
                 self._ended()
                 raise
-            found = item if isinstance(item, SessionMessage) else _understood(item)
+            found = _with_usable_id(item) if isinstance(item, SessionMessage) else _understood(item)
             if isinstance(found, SessionMessage):
                 return await self._admitted(found)
             await self._outgoing.refuse(found)
@@ -149,6 +150,16 @@ def hang_up_watch() -> Callable[[], bool]:
     poll = select.poll()
     poll.register(os.dup(0), 0)  # of a hang-up it always tells
     return lambda: any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def _with_usable_id(item: SessionMessage) -> SessionMessage | JSONRPCError:
+    """The message, unless it is a request with an id of no allowed kind, which the SDK takes for a notification.
+
+    The protocol's own notifications all have names that begin with `notifications/`.
+    """
+    if isinstance(item.message, JSONRPCNotification) and not item.message.method.startswith("notifications/"):
+        return _error(None, INVALID_REQUEST, "Invalid request: its id must be a text or a whole number.")
+    return item
 
 
 def _understood(problem: Exception) -> SessionMessage | JSONRPCError:
