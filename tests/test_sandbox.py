@@ -376,6 +376,21 @@ def test_other_routes_of_the_api(sandbox: Sandbox) -> None:
         assert client.post(route("tiktok")).status_code == 405
 
 
+def test_the_account_is_shown_to_the_right_key_only_and_costs_no_post() -> None:
+    with Sandbox(key="right") as sandbox:
+        wrong = get(sandbox.base_url + ACCOUNT, headers={"Authorization": "Bearer wrong"})
+        shown = get(sandbox.base_url + ACCOUNT, headers={"Authorization": "Bearer right"})
+    assert (wrong.status_code, shown.status_code) == (401, 200)
+    account = shown.json()
+    assert account.keys() == {"code", "api_key_data", "user_data"}
+    assert account["api_key_data"].keys() == {"api_key_scopes", "expires_at", "api_key_status"}
+    assert account["user_data"].keys() == {"balance", "free_credit", "email_verified", "account_disabled"}
+    assert [(call.path, call.share_url, call.status) for call in sandbox.calls] == [
+        (ACCOUNT, "", 401),
+        (ACCOUNT, "", 200),
+    ]
+
+
 # ---- what was asked
 
 

@@ -109,6 +109,17 @@ async def test_without_a_key_the_tools_are_listed(desk: Desk) -> None:
     assert len((await desk.client.list_tools()).tools) == 3
 
 
+async def test_in_a_chinese_locale_the_words_for_the_human_are_chinese_and_those_for_the_agent_are_not(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.environ |= {"TIKHUB_API_KEY": "", "LANG": "zh_CN.UTF-8"}
+    reply = await desk.one(link("tiktok"))
+    assert reply.message.startswith(PARTS[0])
+    told = str(reply["error"]["tell_human"])
+    assert told.startswith("您需要在 https://tikhub.io/ 申请自己的付费个人 API 密钥")
+    assert str(tmp_path / "package" / "SKILL.md") in told
+
+
 async def test_the_skill_that_is_named_is_where_the_human_is_sent(desk: Desk, tmp_path: Path) -> None:
     desk.environ |= {"TIKHUB_API_KEY": "", "TIKHUB_SKILL_FILE": str(tmp_path / "mine" / "SKILL.md")}
     assert str(tmp_path / "mine" / "SKILL.md") in (await desk.one(link("tiktok"))).message

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from tikhub_mcp import settings
 from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
-from tikhub_mcp.settings import DEFAULT_BASE_URL, LONGEST_KEY, Settings, allowed_path, find_key, load, log_level, said
+from tikhub_mcp.settings import (
+    DEFAULT_BASE_URL,
+    LONGEST_KEY,
+    Settings,
+    allowed_path,
+    find_key,
+    key_places,
+    load,
+    log_level,
+    said,
+    variables,
+)
 
 KEY = "Made+Up/Key0123456789=="
 PLACEHOLDERS = """
@@ -273,6 +284,46 @@ def test_the_refusal_names_the_skill_file_that_the_user_chose_by_its_absolute_pa
     with pytest.raises(KeyMissing) as missing:
         find_key({"TIKHUB_SKILL_FILE": "mine.md"})
     assert f"SKILL.md at {checkout / 'mine.md'}." in missing.value.message
+
+
+def test_in_a_chinese_locale_the_human_is_told_in_chinese_and_the_agent_in_english(checkout: Path) -> None:
+    with pytest.raises(KeyMissing) as english:
+        find_key({})
+    with pytest.raises(KeyMissing) as chinese:
+        find_key({"LANG": "zh_CN.UTF-8"})
+    assert chinese.value.message == english.value.message
+    told = str(chinese.value.tell_human)
+    for part in (
+        "您需要在 https://tikhub.io/ 申请自己的付费个人 API 密钥",
+        "TIKHUB_API_KEY",
+        str(checkout / "SKILL.md"),
+    ):
+        assert part in told
+
+
+def test_every_place_is_told_with_what_stands_there_for_a_key(checkout: Path) -> None:
+    named, packaged = checkout / "mine.md", checkout / "tikhub_mcp" / "SKILL.md"
+    skill(named, f"`{KEY}`")
+    found = key_places({"TIKHUB_API_KEY": " YOUR_API_KEY ", "TIKHUB_SKILL_FILE": str(named)})
+    assert [(name, secret.get_secret_value()) for name, secret in found] == [
+        ("TIKHUB_API_KEY", "YOUR_API_KEY"),
+        (str(named), KEY),
+        (str(checkout / "SKILL.md"), ""),
+        (str(packaged), ""),
+    ]
+    assert KEY not in repr(found)
+
+
+def test_variables_are_told_without_values_that_may_be_a_key() -> None:
+    environ = {"TIKHUB_API_KEY": KEY, "TIKHUB_APIKEY": KEY, "TIKHUB_MAX_BYTES": "5", "PATH": "/bin", "ALL_PROXY": ""}
+    environ |= {"https_proxy": "http://h:1", "SSL_CERT_FILE": "/c.pem"}
+    assert variables(environ) == {
+        "TIKHUB_API_KEY": None,
+        "TIKHUB_APIKEY": None,
+        "TIKHUB_MAX_BYTES": "5",
+        "SSL_CERT_FILE": "/c.pem",
+        "https_proxy": "http://h:1",
+    }
 
 
 def test_a_key_that_is_filled_in_later_is_found_at_the_next_call(checkout: Path) -> None:

@@ -12,13 +12,14 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.lifetime import begin_log, importing, printing_aside
-from tikhub_mcp.terminal import print_batch, print_json, print_video, progress_bar
+from tikhub_mcp.terminal import agreed, print_batch, print_json, print_video, progress_bar
 from tikhub_mcp.text import clean
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has no video."
+HOST_EXITS = (
+    "Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, or not confirmed; 3 no usable key."
+)
+HOST_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode")  # hosts.HOSTS, whose import --help must not wait for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,17 +107,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     summarize.add_argument("--json", action="store_true", help="print the reply as JSON")
     summarize.set_defaults(command=_summarize, tool="summarize_raw")
+    _add_aids(commands)
+    return parser
 
+
+def _add_aids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = commands.add_parser("demo", help="see it work: no key, no network, nothing to pay")
     demo.add_argument("-o", "--output-dir", type=Path, metavar="DIR", help="where files go (default: a new folder)")
     demo.set_defaults(command=_demo)
+
+    doctor = commands.add_parser("doctor", help="find out what is wrong, in lines fit for a bug report")
+    doctor.add_argument("--online", action="store_true", help="also ask TikHub about the account (free; sends the key)")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(command=_doctor)
+
+    for name, what in (("install", "put the server into a client's settings"), ("uninstall", "take it out of them")):
+        _add_host(commands.add_parser(name, help=what, epilog=HOST_EXITS), name)
 
     sandbox = commands.add_parser("sandbox", help="run the stand-in for TikHub that the demo uses")
     sandbox.add_argument("--port", type=int, default=8765, help="default: 8765; 0: any free one")
     sandbox.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="delay of each API answer")
     sandbox.add_argument("--rate", type=float, default=0.0, metavar="N", help="API calls a second before HTTP 429")
     sandbox.set_defaults(command=_sandbox)
-    return parser
 
 
 def _add_wishes(command: argparse.ArgumentParser) -> None:
@@ -123,6 +139,17 @@ def _add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--metrics-only", action="store_true", help="numbers and raw answer, no file")
     command.add_argument("--refresh", action="store_true", help="pay for a new answer even if a recent one is saved")
     command.add_argument("--json", action="store_true", help="print the reply as JSON, for programs")
+
+
+def _add_host(command: argparse.ArgumentParser, change: str) -> None:
+    command.add_argument("host", metavar="HOST", choices=HOST_NAMES, help=f"one of {', '.join(HOST_NAMES)}")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--project", type=Path, metavar="DIR", help="the settings of this project, not the user's")
+    where.add_argument("--file", type=Path, metavar="PATH", help="the settings in this file")
+    command.add_argument("--yes", action="store_true", help="show the change and make it, without a question")
+    if change == "install":
+        command.add_argument("--with-key", action="store_true", help="copy the key that is found now into the entry")
+    command.set_defaults(command=_connect, change=change)
 
 
 def _one(options: argparse.Namespace) -> int:
@@ -236,6 +263,37 @@ def _demo(options: argparse.Namespace) -> int:
     from tikhub_mcp.demo import run
 
     return run(_here(options.output_dir))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from tikhub_mcp.doctor import examine
+    from tikhub_mcp.findings import as_json, summing_up
+
+    found = []
+    for finding in examine(online=options.online):
+        found.append(finding)
+        if not options.json:
+            print(finding, flush=True)
+    print(as_json(found) if options.json else summing_up(found))
+    return int(any(finding.state == "problem" for finding in found))
+
+
+def _connect(options: argparse.Namespace) -> int:
+    from tikhub_mcp import hosts
+    from tikhub_mcp.settings import find_key
+
+    path = hosts.find_file(options.host, options.project, options.file)
+    if options.change == "install":
+        change = hosts.install(options.host, path, hosts.server_command(), find_key() if options.with_key else None)
+    else:
+        change = hosts.uninstall(options.host, path)
+    if change.needed:
+        if not agreed(change.diff(), options.yes):
+            return 2
+        backup = change.write(datetime.now().astimezone())
+        print(f"Written: {path}" + (f"\nAs it was before: {backup}" if backup else ""))
+    print(change.note)
+    return 0
 
 
 def _sandbox(options: argparse.Namespace) -> int:

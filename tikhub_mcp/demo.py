@@ -14,6 +14,7 @@ from typing import Any
 
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
+from rich.cells import set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
@@ -21,16 +22,27 @@ from rich.table import Table
 
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.sandbox import Sandbox, link, short_link
+from tikhub_mcp.settings import said
 
 Reply = Mapping[str, Any]
 
 SHARE_TEXT = f"3.28 复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
-BATCH = (
-    (link("tiktok"), "ok", "a TikTok video"),
-    (link("douyin"), "ok", "a Douyin video, already there from the first call"),
-    (link("photos"), "not_a_video", "a photo post: metrics, and no music saved as a video"),
-    (link("private"), "post_unavailable", "a private post"),
-    (link("tiktok"), "ok", "the first link once more: nothing paid, nothing fetched"),
+BATCH = (  # link, outcome, and what it is in both languages
+    (link("tiktok"), "ok", "a TikTok video", "TikTok 视频"),
+    (link("douyin"), "ok", "a Douyin video, already there from the first call", "抖音视频，第一次调用时已下载"),
+    (
+        link("photos"),
+        "not_a_video",
+        "a photo post: metrics, and no music saved as a video",
+        "图文：有数据，不把音乐存成视频",
+    ),
+    (link("private"), "post_unavailable", "a private post", "私密作品"),
+    (
+        link("tiktok"),
+        "ok",
+        "the first link once more: nothing paid, nothing fetched",
+        "重复的第一个链接：不付费，不下载",
+    ),
 )
 SHOWN_COLUMNS = ("aweme_id", "author_nickname", "digg_count", "play_count", "parse_ok")
 
@@ -45,23 +57,44 @@ class Account:
     def check(self, what: str, expected: object, got: object) -> None:
         """Note it when something is not as it should be."""
         if expected != got:
-            self.wrong.append(f"{what}: expected {expected!r}, got {got!r}")
+            self.wrong.append(
+                said(f"{what}: expected {expected!r}, got {got!r}", f"{what}：应为 {expected!r}，实为 {got!r}")
+            )
 
 
 def run(folder: Path | None = None, console: Console | None = None) -> int:
     """Show it all; the process's exit code: 0 when everything was as it should be, else 1."""
     folder = folder or Path(tempfile.mkdtemp(prefix="tikhub-mcp-demo-"))
     if (folder / "raw").exists():  # its answers would be used again, and the demo's sums would not come out
-        raise InvalidInput(f"{folder} holds earlier files. Name a new folder, or none.")
+        raise InvalidInput(
+            said(
+                f"{folder} holds earlier files. Name a new folder, or none.",
+                f"{folder} 里有以前的文件。请换一个新文件夹，或不指定。",
+            )
+        )
     account = Account(console or Console(soft_wrap=True, highlight=False))
     with Sandbox(latency=0.5, media_latency=0.6) as sandbox:
         asyncio.run(_show(account, sandbox, folder))
     say = account.console.print
     if account.wrong:
-        say("\n[red]Not as it should be:[/]", *(f"\n  {escape(wrong)}" for wrong in account.wrong))
+        say(
+            said("\n[red]Not as it should be:[/]", "\n[red]与预期不符：[/]"),
+            *(f"\n  {escape(wrong)}" for wrong in account.wrong),
+        )
         return 1
-    say(f"\n[green]Everything as it should be.[/] The files are in {escape(str(folder))}; delete them as you like.")
-    say("Next: put your TikHub API key into your client's settings, as the README says.")
+    where = escape(str(folder))
+    say(
+        said(
+            f"\n[green]Everything as it should be.[/] The files are in {where}; delete them as you like.",
+            f"\n[green]一切正常。[/]文件在 {where}，可随意删除。",
+        )
+    )
+    say(
+        said(
+            "Next: put your TikHub API key into your client's settings, as the README says.",
+            "下一步：按 README 的说明，把您的 TikHub API 密钥填入客户端的设置。",
+        )
+    )
     return 0
 
 
@@ -75,55 +108,71 @@ async def _show(account: Account, sandbox: Sandbox, folder: Path) -> None:
     server = StdioServerParameters(
         command=sys.executable, args=["-m", "tikhub_mcp"], env=environment, cwd=folder.anchor
     )
-    say(f"[bold]1.[/] A stand-in for TikHub runs at {sandbox.base_url}; the server starts over stdio …")
+    say(
+        said(
+            f"[bold]1.[/] A stand-in for TikHub runs at {sandbox.base_url}; the server starts over stdio …",
+            f"[bold]1.[/] TikHub 的替身运行在 {sandbox.base_url}；服务器通过 stdio 启动…",
+        )
+    )
     async with Client(server) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
-        say(f"   protocol {client.protocol_version}, tools: {', '.join(tools)}")
-        account.check("the tools", ["download_video", "batch_download", "summarize_raw"], tools)
+        names = ", ".join(tools)
+        version = client.protocol_version
+        say(said(f"   protocol {version}, tools: {names}", f"   协议 {version}，工具：{names}"))
+        account.check(said("the tools", "工具"), ["download_video", "batch_download", "summarize_raw"], tools)
         await _one(account, client)
         await _many(account, client)
         await _table(account, client)
-    account.check("paid API calls", 4, sum(call.status == 200 for call in sandbox.calls))
+    account.check(said("paid API calls", "付费 API 调用"), 4, sum(call.status == 200 for call in sandbox.calls))
 
 
 async def _one(account: Account, client: Client) -> None:
     say = account.console.print
-    say(f"\n[bold]2. download_video[/] with share text, as people paste it:\n   {SHARE_TEXT}")
+    way = said(" with share text, as people paste it:", "，直接粘贴分享文本：")
+    say(f"\n[bold]2. download_video[/]{way}\n   {SHARE_TEXT}")
     reply = await _call(account, client, "download_video", {"url": SHARE_TEXT})
     account.check("download_video", "ok", reply["status"])
     file, metrics = reply["file"], reply["metrics"]
     if file is None or metrics is None:
         return
-    say(f"   video       {escape(file['path'])}")
-    say("   measured    {codec}, {width}x{height}, {duration_ms} ms, {size_bytes} bytes".format_map(file))
-    say(f"   raw answer  {escape(reply['raw_json_path'])}")
+    say(f"   {_label('video', '视频')}{escape(file['path'])}")
+    measured = "{codec}, {width}x{height}, {duration_ms} ms, {size_bytes} bytes".format_map(file)
+    say(f"   {_label('measured', '实测')}{measured}")
+    say(f"   {_label('raw answer', '原始数据')}{escape(reply['raw_json_path'])}")
     values = {name: metrics[name] for name in ("likes", "comments", "shares", "saves", "plays")}
-    say("   metrics     " + ", ".join(f"{name} {'null' if value is None else value}" for name, value in values.items()))
+    shown = ", ".join(f"{name} {'null' if value is None else value}" for name, value in values.items())
+    say(f"   {_label('metrics', '数据')}{shown}")
     for name, reason in metrics["notes"].items():
         say(f"               {name}: {reason}")
-    account.check("the size of the video's file", file["size_bytes"], _size(file["path"]))
-    account.check("plays on Douyin", None, metrics["plays"])
+    account.check(said("the size of the video's file", "视频文件的大小"), file["size_bytes"], _size(file["path"]))
+    account.check(said("plays on Douyin", "抖音的播放量"), None, metrics["plays"])
 
 
 async def _many(account: Account, client: Client) -> None:
     say = account.console.print
-    say(f"\n[bold]3. batch_download[/] with {len(BATCH)} links")
+    say("\n[bold]3. batch_download[/]" + said(f" with {len(BATCH)} links", f"，{len(BATCH)} 个链接"))
     reply = await _call(account, client, "batch_download", {"urls": [url for url, *_ in BATCH]})
-    for (_, expected, what), item in zip(BATCH, reply["results"], strict=True):
+    for (_, expected, english, chinese), item in zip(BATCH, reply["results"], strict=True):
+        what = said(english, chinese)
         outcome = item["error"]["code"] if item["error"] else item["status"]
         account.check(what, expected, outcome)
-        likes = f", {item['metrics']['likes']} likes" if item["metrics"] else ""
-        say(f"   {item['status']:<7} {what}: {Path(item['path']).name if item['path'] else outcome}{likes}")
+        count = item["metrics"]["likes"] if item["metrics"] else None
+        likes = "" if count is None else said(f", {count} likes", f"，{count} 个赞")
+        came = Path(item["path"]).name if item["path"] else outcome
+        say(f"   {item['status']:<7} {what}{said(': ', '：')}{came}{likes}")
+    done, failed, calls = reply["succeeded"], reply["failed"], reply["cost"]["api_calls"]
     say(
-        f"   {reply['status']}: {reply['succeeded']} succeeded, {reply['failed']} failed as they should; "
-        f"{reply['cost']['api_calls']} paid API calls"
+        said(
+            f"   {reply['status']}: {done} succeeded, {failed} failed as they should; {calls} paid API calls",
+            f"   {reply['status']}：{done} 个成功，{failed} 个如预期失败；{calls} 次付费 API 调用",
+        )
     )
-    account.check("the batch's paid calls", 3, reply["cost"]["api_calls"])
+    account.check(said("the batch's paid calls", "批量下载的付费调用"), 3, reply["cost"]["api_calls"])
 
 
 async def _table(account: Account, client: Client) -> None:
     say = account.console.print
-    say("\n[bold]4. summarize_raw[/] of everything that was saved")
+    say("\n[bold]4. summarize_raw[/]" + said(" of everything that was saved", "，汇总所有已保存的数据"))
     reply = await _call(account, client, "summarize_raw", {})
     account.check("summarize_raw", ("ok", 4, 1), (reply["status"], reply["rows"], reply["broken"]))
     table = Table("  " + SHOWN_COLUMNS[0], *SHOWN_COLUMNS[1:], box=None, padding=(0, 1), header_style="dim")
@@ -131,8 +180,18 @@ async def _table(account: Account, client: Client) -> None:
     for row in _rows(reply["csv_path"])[:5]:
         table.add_row("  " + row["aweme_id"], *(escape(row[column]) for column in SHOWN_COLUMNS[1:]))
     say(table)
-    say(f"   {reply['rows']} rows; {reply['broken']} is the private post, whose column `error` says so")
+    rows, broken = reply["rows"], reply["broken"]
+    say(
+        said(
+            f"   {rows} rows; {broken} is the private post, whose column `error` says so",
+            f"   {rows} 行；其中 {broken} 行是私密作品，`error` 列说明了原因",
+        )
+    )
     say(f"   {escape(reply['csv_path'])}\n   {escape(reply['json_path'])}")
+
+
+def _label(english: str, chinese: str) -> str:
+    return set_cell_size(said(english, chinese), 12)
 
 
 def _size(path: str) -> int:
@@ -156,5 +215,5 @@ async def _call(account: Account, client: Client, tool: str, arguments: dict[str
 
         result = await client.call_tool(tool, arguments, progress_callback=progress)
     if told:
-        account.console.print(f"   progress    {', '.join(told)}")
+        account.console.print(f"   {_label('progress', '进度')}{', '.join(told)}")
     return result.structured_content or {}

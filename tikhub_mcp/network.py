@@ -10,7 +10,9 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
@@ -23,6 +25,7 @@ USER_AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 )
 CONNECT_SECONDS = 10.0
+LARGEST_LOOK = 64 * 1024  # bytes; what `look` is for has under one
 _FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what proxies in fake-IP mode answer for every name
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST6 = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out; the rest is local, special or reserved
@@ -92,6 +95,56 @@ class Network:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of one look at an address.
+
+    Attributes:
+        status: The HTTP status; 0 where none came.
+        body: What came with it, or the first LARGEST_LOOK bytes of it.
+        certificate: As `ssl` tells it; empty without TLS, and on systems that check certificates themselves.
+        failure: Why no status came; its first word is the name of httpx's exception.
+        tls: Why TLS refused, where that is the reason.
+    """
+
+    status: int = 0
+    body: bytes = b""
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+    failure: str = ""
+    tls: ssl.SSLError | None = None
+
+
+async def look(url: str, headers: Mapping[str, str], *, seconds: float) -> Seen:
+    """Send one GET to a host that the user has named, and tell what came of it rather than raise."""
+    seen, body = Seen(), bytearray()
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            Network().get(url, headers, judged=False, silence=seconds) as response,
+        ):
+            tls = response.extensions["network_stream"].get_extra_info("ssl_object")
+            seen = Seen(response.status_code, certificate=(tls.getpeercert() if tls else None) or {})
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= LARGEST_LOOK:
+                    break
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        if not seen.status:  # with a status the host is reached, whatever becomes of the body
+            return Seen(failure=f"{type(error).__name__}: {error}".rstrip(": "), tls=_tls_failure(error))
+    return replace(seen, body=bytes(body[:LARGEST_LOOK]))
+
+
+def proxy_to(url: str) -> str | None:
+    """The proxy that requests to this address go through, its password included; None for the direct way."""
+    return _proxy_for(_understood(url))
+
+
+def _tls_failure(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__context__
+    return error
 
 
 class _JudgedTransport(httpx.AsyncHTTPTransport):

@@ -19,7 +19,17 @@ DEFAULT_BASE_URL = "https://api.tikhub.io"
 DEFAULT_ROOT = "~/Downloads/tikhub_mcp"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LONGEST_KEY = 1000  # characters; TikHub's keys have well under 200
+TELLABLE = {  # all that is read but the key
+    "TIKHUB_BASE_URL",
+    "TIKHUB_OUTPUT_DIR",
+    "TIKHUB_ALLOWED_DIRS",
+    "TIKHUB_SKILL_FILE",
+    "TIKHUB_LOG_LEVEL",
+    "TIKHUB_MAX_BYTES",
+    *("TIKHUB_CALL_SECONDS", "TIKHUB_REUSE_SECONDS", "TIKHUB_DOWNLOAD_SECONDS"),
+}
 
+_OF_THE_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 _PACKAGE = Path(__file__).resolve().parent
 _PLACEHOLDER = re.compile(
     r"""(your|insert|enter|paste|put|replace|add|fill)
@@ -115,6 +125,11 @@ def said(english: str, in_chinese: str, environ: Mapping[str, str] | None = None
     return in_chinese if locale.lower().startswith("zh") else english
 
 
+def environment() -> Mapping[str, str]:
+    """Every variable, to find the files of other programs by."""
+    return os.environ
+
+
 def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
     """The API key: from TIKHUB_API_KEY, else from the first SKILL.md that holds one.
 
@@ -124,12 +139,30 @@ def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
         KeyMissing: There is none; its message is the stop-and-notify instruction for an agent.
     """
     env = os.environ if environ is None else environ
+    for _, key in key_places(env):
+        if not why_unusable(key.get_secret_value()):
+            return key
     found = env.get("TIKHUB_API_KEY", "")
-    for candidate in (found, *(_key_in_skill(path) for path in skill_files(env))):
-        key = _unwrap(candidate)
-        if not why_unusable(key):
-            return SecretStr(key)
-    raise _key_missing(skill_files(env)[0], why_unusable(_unwrap(found)) if found.strip() else "")
+    raise _key_missing(env, why_unusable(_unwrap(found)) if found.strip() else "")
+
+
+def key_places(environ: Mapping[str, str] | None = None) -> list[tuple[str, SecretStr]]:
+    """Where the key is looked for, in that order: the variable and the files, each with what stands there for a key."""
+    env = os.environ if environ is None else environ
+    texts = {"TIKHUB_API_KEY": env.get("TIKHUB_API_KEY", "")}
+    texts |= {str(path): _key_in_skill(path) for path in skill_files(env)}
+    return [(name, SecretStr(_unwrap(text))) for name, text in texts.items()]
+
+
+def variables(environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
+    """The variables that decide how this runs, by name; None in place of a value that may be a key.
+
+    A TIKHUB_… that nothing reads is there as well, without its value: it may be the key under a misspelt name. The
+    address of a proxy may hold a password.
+    """
+    env = os.environ if environ is None else environ
+    ours = {name: env[name] if name in TELLABLE else None for name in sorted(env) if name.startswith("TIKHUB_")}
+    return ours | {name: env[name] for name in sorted(env) if name.upper() in _OF_THE_NETWORK and env[name]}
 
 
 def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
@@ -259,11 +292,8 @@ def _key_in_skill(path: Path) -> str:
     return ""
 
 
-def _key_missing(skill: Path, reason: str) -> KeyMissing:
-    human = (
-        "You need to apply for your own paid personal API key at https://tikhub.io/ and fill it into the environment "
-        f"variable TIKHUB_API_KEY, or into the section '## API_KEY' of {skill}."
-    )
+def _key_missing(env: Mapping[str, str], reason: str) -> KeyMissing:
+    skill = skill_files(env)[0]
     found = f" (The environment variable TIKHUB_API_KEY is set, but {reason}.)" if reason else ""
     error = KeyMissing(
         "Stop this task now: no TikHub API key is configured. Tell the human user that they need to apply for their "
@@ -271,7 +301,13 @@ def _key_missing(skill: Path, reason: str) -> KeyMissing:
         f"into the section '## API_KEY' of the SKILL.md at {skill}. Until then do not continue with download, data "
         f"fetching, retries, workarounds or made-up output.{found}"
     )
-    error.tell_human = human
+    error.tell_human = said(
+        "You need to apply for your own paid personal API key at https://tikhub.io/ and fill it into the environment "
+        f"variable TIKHUB_API_KEY, or into the section '## API_KEY' of {skill}.",
+        "您需要在 https://tikhub.io/ 申请自己的付费个人 API 密钥，然后填入环境变量 TIKHUB_API_KEY，"
+        f"或填入 {skill} 的“## API_KEY”一节。",
+        env,
+    )
     return error
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -79,3 +79,21 @@ def print_json(reply: "BaseModel") -> None:
     """Print a reply for programs."""
     # Not model_dump_json: a path may hold bytes that are no UTF-8.
     print(writable(json.dumps(reply.model_dump(), ensure_ascii=False, indent=2)))
+
+
+def agreed(change: Sequence[str], already: bool) -> bool:
+    """Show a change, and ask whether to make it unless that has been said already; where nobody can answer, no."""
+    print("\n".join(change))
+    if already:
+        return True
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("Nothing was written: nobody can be asked here. Say --yes to have it written.", file=sys.stderr)
+        return False
+    try:
+        answer = input("\nWrite this? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was written.")
+    return False

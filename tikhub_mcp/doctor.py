@@ -1,0 +1,217 @@
+"""What is wrong with an installation, found out check by check: itself, its settings, the ways out, one call.
+
+The key is sent nowhere unless that is asked for.
+"""
+
+import asyncio
+import platform
+import shutil
+import string
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
+from pydantic import SecretStr
+
+from tikhub_mcp import __version__
+from tikhub_mcp.errors import InvalidInput, KeyMissing
+from tikhub_mcp.findings import Finding, presentable, without_password
+from tikhub_mcp.reach import account, ways
+from tikhub_mcp.sandbox import Sandbox, link
+from tikhub_mcp.settings import (
+    TELLABLE,
+    Settings,
+    find_key,
+    key_places,
+    load,
+    said,
+    skill_files,
+    variables,
+    why_unusable,
+)
+
+ROUND_TRIP_SECONDS = 30.0  # a machine that needs longer than this to start Python has another problem
+LITTLE_SPACE = 2**30  # bytes
+_REASONS = {  # of why_unusable
+    "is empty": "是空的",
+    "is far too long for a key": "太长，不可能是密钥",
+    "contains white space, control or non-ASCII characters": "含有空白、控制字符或非 ASCII 字符",
+    "holds a placeholder": "只是占位符",
+}
+
+
+def examine(*, online: bool) -> Iterator[Finding]:
+    """Every finding, as soon as it is there; a check that breaks is a finding as well.
+
+    Args:
+        online: Whether to ask TikHub about the account, which is free, and the only thing here that sends the key.
+    """
+    settings, wrong = None, ""
+    try:
+        settings = load()
+    except InvalidInput as error:
+        wrong = error.message
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "versions": _versions,
+        "extras": _extras,
+        "key": _key,
+        "settings": partial(_settings, wrong),
+    }
+    if settings:
+        checks |= {"videos": partial(_folders, settings), "connection": partial(ways, settings)}
+    checks["sandbox"] = _round_trip
+    if settings and online:
+        checks["account"] = partial(account, settings, _usable_key())
+    for name, check in checks.items():
+        try:
+            for finding in check():
+                yield presentable(finding)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with this machine, the other checks go on
+            cause: BaseException = error
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            words = f"{type(cause).__name__}: {cause}".rstrip(": ")
+            broke = said(f"this check broke off: {words}", f"检查中断：{words}")
+            yield presentable(Finding(name, "problem", broke))
+
+
+def _versions() -> Iterator[Finding]:
+    libraries = []
+    for name in ("mcp", "httpx", "pydantic", "msgspec"):
+        try:
+            libraries.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            libraries.append(said(f"{name} is missing", f"缺少 {name}"))
+    system = f"Python {platform.python_version()}, {platform.platform()}"
+    yield Finding("versions", "ok", f"tikhub-mcp {__version__}, {system}, {', '.join(libraries)}")
+
+
+def _extras() -> Iterator[Finding]:
+    there = {extra: bool(find_spec(module)) for extra, module in (("xlsx", "xlsxwriter"), ("report", "vl_convert"))}
+    words = {True: said("installed", "已安装"), False: said("not installed", "未安装")}
+    missing = ",".join(extra for extra, installed in there.items() if not installed)
+    advice = said(
+        f"Only if you want them, in the checkout: .venv/bin/pip install -e '.[{missing}]'",
+        f"需要时再装，在代码目录里：.venv/bin/pip install -e '.[{missing}]'",
+    )
+    found = ", ".join(f"{extra}: {words[installed]}" for extra, installed in there.items())
+    yield Finding("extras", "ok", found, advice if missing else "")
+
+
+def _key() -> Iterator[Finding]:
+    used, looked = "", []
+    for name, secret in key_places():
+        key = secret.get_secret_value()
+        reason = why_unusable(key)
+        if not key:
+            word = said("nothing there", "没有")
+        elif reason:
+            word = said(reason, _REASONS[reason])
+        elif used:
+            word = said("a key too, not used", "也有密钥，未采用")
+        else:
+            word = said("used", "采用")
+            used = said(f"from {name}: {_shape(key)}; ", f"来自 {name}：{_shape(key)}；")
+        looked.append(said(f"{name} ({word})", f"{name}（{word}）"))
+    places = said(f"looked at: {', '.join(looked)}", f"查找过：{'、'.join(looked)}")
+    if used:
+        yield Finding("key", "ok", used + places)
+        return
+    advice = said(
+        "Apply for your own key at https://tikhub.io/ and put it into TIKHUB_API_KEY, in the settings of your client "
+        f"(a desktop client does not see what a shell exports), or under '## API_KEY' in {skill_files()[0]}.",
+        "请在 https://tikhub.io/ 申请自己的密钥，在客户端的设置里填入 TIKHUB_API_KEY"
+        f"（桌面客户端看不到 shell 里的 export），或写在 {skill_files()[0]} 的“## API_KEY”之下。",
+    )
+    yield Finding("key", "problem", said(f"no usable key; {places}", f"没有可用的密钥；{places}"), advice)
+
+
+def _usable_key() -> SecretStr | None:
+    try:
+        return find_key()
+    except KeyMissing:
+        return None
+
+
+def _shape(key: str) -> str:
+    classes = [said("letters", "字母")] * any(char.isalpha() for char in key)
+    classes += [said("digits", "数字")] * any(char.isdigit() for char in key)
+    classes += ["".join(sorted(set(key) & set(string.punctuation)))]
+    kinds = said(", ", "、").join(filter(None, classes))
+    return said(f"{len(key)} characters ({kinds})", f"{len(key)} 个字符（{kinds}）")
+
+
+def _settings(wrong: str) -> Iterator[Finding]:
+    if wrong:
+        yield Finding("settings", "problem", wrong, said("Mend or unset that variable.", "请改正或删去这个变量。"))
+    told = []
+    for name, value in variables().items():
+        if name.startswith("TIKHUB_"):
+            shown = without_password(value or "") if name == "TIKHUB_BASE_URL" else value
+            told.append(name if value is None else f"{name}={shown}")
+    unread = [name for name in told if name not in {*TELLABLE, "TIKHUB_API_KEY"} and "=" not in name]
+    found = ", ".join(told) or said("no TIKHUB_ variable is set", "没有设置任何 TIKHUB_ 变量")
+    advice = said(f"Nothing reads {', '.join(unread)}: misspelt?", f"没有程序读取 {'、'.join(unread)}：是否拼错？")
+    yield Finding("settings", "warning" if unread else "ok", found, advice if unread else "")
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for name, folder in (("videos", settings.videos), ("raw", settings.raw), ("reports", settings.reports)):
+        try:
+            there = _existing(folder)
+            with tempfile.TemporaryFile(dir=there):  # gone when it is closed; a folder is not made to find out
+                pass
+        except OSError as error:
+            found = said(f"{folder} cannot be written: {error.strerror}", f"{folder} 不可写：{error.strerror}")
+            advice = said(
+                "Change who may write there, or TIKHUB_OUTPUT_DIR.", "请修改其权限，或另设 TIKHUB_OUTPUT_DIR。"
+            )
+            yield Finding(name, "problem", found, advice)
+        else:
+            made = "" if there == folder else said(" (will be made when needed)", "（需要时会创建）")
+            yield Finding(name, "ok", f"{folder}{made}")
+    free = shutil.disk_usage(_existing(settings.root)).free
+    found = said(f"{free / 2**30:.1f} GiB free for {settings.root}", f"{settings.root} 剩余 {free / 2**30:.1f} GiB")
+    advice = said(
+        "Make room, or set TIKHUB_OUTPUT_DIR to another disk.", "请清理磁盘，或把 TIKHUB_OUTPUT_DIR 设到别的磁盘。"
+    )
+    yield Finding("disk", "ok", found) if free >= LITTLE_SPACE else Finding("disk", "warning", found, advice)
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _round_trip() -> Iterator[Finding]:
+    began = time.monotonic()
+    status = asyncio.run(_one_call())
+    took = time.monotonic() - began
+    if status == "ok":
+        found = said(f"server, protocol and one post in {took:.1f} s", f"服务器、协议和一个作品，用时 {took:.1f} 秒")
+        yield Finding("sandbox", "ok", found)
+    else:
+        advice = said("Run `tikhub-mcp demo`, which shows more.", "请运行 `tikhub-mcp demo` 查看详情。")
+        yield Finding("sandbox", "problem", said(f"the call came back as {status}", f"调用结果为 {status}"), advice)
+
+
+async def _one_call() -> str:
+    """The status of one call of the real server over stdio, against the sandbox."""
+    with tempfile.TemporaryDirectory(prefix="tikhub-mcp-doctor-") as folder, Sandbox() as sandbox:
+        environment = {
+            "TIKHUB_API_KEY": "doctors-key-of-the-sandbox",
+            "TIKHUB_BASE_URL": sandbox.base_url,
+            "TIKHUB_OUTPUT_DIR": folder,
+        }
+        server = StdioServerParameters(
+            command=sys.executable, args=["-m", "tikhub_mcp"], env=environment, cwd=Path(folder).anchor
+        )
+        async with asyncio.timeout(ROUND_TRIP_SECONDS), Client(server) as client:
+            result = await client.call_tool("download_video", {"url": link("tiktok"), "metrics_only": True})
+            return str((result.structured_content or {}).get("status"))

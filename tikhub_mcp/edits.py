@@ -1,0 +1,236 @@
+"""JSON text, changed in one place and left as it was everywhere else, blanks and the order of names included; pure.
+
+A file comes in through `checked`, and goes out through `encoded`.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tikhub_mcp.errors import InvalidInput
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_INDENT = re.compile(r"\n([ \t]+)\S")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_DECODER = json.JSONDecoder()
+_LF = "\n"
+_BOM = "\ufeff"
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A member of an object, or an item of an array, by where its parts are.
+
+    Attributes:
+        before: Where the blanks before it begin.
+        begin: Where its name begins, or its value where it has none.
+        value: Where its value begins.
+        end: Where its value ends.
+        name: Its name; None in an array.
+    """
+
+    before: int
+    begin: int
+    value: int
+    end: int
+    name: str | None
+
+
+def decoded(content: bytes | None) -> str:
+    """The text of a file, without a byte order mark; of none, an empty one.
+
+    Raises:
+        UnicodeDecodeError: It is not in UTF-8.
+    """
+    return (content or b"").decode().removeprefix(_BOM)
+
+
+def encoded(text: str, like: bytes | None) -> bytes:
+    """What to write for a text, with a byte order mark where there was one."""
+    return f"{_BOM if (like or b'').startswith(_BOM.encode()) else ''}{text}".encode()
+
+
+def checked(content: bytes | None) -> str:
+    """The text of a file, which is a JSON object by the letter; a file that holds nothing counts as an empty object.
+
+    Raises:
+        InvalidInput: There is a comment, a comma too many, NaN, or something else; the message begins with "it" and
+            holds nothing of the text.
+    """
+    try:
+        text = decoded(content)
+        if not text.strip():
+            return "{}\n"
+        value = json.loads(text, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise InvalidInput("it is not in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"it is not plain JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    except (ValueError, RecursionError):  # NaN, a number of thousands of digits, thousands of brackets
+        raise InvalidInput("it is not plain JSON that can be read here") from None
+    if not isinstance(value, dict):
+        raise InvalidInput("it does not hold an object in braces")
+    return text
+
+
+def get(text: str, path: Path) -> Any:  # noqa: ANN401 - JSON of any kind
+    """The value under these names, one inside the other; None when there is none.
+
+    Raises:
+        InvalidInput: Something on the way is not an object, or has one name twice.
+    """
+    at = _find(text, path)
+    return None if at is None else _DECODER.raw_decode(text, at)[0]
+
+
+def has(text: str, path: Path) -> bool:
+    """Whether there is a value under these names.
+
+    Raises:
+        InvalidInput: As `get`.
+    """
+    return _find(text, path) is not None
+
+
+def put(text: str, path: Path, value: object) -> str:
+    """Set the value under these names: in its place where there is one, else behind its last neighbour.
+
+    Raises:
+        InvalidInput: As `get`.
+    """
+    *above, name = path
+    parent = _find(text, tuple(above))
+    if parent is None:
+        return put(text, tuple(above), {name: value})
+    items, _ = _inside(text, _braces(text, parent, tuple(above)))
+    for item in items:
+        if item.name == name and has(text, path):  # which refuses a name that is there twice
+            base = _base(text, item.begin)
+            return text[: item.value] + _written(text, value, base, text[item.value : item.end]) + text[item.end :]
+    return _added(text, parent, f"{_dumped(name)}: ", value)
+
+
+def append(text: str, path: Path, value: object) -> str:
+    """Put a value behind the last one of the array that is there under these names; a new one where there is none.
+
+    Raises:
+        InvalidInput: As `get`, or there is something else.
+    """
+    at = _find(text, path)
+    if at is None:
+        return put(text, path, [value])
+    if text[at] != "[":
+        raise InvalidInput(f'"{path[-1]}" in it is not a list')
+    return _added(text, at, "", value)
+
+
+def take(text: str, path: Path, index: int | None = None) -> str:
+    """Take out the value under these names, or only this item of the array there; what is not there is let be.
+
+    Raises:
+        InvalidInput: As `get`.
+    """
+    parent = _find(text, path if index is not None else path[:-1])
+    if parent is None or not has(text, path):
+        return text
+    items, end = _inside(text, parent)
+    number = index if index is not None else [item.name for item in items].index(path[-1])
+    if len(items) == 1:
+        return text[: parent + 1] + text[end:]
+    if number:
+        return text[: items[number - 1].end] + text[items[number].end :]
+    return text[: items[0].begin] + text[items[1].begin :]
+
+
+def quoted(text: str) -> str:
+    """How a text is written where it is put in."""
+    return _dumped(text)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _find(text: str, path: Path) -> int | None:
+    at = _skip(text, 0)
+    for number, name in enumerate(path):
+        found = [item for item in _inside(text, _braces(text, at, path[:number]))[0] if item.name == name]
+        if len(found) > 1:  # readers differ in which of them counts
+            raise InvalidInput(f'it has the name "{name}" twice in one place')
+        if not found:
+            return None
+        at = found[0].value
+    return at
+
+
+def _braces(text: str, at: int, path: Path) -> int:
+    if text[at] != "{":
+        raise InvalidInput(f'"{path[-1]}" in it is not an object in braces')
+    return at
+
+
+def _inside(text: str, start: int) -> tuple[list[_Item], int]:
+    """What the object or array that begins here holds, and where its closing bracket is."""
+    items: list[_Item] = []
+    before, named = start + 1, text[start] == "{"
+    while (begin := _skip(text, before)) < len(text) and text[begin] not in "]}":
+        name, value = None, begin
+        if named:
+            name, colon = _DECODER.raw_decode(text, begin)
+            value = _skip(text, _skip(text, colon) + 1)
+        end = _DECODER.raw_decode(text, value)[1]
+        items.append(_Item(before, begin, value, end, name))
+        before = _skip(text, end)
+        if text[before] != ",":
+            return items, before
+        before += 1
+    return items, begin
+
+
+def _skip(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    return found.end() if found else at
+
+
+def _added(text: str, start: int, lead: str, value: object) -> str:
+    items, end = _inside(text, start)
+    if items:
+        last = items[-1]
+        gap = text[last.before : last.begin]
+        gap = gap if "\n" in gap else " "
+        return f"{text[: last.end]},{gap}{lead}{_written(text, value, gap.rpartition(_LF)[2], gap)}{text[last.end :]}"
+    gap = tail = ""
+    if "\n" in text.strip() or not "".join(text.split()).strip("{}"):
+        base = _base(text, start)
+        gap, tail = f"{_newline(text)}{base}{_unit(text)}", f"{_newline(text)}{base}"
+    return text[: start + 1] + gap + lead + _written(text, value, gap.rpartition(_LF)[2], gap) + tail + text[end:]
+
+
+def _written(text: str, value: object, base: str, model: str) -> str:
+    """The value as text: over several lines where the model is, further lines indented by `base` and more."""
+    if "\n" not in model:
+        return _dumped(value)
+    return _dumped(value, _unit(text)).replace("\n", f"{_newline(text)}{base}")
+
+
+def _dumped(value: object, indent: str | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # UTF-8 cannot hold them
+
+
+def _base(text: str, at: int) -> str:
+    """The indentation of the line that this is on."""
+    line = text[text.rfind("\n", 0, at) + 1 : at]
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _unit(text: str) -> str:
+    found = _INDENT.search(text)
+    return found[1] if found else "  "
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"

@@ -1,0 +1,248 @@
+"""Whether TikHub can be reached from here, what stands between, and what its free account look-up says."""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from tikhub_mcp.answer import Json, parse, redact
+from tikhub_mcp.client import PATH
+from tikhub_mcp.findings import Finding, State, without_password
+from tikhub_mcp.network import Seen, look, proxy_to
+from tikhub_mcp.settings import Settings, said, variables
+
+LOOK_SECONDS = 5.0  # for a name, and for an answer
+ACCOUNT_SECONDS = 15.0  # for the account: TikHub itself may be slow
+SOON = 14  # days
+ACCOUNT_PATH = "/api/v1/tikhub/user/get_user_info"
+
+
+def ways(settings: Settings) -> Iterator[Finding]:
+    """The proxy, the name, the connection and the certificate; nothing that is sent holds the key."""
+    parts = urlsplit(settings.base_url)
+    host, secure, proxy = parts.hostname or "", parts.scheme == "https", proxy_to(settings.base_url)
+    port = parts.port or (443 if secure else 80)
+    yield _proxy(host, proxy)
+    yield asyncio.run(_name(host, port, proxied=bool(proxy)))
+    began = time.monotonic()
+    seen = asyncio.run(look(f"{settings.base_url}/", {}, seconds=LOOK_SECONDS))
+    yield _connection(seen, time.monotonic() - began, proxied=bool(proxy))
+    if seen.tls:
+        yield _refused(seen.tls, "" if proxy else _whose(host, port))
+    elif seen.status and secure:
+        yield _certificate(seen.certificate)
+
+
+def account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
+    """What TikHub's free look-up says about the key and its account.
+
+    As of TikHub's API V5.3.2 it needs a scope of its own, which a key made for downloads may lack.
+    """
+    if key is None:
+        yield Finding("account", "warning", said("not asked: there is no usable key", "未查询：没有可用的密钥"))
+        return
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}", "Accept": "application/json"}
+    seen = asyncio.run(look(settings.base_url + ACCOUNT_PATH, headers, seconds=ACCOUNT_SECONDS))
+    answer = _read(seen.body, key)
+    if seen.status == 200 and isinstance(answer, dict):
+        yield _account(answer)
+    else:
+        yield _no_account(seen, is_json=isinstance(answer, dict))
+
+
+def _read(body: bytes, key: SecretStr) -> Json:
+    try:
+        return redact(parse(body, errors="replace"), key.get_secret_value())
+    except ValueError:
+        return None
+
+
+def _connection(seen: Seen, seconds: float, *, proxied: bool) -> Finding:
+    way = said("through the proxy", "经代理") if proxied else said("directly", "直连")
+    if seen.status:
+        took = f"{seconds * 1000:.0f} ms, HTTP {seen.status}"
+        return Finding("connection", "ok", said(f"reached {way} in {took}", f"{way}可达，{took}"))
+    if seen.tls:
+        found = said(f"something answers {way}, but see the certificate", f"{way}有应答，但请看证书一项")
+        return Finding("connection", "ok", found)
+    advice = said(
+        "Check the network, the firewall and TIKHUB_BASE_URL (https://api.tikhub.dev from mainland China).",
+        "请检查网络、防火墙和 TIKHUB_BASE_URL（中国大陆请用 https://api.tikhub.dev）。",
+    )
+    if proxied:
+        advice = said(
+            "Is the proxy running, does it take this user name and password, and does it let this host through?",
+            "代理是否在运行，用户名和密码是否正确，是否放行该主机？",
+        )
+    found = said(f"not reached {way}: {seen.failure}", f"{way}不可达：{seen.failure}")
+    return Finding("connection", "problem", found, advice)
+
+
+def _proxy(host: str, proxy: str | None) -> Finding:
+    network = {name: value or "" for name, value in variables().items() if not name.startswith("TIKHUB_")}
+    told = [f"{name}={without_password(value)}" for name, value in network.items()]
+    among = said(f"; set: {', '.join(told)}", f"；已设置：{'、'.join(told)}") if told else ""
+    found = said(f"none for {host}", f"访问 {host} 不用代理")
+    if proxy:
+        address = without_password(proxy)
+        found = said(f"{host} is asked through {address}", f"访问 {host} 经由 {address}")
+    return Finding("proxy", "ok", found + among)
+
+
+async def _name(host: str, port: int, *, proxied: bool) -> Finding:
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # TimeoutError is one of the first
+        reason = str(error) or type(error).__name__
+        words = said(f"{host} does not resolve here ({reason})", f"本机无法解析 {host}（{reason}）")
+        if proxied:
+            return Finding("name", "ok", words + said("; the proxy resolves it", "；由代理解析"))
+        return Finding("name", "problem", words, said("Check the network and its DNS.", "请检查网络和 DNS。"))
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    stands_in = any(address.startswith(("198.18.", "198.19.")) for address in addresses)
+    note = said(" (a proxy's stand-in for the real one)", "（代理的 fake-ip）") if stands_in else ""
+    return Finding("name", "ok", f"{host}: {', '.join(addresses)}{note}")
+
+
+def _certificate(certificate: Mapping[str, Json]) -> Finding:
+    if not certificate:
+        found = said("holds; this system keeps its issuer to itself", "有效；此系统不提供颁发者信息")
+        return Finding("certificate", "ok", found)
+    by = _issuer(certificate)
+    days = int((ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) // 86400)
+    found = said(f"holds; issued by {by}; {days} days left", f"有效；颁发者：{by}；还剩 {days} 天")
+    return Finding("certificate", "ok", found)
+
+
+def _issuer(certificate: Mapping[str, Json]) -> str:
+    names = {name: value for part in certificate["issuer"] for name, value in part}
+    return ", ".join(filter(None, (names.get("organizationName"), names.get("commonName"))))
+
+
+def _whose(host: str, port: int) -> str:
+    """The issuer of a certificate that nobody here trusts; empty where it cannot be found out.
+
+    Whoever opens TLS on the way signs with a name of their own. Python reads a certificate only once it is verified:
+    so this one is fetched, and then trusted for one handshake, with which nothing is sent.
+    """
+    try:
+        fetched = ssl.get_server_certificate((host, port), timeout=LOOK_SECONDS)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it need not be one that signs others
+        context.load_verify_locations(cadata=fetched)
+        with (
+            socket.create_connection((host, port), LOOK_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            return _issuer(secured.getpeercert() or {})
+    except (OSError, ValueError, LookupError):  # such as an expired one; ssl's own errors are OSErrors
+        return ""
+
+
+def _refused(error: ssl.SSLError, issuer: str) -> Finding:
+    words = getattr(error, "verify_message", "") or error.reason or type(error).__name__
+    code = getattr(error, "verify_code", 0)  # OpenSSL's X509_V_ERR_…
+    if code in (9, 10):  # not valid yet, or no longer
+        advice = said("Check this machine's date and time.", "请检查本机的日期和时间。")
+    elif code in (62, 64):  # the name, or the address, of another host
+        advice = said(
+            "It is another host's: a login page of the network, a misled DNS, or a wrong TIKHUB_BASE_URL?",
+            "这是另一台主机的证书：是上网登录页、DNS 被劫持，还是 TIKHUB_BASE_URL 填错？",
+        )
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        advice = said(
+            "Nobody whom this system trusts has signed it. Does a proxy, a virus scanner or a company network open "
+            "TLS? Then add its CA certificate to the system's store (on Linux SSL_CERT_FILE may name its file).",
+            "签发者不受本系统信任。是否有代理、杀毒软件或公司网络在解密 TLS？若是，请把它的 CA 证书加入系统证书库"
+            "（Linux 上也可用 SSL_CERT_FILE 指定文件）。",
+        )
+    else:
+        advice = said(
+            "What answers there does not speak TLS as it should: check TIKHUB_BASE_URL and the proxy.",
+            "对方没有正确使用 TLS：请检查 TIKHUB_BASE_URL 和代理。",
+        )
+    by = said(f"; issued by {issuer}", f"；颁发者：{issuer}") if issuer else ""
+    return Finding("certificate", "problem", said(f"refused: {words}", f"被拒绝：{words}") + by, advice)
+
+
+def _account(answer: Mapping[str, Json]) -> Finding:
+    key, user = ((part if isinstance(part := answer.get(name), dict) else {}) for name in ("api_key_data", "user_data"))
+    scopes = key.get("api_key_scopes")
+    scopes = [str(scope) for scope in scopes] if isinstance(scopes, list) else []
+    told = {
+        said("balance", "余额"): user.get("balance"),
+        said("free credit", "赠送额度"): user.get("free_credit"),
+        said("scopes", "权限"): " ".join(scopes) or None,
+        said("expires", "到期"): key.get("expires_at"),
+        said("status of the key", "密钥状态"): key.get("api_key_status"),
+    }
+    found = ", ".join(f"{name} {said('unknown', '未知') if value is None else value}" for name, value in told.items())
+    state: State = "ok"
+    advice = [each for each in (_expiry(key.get("expires_at")), _money(user), _scope(scopes)) if each]
+    if key.get("api_key_status") in (0, False):
+        advice.append(
+            said("The key is switched off at https://user.tikhub.io/.", "密钥已在 https://user.tikhub.io/ 停用。")
+        )
+    if advice:
+        state = "warning"
+    if user.get("account_disabled") is True:
+        state = "problem"
+        advice.append(said("TikHub has disabled the account: ask its support.", "账户已被 TikHub 停用：请联系其客服。"))
+    return Finding("account", state, found, " ".join(advice))
+
+
+def _expiry(given: Json) -> str:
+    try:
+        until = datetime.fromisoformat(str(given))
+    except ValueError:
+        return ""
+    days = ((until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)).days
+    if days < 0:
+        return said("The key has expired: make a new one.", "密钥已过期：请新建一个。")
+    return said(f"The key expires in {days} days.", f"密钥将在 {days} 天后过期。") if days < SOON else ""
+
+
+def _money(user: Mapping[str, Json]) -> str:
+    sums = [user.get("balance"), user.get("free_credit")]
+    if any(isinstance(each, int | float) and each > 0 for each in sums) or None in sums:
+        return ""
+    return said("There is no money left: https://user.tikhub.io/.", "余额不足：请到 https://user.tikhub.io/ 充值。")
+
+
+def _scope(scopes: list[str]) -> str:
+    paths = {platform: PATH.format(platform=platform) for platform in ("tiktok", "douyin")}
+    missing = [name for name, path in paths.items() if not any(path.startswith(scope.rstrip("*")) for scope in scopes)]
+    if not scopes or not missing:
+        return ""
+    return said(f"No scope seems to cover {' and '.join(missing)}.", f"似乎没有包含 {'、'.join(missing)} 的权限。")
+
+
+def _no_account(seen: Seen, *, is_json: bool) -> Finding:
+    if seen.status == 401 and is_json:
+        found = said("TikHub refuses the key (HTTP 401)", "TikHub 拒绝了密钥（HTTP 401）")
+        advice = said(
+            "It is wrong, expired or inactive: check it at https://user.tikhub.io/.",
+            "密钥有误、已过期或未启用：请到 https://user.tikhub.io/ 检查。",
+        )
+        return Finding("account", "problem", found, advice)
+    if seen.status == 403 and is_json:
+        found = said(
+            "not shown (HTTP 403): this look-up needs a scope of its own. That proves nothing about the key: it may "
+            "well be good for downloads",
+            "无法查看（HTTP 403）：此查询需要单独的权限。这不说明密钥有问题，下载可能完全正常",
+        )
+        return Finding("account", "warning", found)
+    if seen.status:
+        found = said(
+            f"TikHub answered HTTP {seen.status}, without an account", f"TikHub 返回 HTTP {seen.status}，没有账户信息"
+        )
+        return Finding("account", "warning", found, said("Ask again later.", "请稍后再试。"))
+    found = said(f"not reached: {seen.failure}", f"不可达：{seen.failure}")
+    return Finding("account", "problem", found, said("See the connection above.", "见上面的连接一项。"))
