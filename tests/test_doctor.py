@@ -212,7 +212,7 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     [versions], [extras] = doctor._versions(), doctor._extras()
     assert versions.found.endswith("mcp 1.0, httpx 1.0, pydantic 1.0, msgspec is missing")
     assert (extras.state, extras.found) == ("ok", "xlsx: not installed, report: not installed")
-    assert extras.advice.endswith("pip install 'tikhub-mcp[xlsx,report]'")
+    assert extras.advice.endswith("pip install -e '.[xlsx,report]'")
 
 
 @pytest.mark.parametrize(
