@@ -131,14 +131,10 @@ def _declare(tools: Tools) -> list[Tool]:
 
 
 def _slim(schema: Json) -> Json:
-    """A schema without generated titles and models' docstrings, and with `type: [x, null]` for nullable values."""
+    """A schema without generated titles and models' docstrings."""
     match schema:
         case list():
             return [_slim(item) for item in schema]
-        case {"anyOf": [{"type": str()}, {"type": "null"}]}:
-            plain = {**schema, **schema["anyOf"][0], "type": [schema["anyOf"][0]["type"], "null"]}
-            del plain["anyOf"]
-            return _slim(plain | ({"enum": [*plain["enum"], None]} if "enum" in plain else {}))
         case dict():
             is_model = "properties" in schema
             dropped = {"title", "description"} if is_model else {"title"}

@@ -1,0 +1,27 @@
+"""What the tests of the hosts share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import serving
+from tests.hosts.node import Node, install, uv_home
+
+sandbox = serving.sandbox
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    return install()
+
+
+@pytest.fixture(scope="session")
+def uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which uv needs no network."""
+    return uv_home(tmp_path_factory.mktemp("uv"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
