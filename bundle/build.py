@@ -67,7 +67,12 @@ def main(arguments: list[str] | None = None) -> None:
     mcpb = packer(options.mcpb)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "bundle"
-        version = gather(folder)
+        try:
+            version = gather(folder)
+        except ModuleNotFoundError as error:
+            sys.exit(f"{error.name} is missing: .venv/bin/pip install -e '.[dev]'")
+        except ValueError as error:
+            sys.exit(str(error))
         options.out.mkdir(parents=True, exist_ok=True)
         target = options.out.resolve() / f"tikhub-mcp-{version}.mcpb"
         subprocess.run([*mcpb, "validate", str(folder / "manifest.json")], check=True)  # noqa: S603 - the caller's own

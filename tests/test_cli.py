@@ -228,7 +228,7 @@ def test_without_a_key_nothing_happens_but_the_refusal(
     given = listed(Path("links.txt"), link("tiktok")) if command == "batch" else link("tiktok")
     ran = cli(command, given, *["--dry-run"] * (command == "batch"), *["--json"] * json)
     assert ran.code == 3
-    assert ran.err.startswith("error: api_key_missing: Stop this task now")
+    assert ran.err.startswith("error: api_key_missing: You need to apply for your own paid personal API key")
     assert {"https://tikhub.io/", "TIKHUB_API_KEY,", f"{root.parent}/no-SKILL.md."} <= set(ran.err.split())
     if json:
         reply = (BatchReply if command == "batch" else VideoReply).model_validate_json(ran.out)

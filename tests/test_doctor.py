@@ -24,6 +24,7 @@ from tests.enclosed import World, enclose
 from tests.faulty import Act, Faulty
 from tests.test_network_ways import by_openssl, certificate, secured
 from tikhub_mcp import doctor, findings, network, reach, settings
+from tikhub_mcp.answer import Json
 from tikhub_mcp.cli import main
 from tikhub_mcp.findings import NAMES, Finding
 from tikhub_mcp.sandbox import Sandbox
@@ -259,9 +260,10 @@ def test_settings_that_cannot_be_used_are_a_problem_and_what_needs_them_is_left_
 ) -> None:
     monkeypatch.setenv("TIKHUB_BASE_URL", f"https://me:{PASSWORD}@api.example")
     found = list(doctor.examine(online=True))
-    assert [each.check for each in found] == ["versions", "extras", "key", "settings", "settings", "sandbox"]
-    assert (found[3].state, found[4].state) == ("problem", "ok")
-    assert "TIKHUB_BASE_URL must look like" in found[3].found
+    checks = ["versions", "extras", "key", "clients", "settings", "videos", "connection", "sandbox"]
+    assert [each.check for each in found] == checks
+    assert [each.state for each in found[4:7]] == ["problem", "warning", "warning"]
+    assert "TIKHUB_BASE_URL must look like" in found[4].found
     assert "TIKHUB_BASE_URL=https://<redacted>@api.example" in found[4].found
     assert PASSWORD not in findings.as_json(found)
 
@@ -451,7 +453,7 @@ def test_a_proxy_that_refuses_is_a_problem_and_its_password_is_nowhere(monkeypat
     assert found["name"].found.endswith("; the proxy resolves it")
     assert (found["connection"].state, found["connection"].found) == (
         "problem",
-        "not reached through the proxy: ProxyError: 407 No <redacted> for <redacted>",
+        "not reached through the proxy: ProxyError: 407",
     )
     assert "Is the proxy running" in found["connection"].advice
     assert PASSWORD not in findings.as_json(list(found.values()))
@@ -579,3 +581,51 @@ def test_of_a_body_without_an_end_only_so_much_is_read() -> None:
         url = server.on("/", Act(framing="none", body=b"x" * (network.LARGEST_LOOK + 1), end="stall"))
         seen = asyncio.run(within_seconds(url))
     assert (seen.status, len(seen.body)) == (200, network.LARGEST_LOOK)
+
+
+def entry(home: Path, **entry: Json) -> None:
+    """Give Cursor an entry."""
+    path = home / ".cursor" / "mcp.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"mcpServers": {"tikhub": entry}}), encoding="utf-8")
+
+
+def test_what_a_client_starts_and_with_which_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TIKHUB_API_KEY", raising=False)
+    monkeypatch.setattr("tikhub_mcp.settings.skill_files", lambda environ=None: [tmp_path / "SKILL.md"])
+    [none] = doctor._clients()
+    assert (none.state, none.found) == ("ok", "no client has an entry where it is looked for")
+    entry(tmp_path, command=sys.executable, env={"TIKHUB_API_KEY": "made-up-key-of-a-client"})
+    [found] = doctor._clients()
+    assert (found.state, found.found) == ("ok", f"Cursor: {sys.executable}, with a key")
+    [key] = doctor._key()
+    assert (key.state, key.found.partition(";")[0]) == ("ok", "in a client's entry, not in this shell")
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "state", "says"),
+    [
+        ("/nowhere/tikhub-mcp", "made-up-key", "problem", "/nowhere/tikhub-mcp is not there"),
+        (sys.executable, "", "warning", "no key in it"),
+        (sys.executable, "YOUR_API_KEY", "warning", "its key holds a placeholder"),
+        (sys.executable, "${input:tikhub-key}", "ok", "with a key"),
+    ],
+)
+def test_an_entry_that_cannot_work_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, key: str, state: str, says: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("tikhub_mcp.settings.skill_files", lambda environ=None: [tmp_path / "SKILL.md"])
+    entry(tmp_path, command=command, env={"TIKHUB_API_KEY": key})
+    [found] = doctor._clients()
+    assert found.state == state
+    assert says in found.found
+
+
+@pytest.mark.parametrize("name", ["TIKHUB_BASE_URL", "TIKHUB_SKILL_FILE", "TIKHUB_OUTPUT_DIR", "TIKHUB_CALL_SECONDS"])
+@pytest.mark.usefixtures("quick")
+def test_a_key_in_the_wrong_variable_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("TIKHUB_API_KEY", "")
+    monkeypatch.setenv(name, "made-up-key-in-the-wrong-place")
+    assert "made-up-key" not in findings.as_json(list(doctor.examine(online=False)))

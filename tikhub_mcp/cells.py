@@ -29,7 +29,7 @@ def line(values: Iterable[Json]) -> bytes:
     """
     cells = [value if type(value) in _PLAIN else _plain(value) for value in values]
     text = encode([_NOTHING, *cells])  # so that a comma stands before every value
-    if _RISKY.search(text) or len(text) > LONGEST_CELL // 2 or (b"|" in text and b"|'" in text):
+    if _RISKY.search(text) or len(text) > LONGEST_CELL // 2 or (b"|" in text and (b"|'" in text or b"\\u0000" in text)):
         text = encode([_NOTHING, *(safe(cell) if type(cell) is str else cell for cell in cells)])
     return (_ESCAPE.sub(_unescaped, text) if b"\\" in text else text)[2:-1]
 

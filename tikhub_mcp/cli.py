@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tikhub_mcp.replies import refusal
 
             print_json(refusal(options.tool, error, getattr(options, "url", "")))
-        print(f"error: {error.code}: {error.message}", file=sys.stderr)
+        print(f"error: {error.code}: {error.tell_human or error.message}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("Interrupted. What was finished is kept; nothing half-made is left.", file=sys.stderr)
@@ -291,7 +291,8 @@ def _connect(options: argparse.Namespace) -> int:
         if not agreed(change.diff(), options.yes):
             return 2
         backup = change.write(datetime.now().astimezone())
-        print(f"Written: {path}" + (f"\nAs it was before: {backup}" if backup else ""))
+        held = ", its key included" if change.backup_holds_key else ""
+        print(f"Written: {path}" + (f"\nAs it was before{held}: {backup}" if backup else ""))
     print(change.note)
     return 0
 

@@ -91,8 +91,8 @@ def run(folder: Path | None = None, console: Console | None = None) -> int:
     )
     say(
         said(
-            "Next: put your TikHub API key into your client's settings, as the README says.",
-            "下一步：按 README 的说明，把您的 TikHub API 密钥填入客户端的设置。",
+            "Next: `tikhub-mcp install claude-desktop` (or claude-code, cursor, vscode), and your TikHub API key.",
+            "下一步：`tikhub-mcp install claude-desktop`（或 claude-code、cursor、vscode），再填入 TikHub API 密钥。",
         )
     )
     return 0

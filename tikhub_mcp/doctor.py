@@ -10,11 +10,12 @@ import string
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
@@ -23,6 +24,7 @@ from pydantic import SecretStr
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, KeyMissing
 from tikhub_mcp.findings import Finding, presentable, without_password
+from tikhub_mcp.hosts import entries
 from tikhub_mcp.reach import account, ways
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import (
@@ -62,10 +64,13 @@ def examine(*, online: bool) -> Iterator[Finding]:
         "versions": _versions,
         "extras": _extras,
         "key": _key,
+        "clients": _clients,
         "settings": partial(_settings, wrong),
     }
     if settings:
         checks |= {"videos": partial(_folders, settings), "connection": partial(ways, settings)}
+    else:
+        checks["videos"] = _not_looked_at
     checks["sandbox"] = _round_trip
     if settings and online:
         checks["account"] = partial(account, settings, _usable_key())
@@ -124,6 +129,13 @@ def _key() -> Iterator[Finding]:
     if used:
         yield Finding("key", "ok", used + places)
         return
+    if any(_key_of(entry) is None for *_, entry in entries()):
+        yield Finding(
+            "key",
+            "ok",
+            said(f"in a client's entry, not in this shell; {places}", f"在客户端的条目里，不在当前 shell 中；{places}"),
+        )
+        return
     advice = said(
         "Apply for your own key at https://tikhub.io/ and put it into TIKHUB_API_KEY, in the settings of your client "
         f"(a desktop client does not see what a shell exports), or under '## API_KEY' in {skill_files()[0]}.",
@@ -148,9 +160,57 @@ def _shape(key: str) -> str:
     return said(f"{len(key)} characters ({kinds})", f"{len(key)} 个字符（{kinds}）")
 
 
+def _key_of(entry: Mapping[str, Any]) -> str | None:
+    """Why a client's server finds no key; None where it does, or the client asks for it."""
+    given = entry.get("env")
+    env = {name: value for name, value in given.items() if isinstance(value, str)} if isinstance(given, dict) else {}
+    if "${" in (key := env.get("TIKHUB_API_KEY", "")):
+        return None
+    try:
+        find_key(env)
+    except KeyMissing:
+        reason = why_unusable(key)
+        return (
+            said(f"its key {reason}", f"其中的密钥{_REASONS[reason]}") if key else said("no key in it", "其中没有密钥")
+        )
+    return None
+
+
+def _clients() -> Iterator[Finding]:
+    """What the clients on this machine start, and with which key: their servers see nothing of this shell."""
+    none = True
+    for client, path, entry in entries():
+        none = False
+        command = str(entry.get("command", ""))
+        if not shutil.which(command):
+            found = said(f"{client}: {command} is not there ({path})", f"{client}：找不到 {command}（{path}）")
+            again = said("Enter it anew with `tikhub-mcp install`.", "请用 `tikhub-mcp install` 重新写入。")
+            yield Finding("clients", "problem", found, again)
+        elif reason := _key_of(entry):
+            advice = said(
+                "The server then looks into SKILL.md only. `tikhub-mcp install … --with-key` puts the key in.",
+                "这时服务器只会在 SKILL.md 里找密钥。`tikhub-mcp install … --with-key` 可写入密钥。",
+            )
+            yield Finding("clients", "warning", f"{client}: {reason} ({path})", advice)
+        else:
+            yield Finding("clients", "ok", said(f"{client}: {command}, with a key", f"{client}：{command}，有密钥"))
+    if none:
+        found = said("no client has an entry where it is looked for", "在常见位置没有找到客户端的条目")
+        yield Finding(
+            "clients",
+            "ok",
+            found,
+            said("`tikhub-mcp install HOST` makes one.", "可用 `tikhub-mcp install HOST` 写入。"),
+        )
+
+
+def _not_looked_at() -> Iterator[Finding]:
+    because = said("not looked at, because of the settings", "因设置有误而未检查")
+    for name in ("videos", "connection"):
+        yield Finding(name, "warning", because)
+
+
 def _settings(wrong: str) -> Iterator[Finding]:
-    if wrong:
-        yield Finding("settings", "problem", wrong, said("Mend or unset that variable.", "请改正或删去这个变量。"))
     told = []
     for name, value in variables().items():
         if name.startswith("TIKHUB_"):
@@ -159,7 +219,11 @@ def _settings(wrong: str) -> Iterator[Finding]:
     unread = [name for name in told if name not in {*TELLABLE, "TIKHUB_API_KEY"} and "=" not in name]
     found = ", ".join(told) or said("no TIKHUB_ variable is set", "没有设置任何 TIKHUB_ 变量")
     advice = said(f"Nothing reads {', '.join(unread)}: misspelt?", f"没有程序读取 {'、'.join(unread)}：是否拼错？")
-    yield Finding("settings", "warning" if unread else "ok", found, advice if unread else "")
+    if wrong:
+        mend = said("Mend or unset that variable.", "请改正或删去这个变量。")
+        yield Finding("settings", "problem", f"{wrong} ({found})", mend)
+    else:
+        yield Finding("settings", "warning" if unread else "ok", found, advice if unread else "")
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from rich.cells import set_cell_size
 
 from tikhub_mcp.answer import hide
-from tikhub_mcp.settings import key_places, said, variables
+from tikhub_mcp.settings import LOG_LEVELS, TELLABLE, key_places, said, variables
 from tikhub_mcp.text import clean
 
 State = Literal["ok", "warning", "problem"]
@@ -23,6 +23,7 @@ NAMES = {
     "versions": "版本",
     "extras": "可选组件",
     "key": "密钥",
+    "clients": "客户端",
     "settings": "设置",
     "videos": "视频文件夹",
     "raw": "原始数据",
@@ -84,10 +85,24 @@ def _public(text: str) -> str:
         for secret in (user, user.partition(":")[2]):
             for spelt in (secret, unquote(secret)):
                 text = text.replace(spelt, "<redacted>") if len(spelt) > 3 else text
+    for name, value in variables().items():
+        if name in TELLABLE and value and not _has_form(name, value):  # perhaps the key, in the wrong place
+            text = text.replace(value.strip(), "<not shown>")
     with suppress(OSError, RuntimeError):  # there may be no home
         for home in {Path.home(), Path.home().resolve()} - {Path(Path.home().anchor)}:
             text = re.sub(re.escape(str(home)) + r"(?![\w.-])", "~", text)
     return clean(text, 1000)
+
+
+def _has_form(name: str, value: str) -> bool:
+    """Whether a value is of the kind that its variable wants."""
+    if name == "TIKHUB_BASE_URL":
+        return "://" in value
+    if name == "TIKHUB_LOG_LEVEL":
+        return value.strip().upper() in LOG_LEVELS
+    if name.endswith(("_DIR", "_DIRS", "_FILE")):
+        return value.lstrip().startswith(("/", "~")) or Path(value).is_absolute()
+    return len(value) < 16  # a number, or what was meant for one
 
 
 def without_password(address: str) -> str:

@@ -4,35 +4,29 @@ What their files look like: https://code.claude.com/docs/en/mcp, https://cursor.
 https://code.visualstudio.com/docs/copilot/reference/mcp-configuration.
 """
 
-import difflib
 import json
-import os
-import re
-import stat
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
 from tikhub_mcp import edits
-from tikhub_mcp.errors import InvalidInput, KeyMissing, NotWritable
-from tikhub_mcp.files import PRIVATE, Part, os_errors, read_regular, write_whole
-from tikhub_mcp.settings import environment, find_key, skill_files, why_unusable
+from tikhub_mcp.changes import KEY, Change, read, target
+from tikhub_mcp.errors import InvalidInput, KeyMissing
+from tikhub_mcp.settings import environment, find_key, said, skill_files, why_unusable
 from tikhub_mcp.text import clean
 
 NAME = "tikhub"
-KEY = "TIKHUB_API_KEY"
-LARGEST = 64 * 2**20  # bytes; Claude Code keeps a history in its file
 _INPUT = {"type": "promptString", "id": "tikhub-key", "description": "TikHub API key", "password": True}
 _ASKED_FOR = "${input:tikhub-key}"
-# What a name says to be secret; a reference to a variable is not.
-_SECRET = re.compile(
-    r'("[^"\n]*(?:key|token|secret|passw|auth|cred)[^"\n]*"\s*:\s*)"(?!\$\{)((?:[^"\\]|\\.)*)"', re.IGNORECASE
-)
+
+
+class _Taken(InvalidInput):
+    """The place of the entry is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,82 +60,6 @@ HOSTS = {
     "cursor": Host("Cursor", "mcpServers", False, False, "home", ".cursor/mcp.json", ".cursor/mcp.json"),
     "vscode": Host("VS Code", "servers", True, True, "config", "Code/User/mcp.json", ".vscode/mcp.json"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What would become of a host's file.
-
-    Attributes:
-        path: The file; it may be a link.
-        before: What it holds; None when it does not exist.
-        after: What it would hold.
-        note: What the user should know in the end.
-        secret: The key that goes in.
-    """
-
-    path: Path
-    before: bytes | None = field(repr=False)
-    after: bytes | None = field(repr=False)
-    note: str
-    secret: str = field(default="", repr=False)
-
-    @property
-    def needed(self) -> bool:
-        """Whether anything would change."""
-        return self.before != self.after
-
-    def diff(self) -> list[str]:
-        """The change as a unified diff for people: no secrets, nothing that could act on a terminal, no endless line.
-
-        What is on one line only is shown over several.
-        """
-        texts = [edits.decoded(content).strip() for content in (self.before, self.after)]
-        if any(text and "\n" not in text for text in texts):
-            texts = [json.dumps(json.loads(text), ensure_ascii=False, indent=2) if text else "" for text in texts]
-        old, new = ([_line(line) for line in self._redacted(text).split("\n") if text] for text in texts)
-        name = clean(str(self.path))
-        return list(difflib.unified_diff(old, new, name, name, n=1, lineterm=""))
-
-    def write(self, now: datetime) -> Path | None:
-        """Write the file, all at once and through a link; where the backup of what it held is, if it held anything.
-
-        Raises:
-            NotWritable, DiskFull: It could not be written, or is not any more as it was; nothing has changed.
-        """
-        target, backup = _target(self.path), None
-        with os_errors(target), ExitStack() as undo:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if self.before is not None and not _may_write(target):
-                raise NotWritable(f"The file {self.path} is read-only.")
-            if self.before:
-                backup = _free(self.path, now)
-                undo.callback(backup.unlink, missing_ok=True)
-                write_whole(backup, self.before)
-            part = undo.enter_context(Part(target, PRIVATE))
-            view = memoryview(self.after or b"")
-            while view:
-                view = view[part.file.write(view) :]
-            if self.before is not None:
-                _liken(part.path, target.stat())
-            os.fsync(part.file.fileno())  # which takes its time: only then is looked again
-            if _read(target) != self.before:
-                raise NotWritable(
-                    f"{self.path} was changed by another program meanwhile. Nothing was written; try again."
-                )
-            part.commit()
-            undo.pop_all()
-        return backup
-
-    def _redacted(self, text: str) -> str:
-        ours = edits.quoted(self.secret)
-
-        def hide(found: re.Match[str]) -> str:
-            another = self.secret and KEY in found[1] and f'"{found[2]}"' != ours
-            return f'{found[1]}"***{" (another)" if another else ""}"'
-
-        text = _SECRET.sub(hide, text)
-        return text.replace(ours[1:-1], "***") if self.secret else text
 
 
 def server_command(python: str = sys.executable, platform: str = sys.platform) -> list[str]:
@@ -184,10 +102,12 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
         InvalidInput: The file is not as such files are; the message has the entry, to be put in by hand.
     """
     host, secret = HOSTS[name], key.get_secret_value() if key else ""
-    before = _read(_target(path))
+    before = read(target(path))
     try:
         text = _entered(host, edits.checked(before), command, secret)
         note = _about_the_key(host, path, text)
+    except _Taken as error:
+        raise InvalidInput(f"{path} is left as it is: {error.message}.") from None
     except InvalidInput as error:
         entry = {**_wanted(host, command), "env": {KEY: _ASKED_FOR if host.asks else "YOUR_API_KEY"}}
         whole = ({"inputs": [_INPUT]} if host.asks else {}) | {host.servers: {NAME: entry}}
@@ -196,9 +116,10 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
             f"{path} is left as it is: {error.message}. Put this in by hand, next to what is there:\n{by_hand}"
         ) from None
     after = edits.encoded(text, before)
-    said = f'"{NAME}" is in {path} already, and as it should be.\n' if after == before else ""
-    again = "" if said else f"\nStart {host.title} again to have it."
-    return Change(path, before, after, f"{said}{note}{again}", secret)
+    known = f'"{NAME}" is in {path} already, and as it should be.\n' if after == before else ""
+    again = "" if known else f"\nRestart {host.title} to have it."
+    views = _view(host, edits.decoded(before)), _view(host, text)
+    return Change(path, before, after, views, f"{known}{note}{again}", secret)
 
 
 def uninstall(name: str, path: Path) -> Change:
@@ -207,8 +128,8 @@ def uninstall(name: str, path: Path) -> Change:
     Raises:
         InvalidInput: The file is not as such files are.
     """
-    host, before = HOSTS[name], _read(_target(path))
-    nothing = Change(path, before, before, f'There is no entry "{NAME}" in {path}: nothing to take out.')
+    host, before = HOSTS[name], read(target(path))
+    nothing = Change(path, before, before, ({}, {}), f'There is no entry "{NAME}" in {path}: nothing to take out.')
     try:
         text = edits.checked(before)
         if not before or not edits.has(text, (host.servers, NAME)):
@@ -217,7 +138,29 @@ def uninstall(name: str, path: Path) -> Change:
         text = _settled(text) if host.asks else text
     except InvalidInput as error:
         raise InvalidInput(f'{path} is left as it is: {error.message}. Take "{NAME}" out by hand.') from None
-    return Change(path, before, edits.encoded(text, before), f"Start {host.title} again to be rid of it.")
+    views = _view(host, edits.decoded(before)), _view(host, text)
+    return Change(path, before, edits.encoded(text, before), views, f"Restart {host.title} to be rid of it.")
+
+
+def entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """The entries in the user's files of all hosts: whose, where, what; files that cannot be read are passed over."""
+    for name, host in HOSTS.items():
+        with suppress(InvalidInput):
+            path = find_file(name)
+            entry = edits.get(edits.checked(read(target(path))), (host.servers, NAME))
+            if isinstance(entry, dict):
+                yield host.title, path, entry
+
+
+def _view(host: Host, text: str) -> dict[str, Any]:
+    """What of a file is ours."""
+    if not text.strip():
+        return {}
+    entry = edits.get(text, (host.servers, NAME))
+    asked = edits.get(text, ("inputs",)) if host.asks else None
+    asked = asked if isinstance(asked, list) else []
+    inputs = [item for item in asked if isinstance(item, dict) and item.get("id") == _INPUT["id"]]
+    return ({"inputs": inputs} if inputs else {}) | ({host.servers: {NAME: entry}} if entry is not None else {})
 
 
 def _wanted(host: Host, command: Sequence[str]) -> dict[str, object]:
@@ -230,11 +173,14 @@ def _entered(host: Host, text: str, command: Sequence[str], secret: str) -> str:
     place, wanted = (host.servers, NAME), _wanted(host, command)
     if not edits.has(text, place):
         key = secret or (_ASKED_FOR if host.asks else "")
-        text = edits.put(text, place, wanted | ({"env": {KEY: key}} if key else {}))
+        env = {KEY: key} if key else {}
+        if locale := said("", "zh_CN.UTF-8"):  # hosts do not hand theirs on
+            env["LANG"] = locale
+        text = edits.put(text, place, wanted | ({"env": env} if env else {}))
         return _settled(text) if host.asks else text
     have = edits.get(text, place)
     if not isinstance(have, dict) or "url" in have or have.get("type", "stdio") != "stdio":
-        raise InvalidInput(f'its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out')
+        raise _Taken(f'its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out')
     for name, value in wanted.items():
         if have.get(name) != value:
             text = edits.put(text, (*place, name), value)
@@ -249,11 +195,12 @@ def _settled(text: str) -> str:
     """With the question for the key where something uses it, and without it where nothing does."""
     value = json.loads(text)
     used = _ASKED_FOR in json.dumps(value, ensure_ascii=False)
-    inputs = value.get("inputs", [])
+    inputs = value.get("inputs")
+    inputs = inputs if isinstance(inputs, list) else []  # anything else is refused where something is put in
     found = [number for number, item in enumerate(inputs) if isinstance(item, dict) and item.get("id") == _INPUT["id"]]
     if used and not found:
         return edits.append(text, ("inputs",), _INPUT)
-    for number in reversed(found if not used and isinstance(inputs, list) else []):
+    for number in reversed(found if not used else []):
         text = edits.take(text, ("inputs",), number)
     return text
 
@@ -261,17 +208,17 @@ def _settled(text: str) -> str:
 def _about_the_key(host: Host, path: Path, text: str) -> str:
     """Where the server will find its key once the host starts it, or where to put one."""
     env = edits.get(text, (host.servers, NAME, "env"))
-    env = {name: value for name, value in (env or {}).items() if isinstance(value, str)}
+    env = {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
     given = env.get(KEY, "")
     if "${" in given:
-        return f"{host.title} asks for the key once." if given == _ASKED_FOR else f"{host.title} fills the key in."
+        return f"{host.title} asks for the key once." if given == _ASKED_FOR else f"The key is to come from {given}."
     skill = skill_files(env)[0]
     try:
         find_key(env)
     except KeyMissing:
         return (
             f'The server has no key yet. Put it into {path}, as "env": {{"{KEY}": "…"}} of the entry, or under '
-            f"## API_KEY in {skill}; --with-key copies the one that is found here, where there is one."
+            f"## API_KEY in {skill}; --with-key copies the one of {KEY} in this shell, where there is one."
         )
     if why_unusable(given):
         return "The server finds its key in SKILL.md."
@@ -299,44 +246,3 @@ def _absolute(path: Path) -> Path:
         return path.expanduser().absolute()
     except (OSError, RuntimeError) as error:  # nobody's home, or the current folder is gone
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None
-
-
-def _target(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # links in a circle
-        raise InvalidInput(f"The path {clean(str(path))} leads nowhere.") from None
-
-
-def _read(target: Path) -> bytes | None:
-    try:
-        return read_regular(target, LARGEST)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"{clean(str(target))} cannot be read: {reason}.") from None
-
-
-def _line(line: str) -> str:
-    begin = len(line) - len(line.lstrip())
-    return line[:begin] + clean(line[begin:])
-
-
-def _free(path: Path, now: datetime) -> Path:
-    """A name for the backup that nothing has yet."""
-    while (backup := path.with_name(f"{path.name}.backup-{now:%Y%m%d-%H%M%S}")).exists():
-        now += timedelta(seconds=1)
-    return backup
-
-
-def _liken(path: Path, model: os.stat_result) -> None:
-    if hasattr(os, "chown"):
-        with suppress(OSError):  # only an administrator can, who must not take a user's file away
-            os.chown(path, model.st_uid, model.st_gid)
-    path.chmod(stat.S_IMODE(model.st_mode))
-
-
-def _may_write(path: Path) -> bool:
-    """Whether a file is not read-only, which would not keep it from being replaced."""
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)

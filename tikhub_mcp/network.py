@@ -132,7 +132,10 @@ async def look(url: str, headers: Mapping[str, str], *, seconds: float) -> Seen:
                     break
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         if not seen.status:  # with a status the host is reached, whatever becomes of the body
-            return Seen(failure=f"{type(error).__name__}: {error}".rstrip(": "), tls=_tls_failure(error))
+            words = str(error)
+            if isinstance(error, httpx.ProxyError) and words[:3].isdecimal():
+                words = words[:3]  # what a proxy says may repeat its password
+            return Seen(failure=f"{type(error).__name__}: {words}".rstrip(": "), tls=_tls_failure(error))
     return replace(seen, body=bytes(body[:LARGEST_LOOK]))
 
 

@@ -4,8 +4,9 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -15,6 +16,8 @@ from tikhub_mcp.client import PATH
 from tikhub_mcp.findings import Finding, State, without_password
 from tikhub_mcp.network import Seen, look, proxy_to
 from tikhub_mcp.settings import Settings, said, variables
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 5.0  # for a name, and for an answer
 ACCOUNT_SECONDS = 15.0  # for the account: TikHub itself may be slow
@@ -28,9 +31,9 @@ def ways(settings: Settings) -> Iterator[Finding]:
     host, secure, proxy = parts.hostname or "", parts.scheme == "https", proxy_to(settings.base_url)
     port = parts.port or (443 if secure else 80)
     yield _proxy(host, proxy)
-    yield asyncio.run(_name(host, port, proxied=bool(proxy)))
+    yield _run(_name(host, port, proxied=bool(proxy)))
     began = time.monotonic()
-    seen = asyncio.run(look(f"{settings.base_url}/", {}, seconds=LOOK_SECONDS))
+    seen = _run(look(f"{settings.base_url}/", {}, seconds=LOOK_SECONDS))
     yield _connection(seen, time.monotonic() - began, proxied=bool(proxy))
     if seen.tls:
         yield _refused(seen.tls, "" if proxy else _whose(host, port))
@@ -47,12 +50,21 @@ def account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
         yield Finding("account", "warning", said("not asked: there is no usable key", "未查询：没有可用的密钥"))
         return
     headers = {"Authorization": f"Bearer {key.get_secret_value()}", "Accept": "application/json"}
-    seen = asyncio.run(look(settings.base_url + ACCOUNT_PATH, headers, seconds=ACCOUNT_SECONDS))
+    seen = _run(look(settings.base_url + ACCOUNT_PATH, headers, seconds=ACCOUNT_SECONDS))
     answer = _read(seen.body, key)
     if seen.status == 200 and isinstance(answer, dict):
         yield _account(answer)
     else:
         yield _no_account(seen, is_json=isinstance(answer, dict))
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    """Run it to its end; asyncio.run would go on to wait for a resolver that hangs."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 def _read(body: bytes, key: SecretStr) -> Json:
@@ -211,7 +223,7 @@ def _expiry(given: Json) -> str:
 
 def _money(user: Mapping[str, Json]) -> str:
     sums = [user.get("balance"), user.get("free_credit")]
-    if any(isinstance(each, int | float) and each > 0 for each in sums) or None in sums:
+    if not all(isinstance(each, int | float) and each <= 0 for each in sums):
         return ""
     return said("There is no money left: https://user.tikhub.io/.", "余额不足：请到 https://user.tikhub.io/ 充值。")
 

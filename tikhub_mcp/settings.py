@@ -171,7 +171,7 @@ def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
     named = _value(env, "TIKHUB_SKILL_FILE")
     files = []
     if named:
-        with suppress(OSError, RuntimeError):  # no such home, or no folder to be relative to
+        with suppress(OSError, RuntimeError, ValueError):  # no such home, no folder to be relative to, a NUL in it
             files.append(Path(named).expanduser().absolute())
     if (_PACKAGE.parent / "pyproject.toml").is_file():
         files.append(_PACKAGE.parent / "SKILL.md")

@@ -157,7 +157,7 @@ def _with_usable_id(item: SessionMessage) -> SessionMessage | JSONRPCError:
 
     The protocol's own notifications all have names that begin with `notifications/`.
     """
-    if isinstance(item.message, JSONRPCNotification) and not item.message.method.startswith("notifications/"):
+    if isinstance(item.message, JSONRPCNotification) and not item.message.method.startswith(("notifications/", "$/")):
         return _error(None, INVALID_REQUEST, "Invalid request: its id must be a text or a whole number.")
     return item
 

@@ -1,0 +1,206 @@
+"""Large files over TLS 1.3 from nginx on this machine to a real disk: the server, with all its checks, beside others.
+
+    python -m benchmarks.throughput [TURNS]
+
+Needs nginx, openssl and curl; aria2c and yt-dlp where they are on PATH. The server is asked over stdio; its CPU time
+is of the whole process; what the others are given to do after the file, sha256sum and sync, counts for them.
+"""
+
+import argparse
+import http.server
+import json
+import os
+import platform
+import shlex
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.origin import MEDIA
+from benchmarks.overhead import Server
+from tests.payloads import address, envelope, tiktok_post, video
+
+MB = 10**6
+SHAPES = {"one of 200 MB": (1, 200 * MB), "ten of 20 MB": (10, 20 * MB)}
+WANTED_SPEED, WANTED_CPU = 0.9, 1.5  # of curl that does the same
+FIRST = 7_300_000_000_000_000_000
+NGINX = """
+daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;
+events {{ worker_connections 256; }}
+http {{
+  access_log off; sendfile on; types {{ video/mp4 mp4; }}
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{
+    listen 127.0.0.1:{port} ssl; root {folder}/media;
+    ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem; ssl_protocols TLSv1.3;
+  }}
+}}
+"""
+
+
+def film(size: int) -> bytes:
+    """A video file of this size: a real one, and a box of random bytes that players step over."""
+    real = (MEDIA / "h264_large.mp4").read_bytes()
+    return real + (size - len(real)).to_bytes(4, "big") + b"free" + os.urandom(size - len(real) - 8)
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[int]:
+    """Serve `media` in this folder; the port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    (folder / "media").mkdir()
+    for shape, (files, size) in enumerate(SHAPES.values()):
+        for number in range(files):
+            (folder / "media" / f"{shape}-{number}.mp4").write_bytes(film(size))
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"]
+    subprocess.run(made, check=True, capture_output=True)
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port), encoding="utf-8")
+    with subprocess.Popen(["nginx", "-p", str(folder), "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL) as run:
+        for _ in range(100):
+            with socket.socket() as tried:
+                if tried.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield port
+        run.terminate()
+
+
+@contextmanager
+def api(port: int) -> Iterator[str]:
+    """A stand-in for TikHub whose posts have their files at nginx; its address."""
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            number = int(self.path.partition(str(FIRST)[:-2])[2][:2])
+            shape, file = divmod(number, 10)
+            size = list(SHAPES.values())[shape][1]
+            urls = [f"https://127.0.0.1:{port}/{shape}-{file}.mp4"]
+            play = address(url_list=urls, data_size=size, file_hash="")
+            post = tiktok_post(aweme_id=str(FIRST + number), video=video(play_addr=play, bit_rate=[]))
+            body = json.dumps(envelope(post, request_id=f"{time.time_ns():08x}")).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@dataclass
+class Found:
+    """GB a second, and CPU seconds a GB, of each turn."""
+
+    speed: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def add(self, size: int, seconds: float, cpu: float) -> None:
+        self.speed.append(size / 1e9 / seconds)
+        self.cpu.append(cpu / (size / 1e9))
+
+
+def commands(port: int, shape: int, files: int, out: str) -> dict[str, str]:
+    """What the others are told, in a shell."""
+    urls = [f"https://127.0.0.1:{port}/{shape}-{number}.mp4" for number in range(files)]
+    curl = "curl -sS --cacert $CERT " + ("-Z " if files > 1 else "")
+    curl += " ".join(f"-o {out}/{number}.mp4 {url}" for number, url in enumerate(urls))
+    after = f"&& sha256sum {out}/*.mp4 >/dev/null && sync {out}/*.mp4"
+    found = {"curl, sha256sum, sync": f"{curl} {after}", "curl alone": curl}
+    if shutil.which("aria2c"):
+        aria = f"aria2c -q --ca-certificate $CERT --file-allocation=none -j10 -x1 -d {out} -Z {' '.join(urls)}"
+        found["aria2c, sha256sum, sync"] = f"{aria} {after}"
+    if shutil.which("yt-dlp"):
+        ytdlp = f"yt-dlp -q --no-check-certificates -o '{out}/%(id)s.mp4' {' '.join(urls)}"
+        found["yt-dlp, sha256sum, sync"] = f"{ytdlp} {after}"
+    return found
+
+
+def run(command: str, certificate: Path) -> tuple[float, float]:
+    """Seconds, and CPU seconds of it and its children."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(["sh", "-c", command], env=os.environ | {"CERT": str(certificate)})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, shlex.split(command)[0]
+    return time.perf_counter() - begun, usage.ru_utime + usage.ru_stime
+
+
+def cpu_of(process: int) -> float:
+    """CPU seconds of a process up to now (Linux)."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ask(server: Server, shape: int, files: int) -> tuple[float, float]:
+    """Seconds, and CPU seconds of the server, of a batch of these files."""
+    urls = [f"https://www.tiktok.com/@a/video/{FIRST + 10 * shape + number}" for number in range(files)]
+    cpu, begun = cpu_of(server.process.pid), time.perf_counter()
+    reply = server.ask("tools/call", name="batch_download", arguments={"urls": urls, "save_raw": False})
+    took = time.perf_counter() - begun
+    assert b'"succeeded":%d,' % files in reply, reply
+    return took, cpu_of(server.process.pid) - cpu
+
+
+def in_turn(folder: Path, port: int, base_url: str, turns: int, shape: int) -> dict[str, Found]:
+    """Everybody, in turn, each time into an empty folder."""
+    files, size = list(SHAPES.values())[shape]
+    others = commands(port, shape, files, str(folder / "others"))
+    found = {who: Found() for who in ("tikhub-mcp", *others)}
+    os.environ["SSL_CERT_FILE"] = str(folder / "cert.pem")
+    server = Server(base_url, folder / "ours")
+    for _ in range(turns):
+        found["tikhub-mcp"].add(files * size, *ask(server, shape, files))
+        shutil.rmtree(folder / "ours" / "videos")
+        for who, command in others.items():
+            (folder / "others").mkdir()
+            found[who].add(files * size, *run(command, folder / "cert.pem"))
+            shutil.rmtree(folder / "others")
+    server.end()
+    return found
+
+
+def main() -> int:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("turns", nargs="?", type=int, default=7)
+    turns: int = parser.parse_args().turns
+    print(f"Python {platform.python_version()}, httpx {version('httpx')}, {turns} turns\n")
+    good, median = True, statistics.median
+    with tempfile.TemporaryDirectory(prefix="throughput-") as name, nginx(Path(name)) as port, api(port) as base_url:
+        for shape, what in enumerate(SHAPES):
+            found = in_turn(Path(name), port, base_url, turns, shape)
+            print(f"| {what} | GB/s: median | lowest | highest | CPU s per GB |\n|---|---:|---:|---:|---:|")
+            for who, one in found.items():
+                speeds = f"{median(one.speed):.2f} | {min(one.speed):.2f} | {max(one.speed):.2f}"
+                print(f"| {who} | {speeds} | {median(one.cpu):.1f} |")
+            ours, curl = found["tikhub-mcp"], found["curl, sha256sum, sync"]
+            speed, cpu = median(ours.speed) / median(curl.speed), median(ours.cpu) / median(curl.cpu)
+            print(
+                f"\nOf curl that does the same: {speed:.2f} of its speed, {cpu:.2f} times its CPU time.\n",
+                flush=True,
+            )
+            good &= speed >= WANTED_SPEED and cpu <= WANTED_CPU
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
