@@ -160,6 +160,22 @@ def ask(server: Server, shape: int, files: int) -> tuple[float, float]:
     return took, cpu_of(server.process.pid) - cpu
 
 
+def longest_wait(server: Server, shape: int, files: int) -> float:
+    """Milliseconds that a `ping` waits for its answer at most while these files are fetched."""
+    urls = [f"https://www.tiktok.com/@a/video/{FIRST + 10 * shape + number}" for number in range(files)]
+    arguments = {"urls": urls, "save_raw": False}
+    params = {"name": "batch_download", "arguments": arguments}
+    server.send({"jsonrpc": "2.0", "id": "batch", "method": "tools/call", "params": params})
+    longest, number, done = 0.0, 0, False
+    while not done:
+        number, begun = number + 1, time.perf_counter()
+        server.send({"jsonrpc": "2.0", "id": f"ping {number}", "method": "ping"})
+        while f'"ping {number}"'.encode() not in (line := server.read()):
+            done = done or b'"id":"batch"' in line
+        longest = max(longest, 1000 * (time.perf_counter() - begun))
+    return longest
+
+
 def in_turn(folder: Path, port: int, base_url: str, turns: int, shape: int) -> dict[str, Found]:
     """Everybody, in turn, each time into an empty folder."""
     files, size = list(SHAPES.values())[shape]
@@ -174,7 +190,9 @@ def in_turn(folder: Path, port: int, base_url: str, turns: int, shape: int) -> d
             (folder / "others").mkdir()
             found[who].add(files * size, *run(command, folder / "cert.pem"))
             shutil.rmtree(folder / "others")
+    waited = longest_wait(server, shape, files)
     server.end()
+    print(f"The longest that a ping waited while the server fetched: {waited:.0f} ms.\n")
     return found
 
 

@@ -1,6 +1,8 @@
 """A world in which no name is looked up anywhere and nothing but this machine can be connected to."""
 
 import asyncio
+import asyncio.selector_events
+import ipaddress
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +11,7 @@ import httpcore
 import pytest
 
 from tests.asking import PROXIES
+from tikhub_mcp import network
 from tikhub_mcp.network import Network
 
 
@@ -41,12 +44,21 @@ class World:
 
 def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
     """Shut the process in, and take proxies and certificates out of its environment."""
-    world, connect = World(), httpcore.AnyIOBackend.connect_tcp
+    world, connect_tcp, connect = World(), httpcore.AnyIOBackend.connect_tcp, network.connect
 
     async def getaddrinfo(_: object, host: str | bytes, port: int, **__: object) -> list[Any]:
         return await world.look_up(host.decode() if isinstance(host, bytes) else host, port)
 
-    async def connect_tcp(
+    def routed(host: str, port: int, timeout: float | None) -> tuple[str, int]:
+        world.connected.append((host, port))
+        world.timeouts.append(timeout)
+        if (host, port) in world.routes:
+            host, port = "127.0.0.1", world.routes[host, port]
+        if host not in ("127.0.0.1", "localhost"):
+            raise httpcore.ConnectError("there is no such network here")
+        return host, port
+
+    async def by_anyio(
         backend: httpcore.AnyIOBackend,
         host: str,
         port: int,
@@ -54,16 +66,22 @@ def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
         *more: Any,  # noqa: ANN401 - handed on
         **named: Any,  # noqa: ANN401 - handed on
     ) -> httpcore.AsyncNetworkStream:
-        world.connected.append((host, port))
-        world.timeouts.append(timeout)
-        if (host, port) in world.routes:
-            host, port = "127.0.0.1", world.routes[host, port]
-        if host not in ("127.0.0.1", "localhost"):
-            raise httpcore.ConnectError("there is no such network here")
-        return await connect(backend, host, port, timeout, *more, **named)
+        return await connect_tcp(backend, *routed(host, port, timeout), timeout, *more, **named)
 
+    async def by_asyncio(address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:  # noqa: ASYNC109
+        return await connect(*routed(address, port, timeout), timeout)
+
+    async def sock_connect(loop: Any, sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - asyncio's
+        # Whatever comes here on another way than these two stays in, too.
+        assert ipaddress.ip_address(address[0]).is_loopback, "a test reached out"
+        await connect_socket(loop, sock, address)
+
+    selector = asyncio.selector_events.BaseSelectorEventLoop
+    connect_socket = selector.sock_connect
+    monkeypatch.setattr(selector, "sock_connect", sock_connect)
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect_tcp)
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", by_anyio)
+    monkeypatch.setattr(network, "connect", by_asyncio)
     for name in (*PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     return world
@@ -75,8 +93,8 @@ def get(
     """One GET: its status and its body."""
 
     async def run() -> tuple[int, bytes]:
-        network = Network(loopback_media=loopback)
-        async with asyncio.timeout(10), network.get(url, headers or {}, judged=judged, silence=5) as response:
+        ours = Network(loopback_media=loopback)
+        async with asyncio.timeout(10), ours.get(url, headers or {}, judged=judged, silence=5) as response:
             return response.status_code, b"".join([chunk async for chunk in response.aiter_raw()])
 
     return asyncio.run(run())
