@@ -25,8 +25,8 @@ _INPUT = {"type": "promptString", "id": "tikhub-key", "description": "TikHub API
 _ASKED_FOR = "${input:tikhub-key}"
 
 
-class _Taken(InvalidInput):
-    """The place of the entry is taken."""
+class _Taken(Exception):
+    """Where the entry belongs, there is something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,10 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
     try:
         text = _entered(host, edits.checked(before), command, secret)
         note = _about_the_key(host, path, text)
-    except _Taken as error:
-        raise InvalidInput(f"{path} is left as it is: {error.message}.") from None
+    except _Taken:
+        raise InvalidInput(
+            f'{path} is left as it is: its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out.'
+        ) from None
     except InvalidInput as error:
         entry = {**_wanted(host, command), "env": {KEY: _ASKED_FOR if host.asks else "YOUR_API_KEY"}}
         whole = ({"inputs": [_INPUT]} if host.asks else {}) | {host.servers: {NAME: entry}}
@@ -180,7 +182,7 @@ def _entered(host: Host, text: str, command: Sequence[str], secret: str) -> str:
         return _settled(text) if host.asks else text
     have = edits.get(text, place)
     if not isinstance(have, dict) or "url" in have or have.get("type", "stdio") != "stdio":
-        raise _Taken(f'its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out')
+        raise _Taken
     for name, value in wanted.items():
         if have.get(name) != value:
             text = edits.put(text, (*place, name), value)
