@@ -11,7 +11,7 @@ import httpcore
 import pytest
 
 from tests.asking import PROXIES
-from tikhub_mcp import network
+from tikhub_mcp import streams
 from tikhub_mcp.network import Network
 
 
@@ -44,7 +44,7 @@ class World:
 
 def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
     """Shut the process in, and take proxies and certificates out of its environment."""
-    world, connect_tcp, connect = World(), httpcore.AnyIOBackend.connect_tcp, network.connect
+    world, connect_tcp, connect = World(), httpcore.AnyIOBackend.connect_tcp, streams.connect
 
     async def getaddrinfo(_: object, host: str | bytes, port: int, **__: object) -> list[Any]:
         return await world.look_up(host.decode() if isinstance(host, bytes) else host, port)
@@ -81,7 +81,7 @@ def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(selector, "sock_connect", sock_connect)
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", by_anyio)
-    monkeypatch.setattr(network, "connect", by_asyncio)
+    monkeypatch.setattr(streams, "connect", by_asyncio)
     for name in (*PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     return world

@@ -20,12 +20,13 @@ import httpx
 import socksio
 import truststore
 
+from tikhub_mcp import streams
+
 # Firewalls and CDNs turn away what a script sends by default.
 USER_AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 )
 CONNECT_SECONDS = 10.0
-_READ = 2**18  # bytes at once, and twice as many in all that nobody has read yet
 LARGEST_LOOK = 64 * 1024  # bytes; what `look` is for has under one
 _FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what proxies in fake-IP mode answer for every name
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -165,63 +166,6 @@ class _JudgedTransport(httpx.AsyncHTTPTransport):
         )
 
 
-class _Stream(httpcore.AsyncNetworkStream):
-    """A connection of asyncio's own, read in large pieces: httpcore's takes half as much processor time again."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's
-        with _as_httpcore(httpcore.ReadTimeout, httpcore.ReadError):
-            async with asyncio.timeout(timeout):
-                return await self._reader.read(_READ)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        with _as_httpcore(httpcore.WriteTimeout, httpcore.WriteError):
-            async with asyncio.timeout(timeout):
-                self._writer.write(buffer)
-                await self._writer.drain()
-
-    async def aclose(self) -> None:
-        self._writer.transport.abort()  # nobody waits for a polite end of TLS
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
-        with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError):
-            async with asyncio.timeout(timeout):
-                await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
-        return self
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's
-        return self._writer.get_extra_info("peername" if info == "server_addr" else info)
-
-
-@contextmanager
-def _as_httpcore(late: type[Exception], failed: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        raise late from None
-    except OSError as error:  # of which those of TLS are some
-        raise failed(str(error)) from error
-
-
-async def connect(address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:  # noqa: ASYNC109
-    """Open a connection to an address that was judged.
-
-    Raises:
-        httpcore.ConnectError, httpcore.ConnectTimeout: There is none.
-    """
-    with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError):
-        async with asyncio.timeout(timeout):
-            return _Stream(*await asyncio.open_connection(address, port, limit=_READ))
-
-
 class _JudgedBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, loopback: bool) -> None:
         self._loopback = loopback
@@ -244,10 +188,10 @@ class _JudgedBackend(httpcore.AsyncNetworkBackend):
                 raise httpcore.ConnectError(f"{host} leads to an address that is not public")
         for address in addresses[:-1]:
             try:
-                return await connect(address, port, min(timeout or 3.0, 3.0))
+                return await streams.connect(address, port, min(timeout or 3.0, 3.0))
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await connect(addresses[-1], port, timeout)
+        return await streams.connect(addresses[-1], port, timeout)
 
 
 def may_connect(address: str, *, named: bool, loopback: bool) -> bool:
