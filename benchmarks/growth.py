@@ -120,7 +120,7 @@ def draw(points: list[Point], picture: Path) -> None:
         for field, title in (("ms", "ms for each piece of the input"), ("MiB", "peak of memory, MiB"))
     ]
     drawing = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "data": {"values": points}}
-    picture.write_bytes(vl_convert.vegalite_to_png(json.dumps(drawing | {"hconcat": charts}), scale=2))
+    picture.write_bytes(vl_convert.vegalite_to_png(json.dumps(drawing | {"hconcat": charts}), scale=1))
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,10 @@ def fill(folder: Path, files: int) -> None:
 class Server:
     """A server with this output folder, asked line by line."""
 
-    def __init__(self, base_url: str, root: Path) -> None:
+    def __init__(
+        self, base_url: str, root: Path, command: Sequence[str] = (sys.executable, "-m", "tikhub_mcp")
+    ) -> None:
         ours = {"TIKHUB_API_KEY": "benchmark", "TIKHUB_BASE_URL": base_url, "TIKHUB_OUTPUT_DIR": str(root)}
-        command = [sys.executable, "-m", "tikhub_mcp"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ours
         )
