@@ -91,4 +91,5 @@ async def test_five_batches_at_once_share_ten_downloads_and_ten_calls_a_second_a
     assert len(desk.videos) == len(desk.sandbox.media_requests) == distinct - 1
     assert not desk.parts
     times = sorted(call.time for call in desk.sandbox.calls)
-    assert min(late - early for early, late in zip(times, times[CALLS_A_SECOND:], strict=False)) > 1 - JITTER
+    late = min(0.4, patience(JITTER))  # without a limit all of them come within a tenth of a second
+    assert min(after - before for before, after in zip(times, times[CALLS_A_SECOND:], strict=False)) > 1 - late
