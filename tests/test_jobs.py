@@ -153,6 +153,16 @@ def test_a_link_becomes_an_answer_on_disk_and_a_file_under_its_name(tmp_path: Pa
     show(tmp_path, story)
 
 
+def test_of_what_is_done_the_links_to_its_files_are_not_remembered(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        outcome = await world.get(call(), link())
+        assert outcome.status == "ok"
+        assert outcome.post is not None
+        assert outcome.post.renditions == ()  # real answers have 50 kB of them, and a batch thousands of answers
+
+    show(tmp_path, story)
+
+
 def test_two_calls_for_one_post_share_one_job_and_one_payment(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.tikhub.go.clear()

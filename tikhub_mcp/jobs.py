@@ -214,6 +214,8 @@ class Jobs:
             )
         finally:
             job.done = 1.0
+            if outcome.post:  # a batch holds thousands, and the links to its files are most of a post
+                outcome.post = replace(outcome.post, renditions=())
             del self._jobs[key]
             self._slots.release()
 
