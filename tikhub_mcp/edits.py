@@ -145,11 +145,6 @@ def take(text: str, path: Path, index: int | None = None) -> str:
     return text[: items[0].begin] + text[items[1].begin :]
 
 
-def quoted(text: str) -> str:
-    """How a text is written where it is put in."""
-    return _dumped(text)
-
-
 def _no_constant(name: str) -> None:
     raise ValueError(name)
 
