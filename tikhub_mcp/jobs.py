@@ -6,9 +6,8 @@ the call's time is up, so that asking again finds it; nothing is paid for while 
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,16 +17,17 @@ from typing import Any, Self
 from tikhub_mcp.archive import Archive, Kept
 from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
 from tikhub_mcp.client import Answer, TikHub, carried, carried_through
-from tikhub_mcp.download import Downloader, Saved, existing
+from tikhub_mcp.download import Downloader, Saved
 from tikhub_mcp.errors import AnswerError, ApiCallLimit, MediaInvalid, MediaUnavailable, TikHubMCPError
 from tikhub_mcp.files import make_folder
 from tikhub_mcp.links import Link
 from tikhub_mcp.locks import Locks
-from tikhub_mcp.names import identity, video_name
+from tikhub_mcp.names import video_name
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import Post, Rendition, choose, identify, judge, named, read
 from tikhub_mcp.settings import Settings
 from tikhub_mcp.transfer import Limits, in_thread
+from tikhub_mcp.videos import Videos
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Jobs:
         self._downloader = downloader
         self._locks = locks
         self._reuse_seconds = reuse_seconds
+        self._videos = Videos()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._jobs: dict[tuple[str, Wish], Job] = {}
         self._unseen: dict[tuple[str, Wish], tuple[float, float]] = {}
@@ -118,10 +119,10 @@ class Jobs:
 
     async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
         """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
-        there = await in_thread(_identities, wish)
+        there = await in_thread(self._videos.identities, wish.folder, wish.quality)
         return [await self._plan(link, wish, there) for link in links]
 
-    async def _plan(self, link: Link, wish: Wish, there: set[tuple[str, str]]) -> tuple[bool, bool]:
+    async def _plan(self, link: Link, wish: Wish, there: Collection[tuple[str, str]]) -> tuple[bool, bool]:
         kept = None if wish.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
         if kept is None:
             return (link.platform, link.post_id) in there, True
@@ -229,7 +230,7 @@ class Jobs:
             return
         async with self._locks.everywhere("file", wish.folder, post.platform, post.video_id, wish.quality):
             file = choose(post, wish.quality)
-            outcome.saved = await in_thread(_on_disk, wish, post, file)
+            outcome.saved = await in_thread(self._videos.find, wish.folder, wish.quality, post, file)
             if outcome.saved is None:
                 outcome.saved = await self._download(job, kept, post, file)
 
@@ -326,23 +327,3 @@ class Jobs:
 def _platform_time(kept: Kept, post: Post) -> float:
     """Now, by the clock that dated the answer: this machine's may be wrong, and would make links look old."""
     return post.stamp + (time.time() - kept.received)
-
-
-def _identities(wish: Wish) -> set[tuple[str, str]]:
-    """The platform and id of each video in the folder, by their names."""
-    return {found for path in _files(wish) if (found := identity(path.name, wish.quality))}
-
-
-def _files(wish: Wish) -> list[Path]:
-    try:
-        with os.scandir(wish.folder) as entries:
-            return [Path(entry.path) for entry in entries]
-    except OSError:
-        return []
-
-
-def _on_disk(wish: Wish, post: Post, file: Rendition) -> Saved | None:
-    # Whatever its author was called then.
-    named_so = (path for path in _files(wish) if identity(path.name, wish.quality) == (post.platform, post.video_id))
-    found = (existing(path, file) for path in named_so)
-    return next((saved for saved in found if saved), None)
