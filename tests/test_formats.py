@@ -19,7 +19,7 @@ from tests import serving
 from tests.serving import ONE_ERA, Desk, Heard, listing, until
 from tests.summing import answer, save_all
 from tests.test_server_calls import Held, cancel, start
-from tikhub_mcp import summary
+from tikhub_mcp import spool, summary
 from tikhub_mcp.answer import Json
 from tikhub_mcp.cli import main
 from tikhub_mcp.errors import InvalidInput
@@ -202,6 +202,7 @@ class Stepwise(Held):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch)
+        monkeypatch.setattr(spool, "BLOCK", 1)
         self.seen: list[tuple[int, int]] = []
         self.turn = threading.Semaphore(0)
 
@@ -255,7 +256,10 @@ async def test_a_cancelled_summary_leaves_none_of_its_formats_half_made(
 
 
 @pytest.mark.parametrize("asked", [0, 4, 6])
-def test_whoever_stops_a_summary_finds_the_formats_of_before(tmp_path: Path, asked: int) -> None:
+def test_whoever_stops_a_summary_finds_the_formats_of_before(
+    tmp_path: Path, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "BLOCK", 1)
     filled(tmp_path)
     before = {name: path.read_bytes() for name, path in summarize(tmp_path / "raw", tmp_path, FORMATS).paths.items()}
     (tmp_path / "raw" / "0000.json").unlink()

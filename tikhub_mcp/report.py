@@ -54,15 +54,10 @@ class Report(Output):
         self._came = 0
 
     def add(self, written: Written) -> None:
-        """Take the next row in; only the newest of a post is shown."""
-        row = written.row()
-        if row["is_latest"]:
-            self._came += 1
-            post = _post(row)
-            _keep(self._posts, ((post["plays"] or 0) + (post["likes"] or 0), -self._came, post), MOST_POSTS)
-            for name, heap in self._ranks.items():
-                if post[name]:
-                    _keep(heap, (post[name], -self._came, post), MOST_BARS)
+        """Take the next rows in; only the newest of a post is shown."""
+        for row in written.rows():
+            if row["is_latest"]:
+                self._add(_post(row))
 
     def add_history(self, line: Row) -> None:
         """Take the next line of a post's history in; a post's lines come one after the other."""
@@ -93,6 +88,13 @@ class Report(Output):
             "posts": _falling(self._posts),
             "history": _falling(self._lines),
         }
+
+    def _add(self, post: Row) -> None:
+        self._came += 1
+        _keep(self._posts, ((post["plays"] or 0) + (post["likes"] or 0), -self._came, post), MOST_POSTS)
+        for name, heap in self._ranks.items():
+            if post[name]:
+                _keep(heap, (post[name], -self._came, post), MOST_BARS)
 
     def _end_line(self) -> None:
         line, self._line = self._line[-MOST_POINTS:], []

@@ -84,8 +84,8 @@ class Snapshots:
         """Take the next row in."""
         number = len(self._times)
         self._times.append(moment(row["as_of"]))
-        for name, count in reported(row).items():
-            self._counts[name].append(_UNKNOWN if count is None else count)
+        for values, count in zip(self._counts.values(), reported(row).values(), strict=True):
+            values.append(_UNKNOWN if count is None else count)
         self._latest.append(_NO_POST)
         if row["parse_ok"]:
             self.parsed += 1

@@ -1,11 +1,10 @@
 """Rows in the making: written as text when they are read, finished when all are known, never all in memory."""
 
-import io
 import tempfile
 from array import array
-from collections.abc import Iterator
-from contextlib import suppress
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -18,41 +17,84 @@ from tikhub_mcp.fields import Row
 from tikhub_mcp.files import os_errors
 
 CHUNK = 2**18  # bytes written at once
+BLOCK = 64  # rows finished at once
 
-_LAST = (b"false", b"true", b"null")  # what `is_latest` may be, as Snapshots.latest numbers it
+_GAP = b"\0"  # where the last value of a row will be: neither JSON nor a cell can hold it
+_LAST = (b"false\n    }", b"true\n    }", b"null\n    }")  # what `is_latest` may be, as Snapshots.latest numbers it
 _LAST_CELL = (b"false\r\n", b"true\r\n", b"\r\n")
-_END = b"\n    }"
+# What stands around a row, indented in its place behind another one, and its comma.
+_HEAD, _TAIL = len(b'{\n  "videos": [\n    null'), len(b"null\n    }\n  ]\n}")
 
 
 class Written(Struct, gc=False):
-    """A row as text.
+    """Some rows as text.
 
     Attributes:
-        json: An object, its lines indented by four blanks but for the first.
-        csv: A line with its end.
+        count: How many they are.
+        json: Objects, each behind a comma on a line of its own, indented by four blanks.
+        csv: Lines with their ends.
     """
 
+    count: int
     json: bytes
     csv: bytes
 
-    def row(self) -> Row:
-        """The row itself."""
-        row: Row = decode(self.json)
-        return row
+    def rows(self) -> list[Row]:
+        """The rows themselves."""
+        rows: list[Row] = decode(b"[%b]" % self.json[1:])
+        return rows
 
 
 class Spool:
-    """The texts of rows, in a file that nobody sees, but for their last value, which only all rows together tell.
+    """The texts of rows, in files that nobody sees, but for their last value, which only all rows together tell."""
 
-    Memory holds where each one begins.
-    """
+    def __init__(self, folder: Path) -> None:
+        with ExitStack() as stack:
+            self._json, self._csv = (stack.enter_context(_Texts(folder)) for _ in range(2))
+            self._files = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def __len__(self) -> int:
+        return len(self._json)
+
+    def add(self, row: Row) -> None:
+        """Put a row behind the others, its last value still None."""
+        json = indented(encode({"videos": [None, row]}), indent=2)
+        self._json.add(json[_HEAD:-_TAIL])
+        self._csv.add(line(row.values()))
+
+    def __getitem__(self, number: int) -> Row:
+        """The row with this number, from 0, its last value None."""
+        row: Row = decode(self._json.read(number, number + 1)[1:-1] + _LAST[2])
+        return row
+
+    def written(self, last: Sequence[int]) -> Iterator[Written]:
+        """All rows as text, with their last values.
+
+        Args:
+            last: For each row 0 for false, 1 for true, 2 for None.
+        """
+        for first in range(0, len(self), BLOCK):
+            values = last[first : first + BLOCK]
+            json, csv = (texts.read(first, first + len(values)) for texts in (self._json, self._csv))
+            yield Written(len(values), _filled(json, values, _LAST), _filled(csv, values, _LAST_CELL))
+
+
+class _Texts:
+    """Texts, a gap behind each, in a file without a name; memory holds where each one ends."""
 
     def __init__(self, folder: Path) -> None:
         self._place = folder / "spool"  # for messages
         with os_errors(self._place):
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - this class is what closes it
-        self._pending = bytearray()
-        self._ends = array("Q", [0])  # of each row's JSON and CSV, in turn
+        self._pending: list[bytes] = []
+        self._there = 0  # bytes in the file
+        self._ends = array("Q", [0])
 
     def __enter__(self) -> Self:
         return self
@@ -62,48 +104,34 @@ class Spool:
             self._file.close()
 
     def __len__(self) -> int:
-        return len(self._ends) // 2
+        return len(self._ends) - 1
 
-    def add(self, row: Row) -> None:
-        """Put a row behind the others, its last value still None; not once they are read."""
-        # No text in it has a line break of its own: JSON writes these as escapes.
-        json = indented(encode(row), indent=2).replace(b"\n", b"\n    ").removesuffix(_LAST[2] + _END)
-        csv = line(row.values())
-        middle = self._ends[-1] + len(json)
-        self._ends.extend((middle, middle + len(csv)))
-        self._pending += json
-        self._pending += csv
-        if len(self._pending) >= CHUNK:
+    def add(self, text: bytes) -> None:
+        """Put a text behind the others; not once they are read."""
+        end = self._ends[-1] + len(text) + len(_GAP)
+        self._ends.append(end)
+        self._pending.append(text)
+        if end - self._there >= CHUNK:
             self._flush()
 
-    def __getitem__(self, number: int) -> Row:
-        """The row with this number, from 0, its last value None."""
-        self._flush()
-        start, end = self._ends[2 * number : 2 * number + 2]
-        with os_errors(self._place):
-            self._file.seek(start)
-            row: Row = decode(self._file.read(end - start) + _LAST[2] + _END)
-        return row
-
-    def written(self, last: bytes | bytearray) -> Iterator[Written]:
-        """All rows as text, with their last values.
-
-        Args:
-            last: For each row 0 for false, 1 for true, 2 for None.
-        """
+    def read(self, first: int, beyond: int) -> bytes:
+        """The texts from `first` on, up to the one before `beyond`, with their gaps."""
         self._flush()
         with os_errors(self._place):
-            self._file.seek(0)
-            reader = io.BufferedReader(self._file, CHUNK)
-            try:
-                lengths = (end - start for start, end in pairwise(self._ends))
-                for value, json, csv in zip(last, lengths, lengths, strict=True):
-                    yield Written(reader.read(json) + _LAST[value] + _END, reader.read(csv) + _LAST_CELL[value])
-            finally:
-                with suppress(ValueError):  # closed meanwhile, because somebody had enough
-                    reader.detach()  # or it would close the file with itself
+            self._file.seek(self._ends[first])
+            return self._file.read(self._ends[beyond] - self._ends[first])
 
     def _flush(self) -> None:
+        rest = memoryview(_GAP.join([*self._pending, b""]))
+        self._pending.clear()
         with os_errors(self._place):
-            while self._pending:
-                del self._pending[: self._file.write(self._pending)]
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self._there = self._ends[-1]
+
+
+def _filled(text: bytes, values: Sequence[int], with_what: tuple[bytes, ...]) -> bytes:
+    """The texts with their gaps filled."""
+    fillings = [with_what[value] for value in values]
+    pieces = zip(text.split(_GAP), fillings, strict=False)  # behind the last gap is nothing
+    return b"".join(chain.from_iterable(pieces))

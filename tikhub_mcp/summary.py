@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
@@ -70,7 +71,8 @@ def summarize(
         source: A file or folder; where it may lie is the caller's business.
         out_dir: Made where it is missing.
         formats: What to write.
-        progress: Told the steps done and the steps in all, two for each file: to read it, and to write its row.
+        progress: Told the steps done and the steps in all, two for each file: to read it, and to write its row (these
+            some rows at a time).
         stopped: Asked before each step, and before the outputs appear.
 
     Raises:
@@ -83,18 +85,19 @@ def summarize(
     folder, names = _inputs(source)
     make_folder(out_dir)
 
-    def told(items: Iterable[T], before: int = 0) -> Iterator[T]:
-        for done, item in enumerate(items, before + 1):
+    def told(items: Iterable[T], before: int = 0, steps: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
+        for item in items:
             if stopped():
                 raise Stopped
             yield item
-            progress(done, 2 * len(names))
+            before += steps(item)
+            progress(before, 2 * len(names))
 
     with ExitStack() as stack:
         outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, len(names))}
         spool = stack.enter_context(Spool(out_dir))
         snapshots = _read(spool, (_answer(folder, name) for name in told(names)))
-        for written in told(spool.written(snapshots.latest()), len(names)):
+        for written in told(spool.written(snapshots.latest()), len(names), attrgetter("count")):
             for output in outputs.values():
                 output.add(written)
         found = _find(spool, snapshots)
@@ -186,7 +189,7 @@ def _inputs(source: Path) -> tuple[Path, list[str]]:
     except OSError as error:
         missing = " Nothing was saved there yet, or the path is wrong." if isinstance(error, FileNotFoundError) else ""
         raise InvalidInput(f"{clean(str(source))} cannot be read: {error.strerror}.{missing}") from error
-    names = sorted(name for name in names if not _is_summary(folder / name))
+    names = sorted(name for name in names if name.lower() != JSON_NAME or not _is_summary(folder / name))
     if not names:
         raise InvalidInput(
             f"Nothing to read in {clean(str(source))}: give a raw JSON file, or a folder that holds some. "
@@ -202,9 +205,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _is_summary(path: Path) -> bool:
-    """Whether it is an output of ours, by name and content."""
-    if path.name.lower() != JSON_NAME:
-        return False
+    """Whether it is an output of ours, by its content."""
     try:
         with open(path, "rb", opener=careful) as file:
             head = file.read(_HEAD) or b""

@@ -22,8 +22,8 @@ class Output(Part):
             super().__init__(target, PRIVATE)
         self._pending = bytearray()
 
-    def add(self, row: Written) -> None:
-        """Take the next row in, where rows are wanted."""
+    def add(self, written: Written) -> None:
+        """Take the next rows in, where rows are wanted."""
 
     def add_history(self, line: Row) -> None:
         """Take the next line of a post's history in, where these are wanted."""
@@ -61,9 +61,9 @@ class CsvTable(Output):
 class RowTable(CsvTable):
     """The rows as such a table."""
 
-    def add(self, row: Written) -> None:
-        """Put a row behind the others."""
-        self.write(row.csv)
+    def add(self, written: Written) -> None:
+        """Put rows behind the others."""
+        self.write(written.csv)
 
 
 class HistoryTable(CsvTable):
@@ -86,13 +86,13 @@ class JsonTable(Output):
     def __init__(self, target: Path, source: str, count: int) -> None:
         super().__init__(target)
         head = json.dumps({"generated_from": source, "video_count": count}, ensure_ascii=False, indent=2)
-        self.write(f'{head[:-2]},\n  "videos": [\n    '.encode())
-        self._between = b""
+        self.write(f'{head[:-2]},\n  "videos": ['.encode())
+        self._begun = False
 
-    def add(self, row: Written) -> None:
-        """Put a row behind the others."""
-        self.write(self._between + row.json)
-        self._between = b",\n    "
+    def add(self, written: Written) -> None:
+        """Put rows behind the others."""
+        self.write(written.json if self._begun else written.json[1:])  # its first comma would stand behind nothing
+        self._begun = True
 
     def finish(self, found: Findings) -> None:
         """Close the list."""

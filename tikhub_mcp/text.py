@@ -21,7 +21,7 @@ def clean(text: str, limit: int = 300) -> str:
 
 def writable(text: str) -> str:
     """The text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD; all else as it was."""
-    return _SURROGATES.sub("\ufffd", text)
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def sendable(value: Any) -> Any:  # noqa: ANN401 - JSON of any kind

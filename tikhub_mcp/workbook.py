@@ -82,10 +82,11 @@ class Workbook(Output):
         self._held.callback(_close, sheet.row_data_fh)
         return sheet
 
-    def add(self, row: Written) -> None:
-        """Put a row into the first sheet."""
+    def add(self, written: Written) -> None:
+        """Put rows into the first sheet."""
         with os_errors(self.target):
-            self._posts.add(row.row())
+            for row in written.rows():
+                self._posts.add(row)
 
     def add_history(self, line: Row) -> None:
         """Put a line into the second sheet."""
