@@ -288,9 +288,10 @@ def _commerce(info: Json) -> Json:
 
 def _platform(router: Json, share_url: str) -> str | None:
     for where in (router if isinstance(router, str) else "", share_url):
-        for platform, marks in (("tiktok", ("/tiktok/", "tiktok.com")), ("douyin", ("/douyin/", "douyin.com"))):
-            if any(mark in where for mark in marks):
-                return platform
+        if "/tiktok/" in where or "tiktok.com" in where:
+            return "tiktok"
+        if "/douyin/" in where or "douyin.com" in where:
+            return "douyin"
     return None
 
 

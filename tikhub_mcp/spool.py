@@ -62,11 +62,14 @@ class Spool:
     def __len__(self) -> int:
         return len(self._json)
 
-    def add(self, row: Row) -> None:
-        """Put a row behind the others, its last value still None."""
-        json = indented(encode({"videos": [None, row]}), indent=2)
-        self._json.add(json[_HEAD:-_TAIL])
-        self._csv.add(line(row.values()))
+    def add(self, rows: Sequence[Row]) -> None:
+        """Put rows behind the others, their last values still None.
+
+        One step after the other for all of them: of code that runs now and then a processor forgets more.
+        """
+        texts = [encode({"videos": [None, row]}) for row in rows]
+        self._json.add([indented(text, indent=2)[_HEAD:-_TAIL] for text in texts])
+        self._csv.add([line(row.values()) for row in rows])
 
     def __getitem__(self, number: int) -> Row:
         """The row with this number, from 0, its last value None."""
@@ -106,12 +109,12 @@ class _Texts:
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def add(self, text: bytes) -> None:
-        """Put a text behind the others; not once they are read."""
-        end = self._ends[-1] + len(text) + len(_GAP)
-        self._ends.append(end)
-        self._pending.append(text)
-        if end - self._there >= CHUNK:
+    def add(self, texts: list[bytes]) -> None:
+        """Put texts behind the others; not once they are read."""
+        self._pending += texts
+        for text in texts:
+            self._ends.append(self._ends[-1] + len(text) + len(_GAP))
+        if self._ends[-1] - self._there >= CHUNK:
             self._flush()
 
     def read(self, first: int, beyond: int) -> bytes:

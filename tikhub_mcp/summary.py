@@ -121,9 +121,9 @@ def _read(spool: Spool, answers: Iterator[Answer | Row]) -> Snapshots:
     """Take all rows in."""
     snapshots = Snapshots()
     while some := list(islice(answers, _AT_ONCE)):
-        for answer in some:
-            made = row(answer) if isinstance(answer, Answer) else answer
-            spool.add(made)
+        rows = [row(answer) if isinstance(answer, Answer) else answer for answer in some]
+        spool.add(rows)
+        for made in rows:
             snapshots.add(made)
     return snapshots
 
