@@ -23,7 +23,7 @@ import vl_convert
 from benchmarks import batches, overhead, summaries
 from benchmarks.answers import fill
 from benchmarks.throughput import FIRST, MB, api, film
-from tikhub_mcp.sandbox import Sandbox
+from tikhub_mcp.sandbox import Sandbox, link
 
 TIMES = (1, 10, 100, 1000)
 FILES, ANSWERS, BYTES, LINKS = 20, 200, MB // 5, 2  # of each, once
@@ -49,8 +49,8 @@ def of_summaries(folder: Path, times: int) -> Point:
     source, out = folder / str(times), folder / "out"
     fill(source, FILES * times)
     out.mkdir(exist_ok=True)
-    rate = statistics.median(summaries.rate(summaries.ours, source, out) for _ in range(3))
-    found = point("summary, a file", times, 1000 / rate, summaries.peak("ours", source, out))
+    rates, peaks = zip(*(summaries.once("ours", source, out) for _ in range(3)), strict=True)
+    found = point("summary, a file", times, 1000 / statistics.median(rates), max(peaks))
     shutil.rmtree(source)
     return found
 
@@ -60,9 +60,7 @@ def of_calls(folder: Path, times: int) -> Point:
     overhead.fill(folder / "raw", ANSWERS * times)
     with Sandbox() as sandbox:
         server = overhead.Server(sandbox.base_url, folder)
-        ask = functools.partial(
-            server.ask, "tools/call", name="download_video", arguments={"url": overhead.link("tiktok")}
-        )
+        ask = functools.partial(server.ask, "tools/call", name="download_video", arguments={"url": link("tiktok")})
         ask()
         took = statistics.median(overhead.timed(ask, b'"api_calls":0'))
         found = point("a call from disk", times, took, peak_of(server.process.pid))
