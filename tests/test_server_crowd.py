@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,10 +28,14 @@ class Load:
 
     now: int = 0
     most: int = 0
+    full: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Counted:
-    """The sandbox's services, with each request for media counted from its head to its last byte."""
+    """The sandbox's services, with each request for media counted from its head to its last byte.
+
+    Nothing is sent before AT_ONCE of them have met, and had time for one more to come.
+    """
 
     def __init__(self, app: ASGIApp, /, load: Load) -> None:
         self.app, self.load = app, load
@@ -40,9 +45,18 @@ class Counted:
         self.load.now += media
         self.load.most = max(self.load.most, self.load.now)
         try:
+            if media:
+                await self._meet()
             await self.app(scope, receive, send)
         finally:
             self.load.now -= media
+
+    async def _meet(self) -> None:
+        if self.load.now >= AT_ONCE:
+            await asyncio.sleep(0.3)
+            self.load.full.set()
+        with suppress(TimeoutError):  # then too few came, and the test says so
+            await asyncio.wait_for(self.load.full.wait(), 10)
 
 
 @pytest.fixture
@@ -58,7 +72,7 @@ def load() -> Load:
 
 @pytest.fixture
 def sandbox(load: Load) -> Iterator[Sandbox]:
-    counting = Sandbox(media_latency=0.15)  # so that whatever may run at once does
+    counting = Sandbox(media_latency=0.15)
     counting.app.add_middleware(Counted, load)
     with counting:
         yield counting
@@ -85,7 +99,7 @@ async def test_five_batches_at_once_share_ten_downloads_and_ten_calls_a_second_a
     assert paid(await all_at_once(desk, own, metrics_only=True)) == BATCHES * each
     replies = await all_at_once(desk, [shared + some for some in own])
     assert paid(replies) == len(shared)
-    assert 2 < load.most <= AT_ONCE  # how many meet is chance; that more may not is the promise
+    assert load.most == AT_ONCE
     distinct = BATCHES * each + len(shared)
     assert len(desk.asked) == len(set(desk.asked)) == distinct
     assert len(desk.videos) == len(desk.sandbox.media_requests) == distinct - 1
