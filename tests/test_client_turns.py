@@ -12,8 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from tests.asking import BASE, KEY, POST, Chunks, Desk
+from tests.serving import until
 from tikhub_mcp import client
-from tikhub_mcp.client import CALLS_A_SECOND, Answer, Gate, TikHub
+from tikhub_mcp.client import CALLS_A_SECOND, MOST_CONNECTIONS, Answer, Gate, TikHub
 from tikhub_mcp.errors import RateLimited, TikHubUnavailable, UnexpectedAnswer
 from tikhub_mcp.network import Network
 
@@ -256,6 +257,33 @@ def test_cancelled_at_the_gate_nothing_is_sent_or_spent_and_the_next_gets_throug
         tikhub._gate._closed_until = 0.0
         await tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)
         assert (line.requests, desk.spent) == (1, 1)
+
+    play(story)
+
+
+def test_nothing_is_spent_while_all_lines_are_taken_by_answers_that_nobody_waits_for_any_more() -> None:
+    async def story() -> None:
+        line, desk, late = Line(200), Desk(), Desk()
+        tikhub = TikHub(BASE, Network(transport=line))
+        tikhub._gate = Gate(window=0.0)
+        gone = [
+            asyncio.create_task(tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)) for _ in range(MOST_CONNECTIONS)
+        ]
+        await until(lambda: line.requests == MOST_CONNECTIONS)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        waiting, leaving = (
+            asyncio.create_task(tikhub.look_up(POST, SecretStr(KEY), late, late.keep)) for _ in range(2)
+        )
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        await asyncio.sleep(0.05)
+        assert (line.requests, late.spent) == (MOST_CONNECTIONS, 0)
+        line.go.set()
+        await waiting
+        assert (line.requests, desk.spent, len(desk.kept)) == (MOST_CONNECTIONS + 1, MOST_CONNECTIONS, MOST_CONNECTIONS)
+        assert (late.spent, late.refunded, len(late.kept)) == (1, 0, 1)
 
     play(story)
 

@@ -169,6 +169,22 @@ def test_of_many_posts_those_with_the_most_plays_and_likes_are_kept_and_totals_a
     assert (data["count"], data["totals"][1][1]) == (7, sum(plays))
 
 
+def test_the_rankings_are_over_all_posts_and_not_over_those_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_POSTS", 1)
+    none = dict.fromkeys(("comment_count", "share_count", "collect_count"), 0)
+    most = {"1": (900, 1), "2": (500, 400), "3": (10, 9)}  # plays, likes: with the most plays, likes, and likes a play
+    answers = [answer(post, play_count=plays, digg_count=likes, **none) for post, (plays, likes) in most.items()]
+    data = data_of(written(tmp_path, answers))
+    assert [post["id"] for post in data["posts"]] == ["1"]
+    assert {name: [post["id"] for post in posts] for name, posts in data["ranks"].items()} == {
+        "plays": ["1", "2", "3"],
+        "likes": ["2", "3", "1"],
+        "rate": ["3", "2", "1"],
+    }
+
+
 def test_posts_without_plays_are_kept_by_their_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "MOST_POSTS", 2)
     answers = [answer(str(count), douyin=True, digg_count=count) for count in (3, 9, 6, 1)]
