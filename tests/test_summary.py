@@ -1,5 +1,6 @@
 import csv
 import errno
+import itertools
 import json
 import os
 import re
@@ -782,6 +783,42 @@ def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int, monk
         summarize(raw, out, stopped=lambda: next(answers))
     assert left(out) == [CSV_NAME]
     assert (out / CSV_NAME).read_text() == "old"
+
+
+def test_it_can_be_stopped_at_each_line_of_a_history(raw: Path) -> None:
+    for number in range(5):
+        save(raw, envelope(tiktok_post(), time_stamp=ANSWERED + number), f"{number}.json")
+    asked = itertools.count(1)
+    summarize(raw, raw / "out", stopped=lambda: next(asked) < 0)
+    assert next(asked) - 1 == 5 + 1 + 5 + 1  # files, one block of rows, lines, and the end
+    answers = iter([False] * 8 + [True])
+    with pytest.raises(Stopped):
+        summarize(raw, raw / "new", stopped=lambda: next(answers))
+    assert left(raw / "new") == []
+
+
+@pytest.mark.parametrize("depth", [200, 900, *range(980, 1000), 3000])
+@pytest.mark.parametrize("sign", ["[]", '{"a":}'])
+def test_what_is_nested_too_deeply_for_any_output_is_one_bad_row(raw: Path, depth: int, sign: str) -> None:
+    save(raw, envelope(tiktok_post()), "a.json")
+    nested = sign[:-1] * depth + "1" + sign[-1] * depth
+    for name, text in (("b", '{"data": {"aweme_detail": {"aweme_id": "7", "aweme_type": %s}}}'), ("c", '{"code": %s}')):
+        (raw / f"{name}.json").write_text(text % nested)
+    good, bad, none = run(raw)
+    assert (good["parse_ok"], bad["parse_ok"], none["parse_ok"]) == (True, False, False)
+    assert "nested too deeply" in bad["error"]
+
+
+def test_large_answers_are_not_held_together(raw: Path) -> None:
+    text = '\\"a' * 300_000
+    for number in range(40):
+        save(raw, envelope(tiktok_post(aweme_id=str(number), content_desc=text)), f"{number:02}.json")
+    tracemalloc.start()
+    done = summarize(raw, raw / "out")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert done.found.parsed == 40
+    assert peak < 40 * len(text)  # one is held in several forms, and a few together; all of them would be more
 
 
 # The outputs

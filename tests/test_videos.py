@@ -1,20 +1,25 @@
 """videos.py: finding a video that is in the folder already."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 
 from tests.downloading import VIDEO, rendition
 from tests.payloads import TIKTOK_ID, envelope, tiktok_post
+from tikhub_mcp import videos
 from tikhub_mcp.links import parse as parse_link
 from tikhub_mcp.names import video_name
 from tikhub_mcp.post import Post, read
-from tikhub_mcp.videos import GOOD_FOR, Videos
+from tikhub_mcp.videos import Videos
 
 POST = read(envelope(tiktok_post()), parse_link(f"https://www.tiktok.com/@a/video/{TIKTOK_ID}"), 1_760_000_000.0)
 TOOK = 0.05  # seconds for a listing
@@ -28,25 +33,32 @@ def put(folder: Path, author: str, post: Post = POST, quality: str = "compatible
     return path
 
 
-def found(videos: Videos, folder: Path, post: Post = POST, quality: str = "compatible") -> Path | None:
+def found(here: Videos, folder: Path, post: Post = POST, quality: str = "compatible") -> Path | None:
     """Where the post's video is."""
-    saved = videos.find(folder, quality, post, rendition())
+    saved = here.find(folder, quality, post, rendition())
     return saved.path if saved else None
 
 
+class Disk:
+    """Folders on a drive where a listing takes TOOK seconds, by a clock that nothing else moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.listed, self.broken = 100.0, list[Path](), False
+        self._scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", self.scandir)
+        monkeypatch.setattr(videos, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def scandir(self, folder: Path) -> Entries:
+        self.now += TOOK
+        self.listed.append(folder)
+        if self.broken:
+            raise OSError(errno.EIO, "made up")
+        return self._scandir(folder)
+
+
 @pytest.fixture
-def listings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The folders that are listed, each in TOOK seconds."""
-    seen: list[Path] = []
-    scandir = os.scandir
-
-    def slow(folder: Path) -> Entries:
-        seen.append(folder)
-        time.sleep(TOOK)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", slow)
-    return seen
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
 
 
 def test_a_video_is_found_under_a_former_name_of_its_author(tmp_path: Path) -> None:
@@ -70,44 +82,88 @@ def test_a_broken_one_is_passed_over_for_a_whole_one(tmp_path: Path) -> None:
     assert found(Videos(), tmp_path) == whole
 
 
-def test_a_folder_is_not_listed_for_each_video(tmp_path: Path, listings: list[Path]) -> None:
-    videos = Videos()
+def test_a_folder_is_not_listed_for_each_video(tmp_path: Path, disk: Disk) -> None:
+    here = Videos()
     for number in range(100):
         post = replace(POST, video_id=str(7_300_000_000_000_000_000 + number))
-        assert found(videos, tmp_path, post) is None
+        assert found(here, tmp_path, post) is None
         path = put(tmp_path, post.author, post)
-        assert found(videos, tmp_path, post) == path  # also what came after the listing
-    assert listings == [tmp_path]
+        assert found(here, tmp_path, post) == path  # also what came after the listing
+    assert disk.listed == [tmp_path]
 
 
-def test_a_listing_is_good_for_so_many_times_as_long_as_it_took(
-    tmp_path: Path, listings: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    videos = Videos()
-    assert found(videos, tmp_path) is None
-    former = put(tmp_path, "somebody else then")
-    begun = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: begun + GOOD_FOR * TOOK / 2)
-    assert found(videos, tmp_path) is None
-    monkeypatch.setattr(time, "monotonic", lambda: begun + GOOD_FOR * TOOK * 20)
-    assert found(videos, tmp_path) == former
-    assert len(listings) == 2
-
-
-def test_another_folder_or_quality_is_listed_at_once(tmp_path: Path, listings: list[Path]) -> None:
-    videos, other = Videos(), tmp_path / "other"
+def test_one_listing_serves_every_quality_and_each_folder_has_its_own(tmp_path: Path, disk: Disk) -> None:
+    here, other = Videos(), tmp_path / "other"
     other.mkdir()
-    put(tmp_path, "then", quality="best")
-    put(other, "then")
-    assert found(videos, tmp_path) is None
-    assert found(videos, tmp_path, quality="best")
-    assert found(videos, other)
-    assert listings == [tmp_path, tmp_path, other]
+    best, usual = put(tmp_path, "then", quality="best"), put(other, "then")
+    for _ in range(3):
+        assert found(here, tmp_path) is None
+        assert found(here, tmp_path, quality="best") == best
+        assert found(here, other) == usual
+    assert disk.listed == [tmp_path, other]
 
 
-def test_the_identities_are_those_of_the_names(tmp_path: Path) -> None:
-    assert set(Videos().identities(tmp_path / "missing", "compatible")) == set()
-    put(tmp_path, "a")
+@pytest.mark.parametrize(("took", "good"), [(0.001, 0.05), (0.05, 2.5), (0.5, 5.0), (30.0, 5.0)])
+def test_a_listing_is_good_for_fifty_times_as_long_as_it_took_and_five_seconds_at_most(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, took: float, good: float
+) -> None:
+    monkeypatch.setattr("tests.test_videos.TOOK", took)
+    here = Videos()
+    assert found(here, tmp_path) is None
+    former = put(tmp_path, "somebody else then")
+    disk.now += 0.99 * good
+    assert found(here, tmp_path) is None
+    disk.now += 0.02 * good
+    assert found(here, tmp_path) == former
+    assert len(disk.listed) == 2
+
+
+def test_what_this_process_put_there_is_found_although_its_author_is_called_otherwise_now(
+    tmp_path: Path, disk: Disk
+) -> None:
+    here = Videos()
+    assert found(here, tmp_path) is None
+    here.add(put(tmp_path, "somebody else then"))
+    assert found(here, tmp_path)
+    here.add(put(tmp_path / "..", "in a folder that nobody listed"))
+    assert disk.listed == [tmp_path]
+
+
+def test_a_folder_that_could_not_be_listed_is_listed_again(tmp_path: Path, disk: Disk) -> None:
+    here, former = Videos(), put(tmp_path, "somebody else then")
+    disk.broken = True
+    assert found(here, tmp_path) is None
+    disk.broken = False
+    assert found(here, tmp_path) == former
+
+
+def test_of_many_threads_one_lists(tmp_path: Path, disk: Disk) -> None:
+    here, former, together = Videos(), put(tmp_path, "somebody else then"), Barrier(8)
+
+    def scandir(folder: Path) -> Entries:
+        time.sleep(0.1)  # time for the others to come
+        return disk.scandir(folder)
+
+    def look(_: int) -> Path | None:
+        together.wait(10)
+        return found(here, tmp_path)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as threads:
+        patch.setattr(os, "scandir", scandir)
+        assert set(threads.map(look, range(8))) == {former}
+    assert disk.listed == [tmp_path]
+
+
+def test_the_identities_are_those_of_the_names_that_are_there_now(tmp_path: Path, disk: Disk) -> None:
+    here = Videos()
+    assert set(here.identities(tmp_path / "missing", "compatible")) == set()
+    assert found(here, tmp_path) is None
+    first = put(tmp_path, "a")
     put(tmp_path, "b")
+    put(tmp_path, "a", replace(POST, video_id="7300000000000000009"), quality="best")
     (tmp_path / "notes.txt").touch()
-    assert set(Videos().identities(tmp_path, "compatible")) == {("tiktok", TIKTOK_ID)}
+    assert set(here.identities(tmp_path, "compatible")) == {("tiktok", TIKTOK_ID)}
+    for path in (first, tmp_path / first.name.replace("_a_", "_b_")):
+        path.unlink()
+    assert set(here.identities(tmp_path, "compatible")) == set()
+    assert len(disk.listed) == 4

@@ -233,6 +233,7 @@ class Jobs:
             outcome.saved = await in_thread(self._videos.find, wish.folder, wish.quality, post, file)
             if outcome.saved is None:
                 outcome.saved = await self._download(job, kept, post, file)
+                await in_thread(self._videos.add, outcome.saved.path)
 
     async def _look_up(self, job: Job, newer_than: float) -> tuple[Kept, Post]:
         """The answer for the job's link, kept or paid for, and the post in it, which is the one that was asked for."""

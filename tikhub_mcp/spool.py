@@ -1,7 +1,9 @@
 """Rows in the making: written as text when they are read, finished when all are known, never all in memory."""
 
+import errno
 import tempfile
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
@@ -17,7 +19,7 @@ from tikhub_mcp.fields import Row
 from tikhub_mcp.files import os_errors
 
 CHUNK = 2**18  # bytes written at once
-BLOCK = 64  # rows finished at once
+BLOCK = 64  # rows finished at once, if they are not more than CHUNK
 
 _GAP = b"\0"  # where the last value of a row will be: neither JSON nor a cell can hold it
 _LAST = (b"false\n    }", b"true\n    }", b"null\n    }")  # what `is_latest` may be, as Snapshots.latest numbers it
@@ -66,10 +68,14 @@ class Spool:
         """Put rows behind the others, their last values still None.
 
         One step after the other for all of them: of code that runs now and then a processor forgets more.
+
+        Raises:
+            RecursionError: One of them holds what is nested too deeply; then none is added.
         """
+        lines = [line(row.values()) for row in rows]
         texts = [encode({"videos": [None, row]}) for row in rows]
         self._json.add([indented(text, indent=2)[_HEAD:-_TAIL] for text in texts])
-        self._csv.add([line(row.values()) for row in rows])
+        self._csv.add(lines)
 
     def __getitem__(self, number: int) -> Row:
         """The row with this number, from 0, its last value None."""
@@ -82,10 +88,13 @@ class Spool:
         Args:
             last: For each row 0 for false, 1 for true, 2 for None.
         """
-        for first in range(0, len(self), BLOCK):
-            values = last[first : first + BLOCK]
-            json, csv = (texts.read(first, first + len(values)) for texts in (self._json, self._csv))
+        first = 0
+        while first < len(self):
+            beyond = self._json.reach(first)
+            json, csv = (texts.read(first, beyond) for texts in (self._json, self._csv))
+            values = last[first:beyond]
             yield Written(len(values), _filled(json, values, _LAST), _filled(csv, values, _LAST_CELL))
+            first = beyond
 
 
 class _Texts:
@@ -117,12 +126,23 @@ class _Texts:
         if self._ends[-1] - self._there >= CHUNK:
             self._flush()
 
+    def reach(self, first: int) -> int:
+        """One beyond the last text of the block that begins with `first`: BLOCK of them, or CHUNK bytes."""
+        within = bisect_right(self._ends, self._ends[first] + CHUNK, first, min(first + BLOCK, len(self)) + 1) - 1
+        return max(within, first + 1)
+
     def read(self, first: int, beyond: int) -> bytes:
         """The texts from `first` on, up to the one before `beyond`, with their gaps."""
         self._flush()
+        size, read = self._ends[beyond] - self._ends[first], bytearray()
         with os_errors(self._place):
             self._file.seek(self._ends[first])
-            return self._file.read(self._ends[beyond] - self._ends[first])
+            while len(read) < size:  # some file systems give less than was asked for
+                piece = self._file.read(size - len(read))
+                if not piece:
+                    raise OSError(errno.EIO, "what was written there is gone")
+                read += piece
+        return bytes(read)
 
     def _flush(self) -> None:
         rest = memoryview(_GAP.join([*self._pending, b""]))
@@ -135,6 +155,6 @@ class _Texts:
 
 def _filled(text: bytes, values: Sequence[int], with_what: tuple[bytes, ...]) -> bytes:
     """The texts with their gaps filled."""
+    *pieces, _ = text.split(_GAP)  # behind the last gap is nothing
     fillings = [with_what[value] for value in values]
-    pieces = zip(text.split(_GAP), fillings, strict=False)  # behind the last gap is nothing
-    return b"".join(chain.from_iterable(pieces))
+    return b"".join(chain.from_iterable(zip(pieces, fillings, strict=True)))

@@ -9,11 +9,11 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
+from tikhub_mcp.cells import line
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.fields import COLUMNS, Answer, Row, broken_row, read, row
 from tikhub_mcp.files import careful, make_folder, os_errors, read_regular
@@ -37,7 +37,10 @@ LARGEST_FILE = 64 * 2**20  # bytes; the largest answers known have 83 kB
 
 _NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("vl_convert",))}  # format → extra, libraries
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
-_AT_ONCE = 16  # answers read before their rows are made: a tenth faster than in turn, which processors forget over
+# Answers read before their rows are made, a tenth faster than in turn, which processors forget over: so many, if they
+# are not more than so many bytes.
+_AT_ONCE, _MOST_BYTES = 16, 4 * 2**20
+_NO_JSON = "The file holds no readable JSON"
 _HEAD = 2**18  # bytes; enough of a summary to know it by
 
 
@@ -73,7 +76,7 @@ def summarize(
         formats: What to write.
         progress: Told the steps done and the steps in all, two for each file: to read it, and to write its row (these
             some rows at a time).
-        stopped: Asked before each step, and before the outputs appear.
+        stopped: Asked before each step, each line of a history, and before the outputs appear.
 
     Raises:
         InvalidInput: There is nothing to read, or a format needs what is not installed.
@@ -101,7 +104,11 @@ def summarize(
             for output in outputs.values():
                 output.add(written)
         found = _find(spool, snapshots)
-        _write_histories(spool, snapshots, outputs.values())
+        for change in _histories(spool, snapshots):
+            if stopped():
+                raise Stopped
+            for output in outputs.values():
+                output.add_history(change)
         _appear(outputs.values(), found, stopped)
     return Summary(source, {name: output.target for name, output in outputs.items()}, found)
 
@@ -117,15 +124,41 @@ def _appear(outputs: Collection[Output], found: Findings, stopped: Callable[[], 
             output.commit()
 
 
-def _read(spool: Spool, answers: Iterator[Answer | Row]) -> Snapshots:
+def _read(spool: Spool, answers: Iterator[tuple[Answer | Row, int]]) -> Snapshots:
     """Take all rows in."""
     snapshots = Snapshots()
-    while some := list(islice(answers, _AT_ONCE)):
+    for some in _together(answers):
         rows = [row(answer) if isinstance(answer, Answer) else answer for answer in some]
-        spool.add(rows)
+        try:
+            spool.add(rows)
+        except RecursionError:
+            rows = [_shallow(made) for made in rows]
+            spool.add(rows)
         for made in rows:
             snapshots.add(made)
     return snapshots
+
+
+def _together(answers: Iterator[tuple[Answer | Row, int]]) -> Iterator[list[Answer | Row]]:
+    """Some at a time, of answers and their sizes in bytes."""
+    some: list[Answer | Row] = []
+    room = _MOST_BYTES
+    for answer, size in answers:
+        some.append(answer)
+        room -= size
+        if len(some) == _AT_ONCE or room < 0:
+            yield some
+            some, room = [], _MOST_BYTES
+    if some:
+        yield some
+
+
+def _shallow(made: Row) -> Row:
+    try:
+        line(made.values())
+    except RecursionError:
+        return broken_row(made["source_file"], f"{_NO_JSON}: the JSON is nested too deeply.")
+    return made
 
 
 def _check_formats(formats: Collection[Format]) -> None:
@@ -170,13 +203,11 @@ def _find(spool: Spool, snapshots: Snapshots) -> Findings:
     )
 
 
-def _write_histories(spool: Spool, snapshots: Snapshots, outputs: Collection[Output]) -> None:
+def _histories(spool: Spool, snapshots: Snapshots) -> Iterator[Row]:
+    """The lines of the posts that have more than one row."""
     latest = snapshots.latest()
     for numbers in snapshots.histories():
-        rows = (spool[number] | {"is_latest": latest[number] == 1} for number in numbers)
-        for line in history(rows):
-            for output in outputs:
-                output.add_history(line)
+        yield from history(spool[number] | {"is_latest": latest[number] == 1} for number in numbers)
 
 
 def _inputs(source: Path) -> tuple[Path, list[str]]:
@@ -214,11 +245,12 @@ def _is_summary(path: Path) -> bool:
     return all(marker in head for marker in _MARKERS)
 
 
-def _answer(folder: Path, name: str) -> Answer | Row:
+def _answer(folder: Path, name: str) -> tuple[Answer | Row, int]:
+    """What a file holds, or the row that says why nothing; and its size in bytes."""
     try:
         body = read_regular(f"{folder}{os.sep}{name}", LARGEST_FILE)  # a Path takes longer to make than a row
-        return read(name, body) if body else broken_row(name, "The file holds no readable JSON: it is empty.")
+        return read(name, body) if body else broken_row(name, f"{_NO_JSON}: it is empty."), len(body)
     except OSError as error:
-        return broken_row(name, f"The file cannot be read: {error.strerror}.")
+        return broken_row(name, f"The file cannot be read: {error.strerror}."), 0
     except ValueError as error:
-        return broken_row(name, f"The file holds no readable JSON: {error}.")
+        return broken_row(name, f"{_NO_JSON}: {error}."), 0
