@@ -178,7 +178,8 @@ def main() -> int:
                 f"| {who} | {medians[who]:,.0f} | {min(rates):,.0f} | {max(rates):,.0f} | {memory[who]:.0f} "
                 f"| {ratio:.1f} times as fast |"
             )
-        print("\n| files | µs a file | peak, MiB | all four formats: µs a file | peak, MiB |\n|---:|---:|---:|---:|---:|")
+        print("\n| files | µs a file | peak, MiB | all four formats: µs a file | peak, MiB |")
+        print("|---:|---:|---:|---:|---:|")
         for size, source in zip(sizes, sources, strict=True):
             (quick, low), (slow, high) = (once(work, source, out_dir) for work in ("ours", "everything"))
             print(f"| {size:,} | {1e6 / quick:.0f} | {low:.0f} | {1e6 / slow:.0f} | {high:.0f} |", flush=True)

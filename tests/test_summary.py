@@ -797,7 +797,7 @@ def test_it_can_be_stopped_at_each_line_of_a_history(raw: Path) -> None:
     assert left(raw / "new") == []
 
 
-@pytest.mark.parametrize("depth", [200, 900, *range(980, 1000), 3000])
+@pytest.mark.parametrize("depth", [400, 900, *range(980, 1000), 3000])
 @pytest.mark.parametrize("sign", ["[]", '{"a":}'])
 def test_what_is_nested_too_deeply_for_any_output_is_one_bad_row(raw: Path, depth: int, sign: str) -> None:
     save(raw, envelope(tiktok_post()), "a.json")

@@ -11,7 +11,7 @@ from msgspec.json import format as formatted
 from tikhub_mcp.answer import Json
 
 LONGEST_CELL = 32_767  # UTF-16 units: what Excel has beyond that, it takes for cells of their own
-DEEPEST = 100  # levels of objects and lists in one value: far from where writing and reading JSON give up
+DEEPEST = 300  # levels of objects and lists in one value: far from where writing and reading JSON give up
 
 _NOTHING = Raw(b"")
 _PLAIN = frozenset((str, int, float, bool))
