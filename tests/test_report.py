@@ -191,6 +191,17 @@ def test_posts_without_plays_are_kept_by_their_likes(tmp_path: Path, monkeypatch
     assert [post["likes"] for post in data_of(written(tmp_path, answers))["posts"]] == [9, 6]
 
 
+def test_files_without_a_post_are_named_with_the_reason_the_first_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_BROKEN", 2)
+    data = data_of(written(tmp_path, [b"", answer("1"), private_answer(), b"?"]))
+    assert (data["broken"], data["without"]) == (
+        3,
+        [["0000.json", "The file holds no readable JSON: it is empty."], ["0002.json", "The post is private."]],
+    )
+
+
 def test_growth_is_told_of_the_largest_posts_and_of_their_newest_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +313,8 @@ TOUR = """
   const bars = all("#ranks .chart").map((chart) => [chart.id, all(`#${chart.id} svg .mark-rect path`).length]);
   const growth = [document.getElementById("growth").hidden, all("#growth-chart svg .mark-line path").length];
   const choices = all("#growth-count option").map((option) => option.value);
-  return {table, bars, growth, choices, about: text("about"),
+  const clock = all("#growth-chart svg .role-axis-label text").map((label) => label.textContent);
+  return {table, bars, growth, choices, clock, about: text("about"), broken: all("#broken li").map((item) => item.textContent),
     totals: all("#totals .card").map((card) => card.innerText.replace(/\\s+/g, " ")),
     cells: all("#body tr").map((row) => [...row.cells].slice(1).map((cell) => cell.innerText)),
     links: all("#body a").map((link) => [link.href, link.rel, link.target])};
@@ -317,6 +329,8 @@ def test_the_page_shows_totals_rankings_growth_and_a_table_to_sort_and_to_filter
     assert told["totals"][:3] == ["4 posts", "4,000 plays (of 3 posts)", "240 likes"]
     assert told["bars"] == [["rank-plays", 3], ["rank-likes", 4], ["rank-rate", 3]]
     assert told["growth"] == [False, 1]
+    assert any(re.fullmatch(r"\d\d:\d\d UTC", label) for label in told["clock"]), told["clock"]
+    assert told["broken"] == ["0006.json: The post is private."]
     assert told["choices"] == ["plays", "likes", "comments", "shares", "saves"]
     assert table["first"] == ["Bo", "Ada", "Cy", "纸船"]
     assert table["sorted"] == ["none", "none", "descending", *["none"] * 6]
@@ -324,7 +338,7 @@ def test_the_page_shows_totals_rankings_growth_and_a_table_to_sort_and_to_filter
     assert table["authors"] == ["Ada", "Bo", "Cy", "纸船"]
     assert table["rates"] == ["Cy", "Ada", "Bo", "纸船"]
     assert (table["paper"], table["both"], table["id"]) == (["Ada", "Cy"], ["Cy"], ["Bo"])
-    assert table["nothing"] == [[], "0 of 0 posts"]
+    assert table["nothing"] == [[], "0 of 4 posts match"]
     assert (table["douyin"], table["all"]) == (["纸船"], table["first"])
     assert told["cells"][1] == [
         "2023-11-14",

@@ -23,6 +23,7 @@ from tikhub_mcp.text import clean
 
 MOST_POSTS = 2000  # in the page's table: those with the most plays and likes; the CSV has all
 MOST_BARS = 10  # of one ranking
+MOST_BROKEN = 20  # files without a post that are named; the CSV has all
 MOST_LINES = 10  # in the chart of growth: the posts with the most plays, or likes
 MOST_POINTS = 200  # of one line: its newest
 
@@ -50,14 +51,17 @@ class Report(Output):
         self._posts: list[tuple[float, int, Row]] = []
         self._ranks: dict[str, list[tuple[float, int, Row]]] = {name: [] for name in _RANKED}
         self._lines: list[tuple[float, int, Row]] = []
+        self._without: list[tuple[str, str]] = []
         self._line: list[Row] = []
         self._came = 0
 
     def add(self, written: Written) -> None:
-        """Take the next rows in; only the newest of a post is shown."""
+        """Take the next rows in; only the newest of a post is shown, and of files without one why."""
         for row in written.rows():
             if row["is_latest"]:
                 self._add(_post(row))
+            elif not row["parse_ok"] and len(self._without) < MOST_BROKEN:
+                self._without.append((clean(row["source_file"]), clean(row["error"], 300)))
 
     def add_history(self, line: Row) -> None:
         """Take the next line of a post's history in; a post's lines come one after the other."""
@@ -82,6 +86,7 @@ class Report(Output):
             "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "rows": found.rows,
             "broken": found.rows - found.parsed,
+            "without": self._without,
             "count": found.totals.posts,
             "totals": _totals(found),
             "ranks": {name: _falling(heap) for name, heap in self._ranks.items()},
