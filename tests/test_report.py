@@ -314,7 +314,8 @@ TOUR = """
   const growth = [document.getElementById("growth").hidden, all("#growth-chart svg .mark-line path").length];
   const choices = all("#growth-count option").map((option) => option.value);
   const clock = all("#growth-chart svg .role-axis-label text").map((label) => label.textContent);
-  return {table, bars, growth, choices, clock, about: text("about"), broken: all("#broken li").map((item) => item.textContent),
+  const broken = all("#broken li").map((item) => item.textContent);
+  return {table, bars, growth, choices, clock, broken, about: text("about"),
     totals: all("#totals .card").map((card) => card.innerText.replace(/\\s+/g, " ")),
     cells: all("#body tr").map((row) => [...row.cells].slice(1).map((cell) => cell.innerText)),
     links: all("#body a").map((link) => [link.href, link.rel, link.target])};
