@@ -190,7 +190,7 @@ class Held:
     """summarize, which begins when it is told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go, self.runs, self.told = threading.Event(), 0, False
+        self.go, self.runs, self.told, self.ended = threading.Event(), 0, False, 0
         self._real = summary.summarize
         monkeypatch.setattr(summary, "summarize", self)
 
@@ -202,7 +202,10 @@ class Held:
             self.told = self.told or watch["stopped"]()
             if self.told:
                 break
-        return self._real(source, target, formats, **watch)
+        try:
+            return self._real(source, target, formats, **watch)
+        finally:
+            self.ended += 1
 
 
 async def test_a_summary_that_is_not_done_in_time_is_pending_and_joined(
@@ -227,7 +230,8 @@ async def test_a_cancelled_summary_stops_and_the_next_begins_anew(desk: Desk, mo
     call = start(desk.ask("summarize_raw"))
     await until(lambda: held.runs)
     await cancel(call)
-    assert await until(lambda: held.told) < patience(1)
+    assert await until(lambda: held.ended) < patience(1)
+    assert held.told
     assert not list((desk.root / "reports").glob("*"))
     held.go.set()
     assert (await desk.ask("summarize_raw"))["rows"] == 1
