@@ -104,11 +104,7 @@ def summarize(
             for output in outputs.values():
                 output.add(written)
         found = _find(spool, snapshots)
-        for change in _histories(spool, snapshots):
-            if stopped():
-                raise Stopped
-            for output in outputs.values():
-                output.add_history(change)
+        _write_histories(spool, snapshots, outputs.values(), stopped)
         _appear(outputs.values(), found, stopped)
     return Summary(source, {name: output.target for name, output in outputs.items()}, found)
 
@@ -203,11 +199,18 @@ def _find(spool: Spool, snapshots: Snapshots) -> Findings:
     )
 
 
-def _histories(spool: Spool, snapshots: Snapshots) -> Iterator[Row]:
-    """The lines of the posts that have more than one row."""
+def _write_histories(
+    spool: Spool, snapshots: Snapshots, outputs: Collection[Output], stopped: Callable[[], bool]
+) -> None:
+    """Tell the outputs of the posts that have more than one row."""
     latest = snapshots.latest()
     for numbers in snapshots.histories():
-        yield from history(spool[number] | {"is_latest": latest[number] == 1} for number in numbers)
+        rows = (spool[number] | {"is_latest": latest[number] == 1} for number in numbers)
+        for change in history(rows):
+            if stopped():
+                raise Stopped
+            for output in outputs:
+                output.add_history(change)
 
 
 def _inputs(source: Path) -> tuple[Path, list[str]]:
