@@ -1,7 +1,6 @@
 """spool.py: rows as text on disk, whatever a disk gives and takes at once."""
 
 import tempfile
-from array import array
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def test_no_row_is_lost_where_the_disk_takes_and_gives_little_at_a_time(tmp_path
         assert [spool[number] for number in (0, 99, 100, len(made) - 1)] == [made[0], made[99], made[100], made[-1]]
 
 
-def test_what_is_gone_from_the_disk_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_gone_from_the_disk_is_not_passed_over(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         spool.add(rows(10))
         assert spool[9]["number"] == 9
@@ -94,11 +93,3 @@ def test_what_is_nested_too_deeply_is_refused_and_nothing_is_added(tmp_path: Pat
             spool.add([*rows(3), {"number": [value], "is_latest": None}])
         assert len(spool) == 1
         assert spool[0]["number"] == value
-
-
-def test_memory_holds_where_a_row_ends_and_no_more(tmp_path: Path) -> None:
-    with Spool(tmp_path) as spool:
-        spool.add(rows(5000, "x" * 500))
-        list(spool.written(bytes(5000)))
-        assert isinstance(spool._json._ends, array)
-        assert not spool._json._pending

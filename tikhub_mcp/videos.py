@@ -10,8 +10,8 @@ from tikhub_mcp.download import Saved, existing
 from tikhub_mcp.names import identity, video_name
 from tikhub_mcp.post import Post, Rendition
 
-# A listing is good for so many times as long as it took: then a fiftieth of the time goes into listings, however large
-# the folder is, and in one of a few hundred files they are milliseconds old. On slow drives for some seconds at most.
+# A listing is good for so many times as long as it took, and for so many seconds at most: a fiftieth of the time goes
+# into listings (a tenth in a folder of 200,000 files), and in one of a few hundred files they are milliseconds old.
 GOOD_FOR, MOST_SECONDS = 50, 5.0
 
 
