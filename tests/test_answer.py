@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.payloads import ECHOED_KEY, douyin_post, envelope, error_answer, tiktok_post
-from tikhub_mcp.answer import REDACTED, Json, find_post, parse, redact, why_missing, write
+from tikhub_mcp.answer import REDACTED, Json, check_utf_8, find_post, parse, redact, why_missing, write
 
 SECRET = ECHOED_KEY
 SAID = {"desc": "纸船 🌊 é", "n": [1, -2.5, True, None]}
@@ -138,6 +138,28 @@ def test_any_bytes_give_a_value_or_a_value_error(body: bytes) -> None:
             parse(body, errors=errors)
         except ValueError:
             continue
+
+
+CHARS = ["a", "é", "不", "🌙"]
+PIECES = st.sampled_from(
+    [char.encode() for char in CHARS] + [b"\xff", b"\xed\xa0\x80", b"\xe4\xb8", b"\xf0\x9f", b"\x80"]
+)
+
+
+@given(
+    before=st.integers(0, 3).map(lambda count: count * 2**14), less=st.integers(0, 8), body=st.lists(PIECES, max_size=8)
+)
+@example(before=2**14, less=1, body=["不".encode()])
+@example(before=2**14, less=2, body=[b"\xf0\x9f"])
+def test_utf_8_is_checked_as_if_it_were_decoded(before: int, less: int, body: list[bytes]) -> None:
+    text = b"x" * max(before - less, 0) + b"".join(body)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(UnicodeDecodeError):
+            check_utf_8(text)
+    else:
+        check_utf_8(text)
 
 
 # Writing

@@ -219,6 +219,16 @@ def test_an_answer_that_is_not_quite_too_deep_to_be_read_does_not_end_the_summar
     assert [found[0]["parse_ok"], found[2]["parse_ok"]] == [True, True]
 
 
+@pytest.mark.parametrize("text", [b"\xff", b"caf\xe9", b"\xed\xa0\x80", b"\xe4\xb8"])
+@pytest.mark.parametrize("field", ["desc", "not_a_field_that_is_read"])
+def test_invalid_utf_8_is_a_bad_row_wherever_it_stands(tmp_path: Path, field: str, text: bytes) -> None:
+    bad = json.dumps(envelope(tiktok_post(**{field: "@@"}))).encode().replace(b"@@", text)
+    source = save_all(tmp_path / "raw", [GOOD, bad, GOOD])
+    found = rows(summarize(source, tmp_path / "out").paths["json"])
+    assert [item["parse_ok"] for item in found] == [True, False, True]
+    assert "utf-8" in found[1]["error"]
+
+
 # Our own columns
 
 TIKTOK, DOUYIN = "/api/v1/tiktok/app/v3/fetch_one_video", "/api/v1/douyin/web/fetch_one_video"

@@ -1,6 +1,7 @@
 """A TikHub answer as it came over the wire: bytes, JSON, redaction, and where in it the post is."""
 
 import json
+from codecs import utf_8_decode
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen where it goes
@@ -15,6 +16,7 @@ _REASONS = {  # filter_list[].reason, Douyin's status_code and TikTok's statusCo
     "10204": "is not there any more, or private",
 }
 _LONGEST_INTEGER = 4000  # digits; Python itself refuses to convert more than 4,300
+_PIECE = 2**14  # bytes; a text of them is at most 64 kB
 
 
 def parse(body: bytes, *, errors: str = "strict") -> Json:
@@ -40,6 +42,21 @@ def parse(body: bytes, *, errors: str = "strict") -> Json:
             return json.loads(text, parse_int=_integer, strict=False)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def check_utf_8(body: bytes) -> None:
+    """Look at every byte, without keeping the text.
+
+    In pieces, since malloc takes memory for the text of a whole answer from the system each time: of 76 kB that makes
+    140 µs instead of 17.
+
+    Raises:
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    view, done = memoryview(body), 0
+    while done < len(view):
+        beyond = done + _PIECE
+        done += utf_8_decode(view[done:beyond], "strict", beyond >= len(view))[1]
 
 
 def write(value: Json) -> bytes:

@@ -49,7 +49,7 @@ def line(values: Iterable[Json]) -> bytes:
     Raises:
         RecursionError: A value is nested more than DEEPEST levels deep.
     """
-    cells = [value if type(value) in _PLAIN else _plain(value) for value in values]
+    cells = [value if type(value) in _PLAIN else _NOTHING if value is None else _plain(value) for value in values]
     text = encode([_NOTHING, *cells])  # so that a comma stands before every value
     short = len(text) <= LONGEST_CELL // 2
     quotes_only = short and {piece[:1] for piece in text.split(b"\\")[1:]} <= {b'"'}
@@ -77,10 +77,8 @@ def fitting(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "ignore")
 
 
-def _plain(value: Json) -> str | Raw:
-    """Nothing, or a nested value as JSON."""
-    if value is None:
-        return _NOTHING
+def _plain(value: Json) -> str:
+    """A nested value as JSON."""
     if _is_deep(value, DEEPEST):
         raise RecursionError
     return formatted(encode(value), indent=0).decode()

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 from msgspec import ValidationError, convert
 
 from tikhub_mcp import parts
-from tikhub_mcp.answer import Json, find_post, parse, why_missing
+from tikhub_mcp.answer import Json, check_utf_8, find_post, parse, why_missing
 from tikhub_mcp.aweme import whole
 from tikhub_mcp.parts import OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
 from tikhub_mcp.text import clean, writable
@@ -112,6 +112,7 @@ def read(name: str, body: bytes) -> Answer | Row:
     """
     name = writable(name)
     try:
+        check_utf_8(body)  # msgspec looks only at the texts that it keeps
         root = parts.decode(body)
         post = (root.data or root).post()
     except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
