@@ -45,8 +45,10 @@ ANYTHING = st.recursive(
     | st.integers(min_value=2**60).map(lambda number: number**3)  # beyond 64 bits
     | st.floats()
     | st.text(st.characters(exclude_categories=())),
-    # No key is longer: one that means something, where it means nothing, would be tidied away.
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.sampled_from(sorted(parts.OBJECTS)), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 

@@ -169,7 +169,11 @@ def _careful_row(name: str, value: Json) -> Row:
 
 
 def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
-    """The value without what no output can hold; an empty something in the place of an object or list is none."""
+    """The value without what no output can hold; an empty something in the place of an object or list is none.
+
+    Such places are at the top and in each other only: below what may be anything (`music` has such an `author`), what
+    is empty stays so.
+    """
     match value:
         case str():
             return writable(value)
@@ -179,7 +183,9 @@ def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
             return [_tidy(item, objects) for item in value]
         case dict():
             return {
-                writable(key): None if not item and key in objects else _tidy(item, () if key == "music" else objects)
+                writable(key): None
+                if not item and key in objects
+                else _tidy(item, objects if key in objects and key != "music" else ())
                 for key, item in value.items()
             }
     return value
