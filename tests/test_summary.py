@@ -1,3 +1,4 @@
+import codecs
 import csv
 import errno
 import itertools
@@ -37,7 +38,7 @@ from tests.payloads import (
 from tikhub_mcp import files, spool, summary
 from tikhub_mcp.answer import Json
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
-from tikhub_mcp.fields import COLUMNS
+from tikhub_mcp.fields import COLUMNS, LARGEST_ODD
 from tikhub_mcp.summary import CSV_NAME, HISTORY_NAME, JSON_NAME, LARGEST_FILE, Stopped, summarize
 
 CONTRACT = (
@@ -819,6 +820,23 @@ def test_large_answers_are_not_held_together(raw: Path) -> None:
     tracemalloc.stop()
     assert done.found.parsed == 40
     assert peak < 40 * len(text)  # one is held in several forms, and a few together; all of them would be more
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_what_is_large_and_out_of_the_ordinary_is_a_row_before_it_fills_the_memory(raw: Path, over: int) -> None:
+    content = codecs.BOM_UTF8 + json.dumps(envelope(tiktok_post(padding="<here>"))).encode()
+    text = "🌊".encode()  # each one takes four bytes more as text
+    room = LARGEST_ODD + over - len(content) + len(b"<here>")
+    save(raw, content.replace(b"<here>", text * (room // len(text)) + b"a" * (room % len(text))))
+    assert (raw / "raw_1.json").stat().st_size == LARGEST_ODD + over
+    tracemalloc.start()
+    (row,) = run(raw)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert row["parse_ok"] is not bool(over)
+    if over:
+        assert row["error"].endswith("it has more than 4 MiB, and is not as TikHub answers.")
+        assert peak < 2 * LARGEST_ODD
 
 
 # The outputs

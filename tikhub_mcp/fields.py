@@ -18,6 +18,9 @@ from tikhub_mcp.parts import OBJECTS, Address, Aigc, Author, Music, Post, Root, 
 from tikhub_mcp.text import clean, writable
 
 LONGEST_DESC = 2000  # characters
+# Bytes of an answer that is out of the ordinary: json.loads takes four times its size for its text, and up to sixty
+# for its values. The largest answers known have 83 kB.
+LARGEST_ODD = 4 * 2**20
 
 Row: TypeAlias = dict[str, Json]
 
@@ -108,7 +111,7 @@ def read(name: str, body: bytes) -> Answer | Row:
     """What a raw file holds; where that is out of the ordinary its row at once.
 
     Raises:
-        ValueError: It holds no readable JSON.
+        ValueError: It holds no readable JSON, or too much that is out of the ordinary.
     """
     name = writable(name)
     try:
@@ -117,7 +120,11 @@ def read(name: str, body: bytes) -> Answer | Row:
         post = (root.data or root).post()
     except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
         post = None
-    return Answer(name, root, post) if post else _careful_row(name, parse(body))
+    if post:
+        return Answer(name, root, post)
+    if len(body) > LARGEST_ODD:
+        raise ValueError("it has more than 4 MiB, and is not as TikHub answers")
+    return _careful_row(name, parse(body))
 
 
 def row(answer: Answer) -> Row:
