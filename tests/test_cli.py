@@ -17,6 +17,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests.summing import answer, save_all
 from tikhub_mcp import __version__, client
 from tikhub_mcp.cli import main
 from tikhub_mcp.post import Metrics
@@ -265,12 +266,28 @@ def test_a_summary_needs_no_key_and_goes_into_the_current_directory(cli: Cli, ro
     here, lines = Path.cwd(), ran.out.splitlines()
     assert (ran.code, ran.err) == (0, "")
     assert lines[:2] == [f"{kind}: {here}/tikhub_videos_summary.{kind}" for kind in ("csv", "json")]
-    assert lines[2] == f"history: {here}/tikhub_metrics_history.csv"
-    assert lines[3].startswith(f"2 rows from {root / 'raw'}; 1 could not be read as a post")
+    assert lines[2] == f"2 files read from {root / 'raw'}; 1 without a post, the column `error` says why"
+    assert lines[3].startswith("1 post: 1,246 likes, ")
+    assert (lines[4], lines[6]) == ("most plays:", "most likes:")
+    assert lines[5].split("  ")[-3:-1] == ["Paper Kite Club", "7000000000000000001"]
     ran = cli("summarize", "-i", next((root / "raw").glob("raw_7*")), "-o", "reports", "--json")
     reply = SummaryReply.model_validate_json(ran.out)
     assert (ran.code, reply.rows, reply.csv_path) == (0, 1, f"{here}/reports/tikhub_videos_summary.csv")
-    assert cli("summarize", "-i", reply.input).out.splitlines()[3] == f"1 rows from {reply.input}"
+    assert cli("summarize", "-i", reply.input).out.splitlines()[2] == f"1 file read from {reply.input}"
+
+
+def test_a_summary_says_how_posts_grew_what_is_older_beside_it_and_that_no_post_was_there(cli: Cli) -> None:
+    counts = ({"play_count": 1000, "digg_count": 50}, {"play_count": 2500, "digg_count": 40})
+    save_all(Path("raw"), [answer("1", day, **count) for day, count in enumerate(counts)])
+    lines = cli("summarize", "-i", "raw", "--formats", "csv,json").out.splitlines()
+    assert f"history: {Path.cwd()}/tikhub_metrics_history.csv" in lines
+    assert [line.split("  ")[-1] for line in lines if "(" in line] == ["(+1,500 in 1 days)", "(-10 in 1 days)"]
+    assert [line.split()[0] for line in lines[-3::2]] == ["2,500", "40"]
+    save_all(Path("other"), [{"name": "a package"}])
+    ran = cli("summarize", "-i", "other", "--formats", "json")
+    assert (ran.code, len(ran.out.splitlines())) == (0, 2)
+    assert "no post in what was read" in ran.err
+    assert "not renewed: tikhub_videos_summary.csv, tikhub_metrics_history.csv." in ran.err
 
 
 def test_nothing_to_summarize_is_a_usage_error(cli: Cli) -> None:
@@ -383,12 +400,12 @@ def test_a_terminal_that_cannot_show_a_nickname_is_no_reason_to_fail(root: Path,
         ("--version", "mcp httpx pydantic rich", f"tikhub-mcp {__version__}"),
         ("--help", "mcp httpx pydantic rich", "Exit codes: 0 done"),
         ("one --help", "mcp httpx pydantic rich", "--quality"),
-        ("summarize", "mcp httpx rich", "1 rows from"),
+        ("summarize", "mcp httpx rich", "1 file read from"),
     ],
 )
 def test_quick_commands_import_nothing_slow(root: Path, arguments: str, absent: str, says: str) -> None:
     (root / "raw").mkdir(parents=True)
-    (root / "raw" / "x.json").write_text("{}")
+    save_all(root / "raw", [answer()])
     program = (
         "import sys; from tikhub_mcp.cli import main\n"
         "try: main(sys.argv[2:])\n"

@@ -154,12 +154,16 @@ async def test_the_other_formats_do_not_need_that_library(
 async def test_a_reply_stays_small_with_ten_posts_of_the_longest_names(desk: Desk, name: str) -> None:
     numbers = {"play_count": 10**14, "comment_count": 10**12, "share_count": 10**12, "collect_count": 10**12}
     answers = [
-        answer(str(10**18 + at), at, author={"nickname": name}, digg_count=10**12 + at, **numbers) for at in range(10)
+        answer(str(10**18 + at), 1000 + at / 7, author={"nickname": name}, desc=name, digg_count=10**12 + at, **numbers)
+        for at in range(10)
     ]
     for at, value in enumerate(answers[5:]):
         value["data"]["aweme_details"][0]["statistics"] |= {"play_count": 10**13, "digg_count": 10**13 + at}
+    nothing = dict.fromkeys((*numbers, "digg_count"), 0)
+    answers += [answer(str(10**18 + at), 0, **nothing) for at in range(10)]
     filled(desk.root, answers)
     reply = await desk.ask("summarize_raw", formats=list(FORMATS))
+    assert {post["change"] for post in reply["top_by_likes"]} == {10**13 + at for at in range(5)}
     ids = [post["video_id"] for name in ("top_by_plays", "top_by_likes") for post in reply[name]]
     assert len(set(ids)) == len(ids) == 10
     assert {len(post["author"]) for post in reply["top_by_likes"]} != {500}

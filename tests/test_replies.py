@@ -27,7 +27,7 @@ from tikhub_mcp.errors import (
 from tikhub_mcp.links import Link, parse
 from tikhub_mcp.mp4 import Media
 from tikhub_mcp.post import Post, read
-from tikhub_mcp.snapshots import Findings, Totals
+from tikhub_mcp.snapshots import Findings, Top, Totals
 from tikhub_mcp.summary import Summary
 
 LINK = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
@@ -233,7 +233,18 @@ def test_a_summary_says_where_it_is_and_what_is_in_it() -> None:
     totals = Totals(3, counts, {**dict.fromkeys(names, 3), "play_count": 2})
     top = row("raw.json", json.dumps(envelope(tiktok_post(author={"nickname": "A\u202eda"}))).encode())
     paths = {"csv": folder / "t.csv", "history": folder / "h.csv", "html": folder / "r.html"}
-    reply = replies.summary_reply(Summary(Path("/root/raw"), paths, Findings(5, 4, 1, totals, (top,), ())))
+    change = {"play_count_change": 9000, "digg_count_change": None, "days_since_previous": 6.123456}
+    found = Findings(5, 4, 1, totals, (Top(top, change),), (Top(top, change), Top(top)))
+    reply = replies.summary_reply(Summary(Path("/root/raw"), paths, found))
+    first = {
+        "video_id": TIKTOK_ID,
+        "author": "A da",
+        "title": "@@",
+        "plays": 98_765,
+        "likes": 4321,
+        "engagement_rate": 0.045725,
+        "as_of": "2025-10-09T08:53:20Z",
+    }
     assert reply.model_dump(exclude_none=True) == {
         "status": "ok",
         "csv_path": "/root/reports/t.csv",
@@ -253,17 +264,8 @@ def test_a_summary_says_where_it_is_and_what_is_in_it() -> None:
             "shares": 6,
             "saves": 5,
         },
-        "top_by_plays": [
-            {
-                "video_id": TIKTOK_ID,
-                "author": "A da",
-                "plays": 98_765,
-                "likes": 4321,
-                "engagement_rate": 0.045725,
-                "as_of": "2025-10-09T08:53:20Z",
-            }
-        ],
-        "top_by_likes": [],
+        "top_by_plays": [first | {"change": 9000, "change_days": 6.12}],
+        "top_by_likes": [first | {"change_days": 6.12}, first],
     }
     assert not replies.failed(reply)
 

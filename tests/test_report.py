@@ -209,7 +209,7 @@ def test_growth_is_told_of_the_largest_posts_and_of_their_newest_answers(
     monkeypatch.setattr(report, "MOST_POINTS", 3)
     answers = [answer(f"100{at}", day, play_count=at * 10 + day) for at in range(4) for day in range(5)]
     history = data_of(written(tmp_path, answers))["history"]
-    assert [line["label"][-4:] for line in history] == ["1003", "1002"]
+    assert [line["id"] for line in history] == ["1003", "1002"]
     assert [[point["plays"] for point in line["points"]] for line in history] == [[32, 33, 34], [22, 23, 24]]
     assert [point["as_of"][:10] for point in history[0]["points"]] == ["2025-10-11", "2025-10-12", "2025-10-13"]
 
@@ -348,7 +348,7 @@ def test_the_page_shows_totals_rankings_growth_and_a_table_to_sort_and_to_filter
         "87",
         "65",
         "43",
-        f"{100 * (95 + 87 + 65 + 43) / 1500:.2f} %",
+        f"{100 * (95 + 87 + 65 + 43) / 1500:.2f}%",
         "2025-10-10",
     ]
     assert told["cells"][3][1] == told["cells"][3][6] == "–"
@@ -460,6 +460,49 @@ def test_no_word_of_a_chart_is_cut_off_on_a_phone(tmp_path: Path) -> None:
       return all("svg.marks").flatMap((chart) => [...chart.querySelectorAll("text")]
         .filter((word) => end(word) > end(chart) + 1).map((word) => word.textContent));"""
     assert on_phone(written(tmp_path, lengthy(1000)), 400, script) == []
+
+
+@in_browser
+def test_no_number_of_a_ranking_is_cut_off_on_a_screen(tmp_path: Path) -> None:
+    script = """const end = (node) => node.getBoundingClientRect().right;
+      return all("#ranks svg.marks").map((chart) => [...chart.querySelectorAll(".role-mark text")]
+        .filter((word) => end(word) <= end(chart) + 1).length);"""
+    answers = [
+        answer(str(at), play_count=plays, digg_count=plays - at) for at, plays in enumerate((10**10, 999_999_999))
+    ]
+    assert seen(written(tmp_path, answers), script, "--window-size=1280,2000").told == [2, 2, 2]
+    answers = [answer(str(at), play_count=999_999_999, digg_count=999_999_999 - at) for at in range(2)]
+    assert seen(written(tmp_path, answers, "other"), script, "--window-size=1280,2000").told == [2, 2, 2]
+
+
+@in_browser
+def test_posts_of_one_author_are_told_apart_by_how_their_texts_begin(tmp_path: Path) -> None:
+    script = """const texts = (id) => all(`${id} text`).map((text) => text.textContent.replace(/[\u2068\u2069]/g, ""));
+      return [texts("#rank-plays .role-axis-label"), texts("#growth-chart .role-legend-label")];"""
+    posts = [("Ada", "Paper boats on the river, and a very long story"), ("Ada", "Kites"), ("Bo", "Boats"), ("Ada", "")]
+    answers = [
+        answer(str(1001 + at), day, play_count=10 - at + day, author={"nickname": name}, desc=text)
+        for at, (name, text) in enumerate(posts)
+        for day in (0, 1)
+    ]
+    ranked, grown = seen(written(tmp_path, answers), script, "--window-size=1280,2000").told
+    assert [label[:14] for label in ranked] == ["1. Paper boats", "2. Kites", "3. Bo", "4. Ada"]
+    assert grown == ["Paper boats on the rive… …1001", "Kites …1002", "Bo …1003", "Ada …1004"]
+
+
+@in_browser
+def test_the_times_of_growth_are_utc_wherever_the_page_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    script = """const point = all("#growth-chart .mark-symbol path")[0], at = point.getBoundingClientRect();
+      const where = {clientX: at.x + at.width / 2, clientY: at.y + at.height / 2, bubbles: true};
+      for (const kind of ["pointerover", "pointermove", "mouseover", "mousemove"])
+        point.dispatchEvent(new (kind[0] === "p" ? PointerEvent : MouseEvent)(kind, where));
+      return [new Date(0).getTimezoneOffset(), document.querySelector("#vg-tooltip-element").innerText];"""
+    offset, tip = seen(written(tmp_path, [answer("1", day) for day in (0, 1)]), script, "--window-size=1280,2000").told
+    assert offset == 300
+    assert "2025-10-09 08:53 UTC" in tip
 
 
 def corner(picture: Path) -> tuple[int, ...]:

@@ -375,9 +375,7 @@ def test_one_bad_file_among_a_hundred_good_ones_is_one_row_and_hurts_no_other(ra
 
 def test_a_row_that_is_broken_by_one_field_names_it_and_keeps_what_the_envelope_says(raw: Path) -> None:
     row = row_of(raw, envelope(tiktok_post(desc=5)))
-    assert (
-        row["error"] == "Not as TikHub answers: Expected `str | null`, got `int` - at `$.data.aweme_details[0].desc`."
-    )
+    assert row["error"] == "The post is not as TikHub answers: Expected `str | null`, got `int` - at `$.desc`."
     assert (row["request_id"], row["api_code"], row["share_url"]) == (REQUEST_ID, 200, "https://vm.example/ABC/")
     assert (row["aweme_id"], row["is_latest"], row["as_of"]) == (None, None, None)
 
@@ -406,7 +404,7 @@ def test_any_part_of_a_post_may_be_anything_and_gives_a_row(raw: Path, part: str
         ("-0", 0),
         ("-5", -5),
         ("9" * 4000, int("9" * 4000)),
-        ("9" * 5000, "9" * 5000),
+        ("9" * 5000, None),
         ('{"a": 1}', {"a": 1}),
     ],
     ids=lambda value: str(value)[:9],

@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
 from tikhub_mcp.fields import COLUMNS
 from tikhub_mcp.snapshots import HISTORY
 from tikhub_mcp.summary import XLSX_NAME, Summary, summarize
+from tikhub_mcp.workbook import CHANGES, POSTS
 
 SOFFICE = shutil.which("soffice")
 IDS = ("aweme_id", "author_uid", "author_sec_uid", "author_unique_id", "music_id", "request_id")
@@ -95,8 +97,10 @@ MIXED: dict[str, Json] = {
 def test_the_sheets_are_posts_history_and_columns(tmp_path: Path) -> None:
     book, _ = made(tmp_path, MIXED)
     assert book.sheetnames == ["Posts", "History", "Columns"]
-    assert [cell.value for cell in book["Posts"][1]] == list(COLUMNS)
-    assert [cell.value for cell in book["History"][1]] == list(HISTORY)
+    assert [cell.value for cell in book["Posts"][1]] == list(POSTS)
+    assert [cell.value for cell in book["History"][1]] == list(CHANGES)
+    assert (sorted(POSTS), sorted(CHANGES)) == (sorted(COLUMNS), sorted(HISTORY))
+    assert POSTS[:5] == ("author_nickname", "desc", "create_time_unix", "platform", "play_count")
     assert book["History"].sheet_state == "visible"
 
 
@@ -112,7 +116,7 @@ def test_without_history_its_sheet_is_hidden(tmp_path: Path) -> None:
 
 def test_the_header_stays_in_sight_and_the_filter_lies_over_all_rows(tmp_path: Path) -> None:
     book, _ = made(tmp_path, MIXED)
-    assert [book[name].freeze_panes for name in book.sheetnames] == ["A2", "A2", "A2"]
+    assert [book[name].freeze_panes for name in book.sheetnames] == ["B2", "B2", "A2"]
     assert [book[name].auto_filter.ref for name in ("Posts", "History")] == ["A1:BC6", "A1:Z3"]
     assert all(cell.font.b for name in book.sheetnames for cell in book[name][1])
 
@@ -122,7 +126,8 @@ def test_columns_are_as_wide_as_what_they_hold(tmp_path: Path) -> None:
         posts = parts.read("xl/worksheets/sheet1.xml").decode()
     spans = [piece.split('"')[:6] for piece in posts.split('<col min="')[1:]]
     widths = {number: float(span[4]) for span in spans for number in range(int(span[0]), int(span[2]) + 1)}
-    named = dict(zip(COLUMNS, (widths[number] for number in range(1, len(COLUMNS) + 1)), strict=True))
+    named = dict(zip(POSTS, (widths[number] for number in range(1, len(POSTS) + 1)), strict=True))
+    assert all(width > len(name) for name, width in named.items())
     assert min(named.values()) >= 12
     assert named["aweme_id"] > len("7300000000000000001")
     assert named["as_of"] > len("2025-10-09 08:53:20")
@@ -161,9 +166,18 @@ def shown(column: str, value: Json) -> Json:
 def test_every_cell_holds_what_the_json_holds(tmp_path: Path) -> None:
     book, done = made(tmp_path, MIXED)
     found = [[cell.value for cell in row] for row in book["Posts"].iter_rows(min_row=2)]
-    expected = [[shown(name, value) for name, value in row.items()] for row in rows(done.paths["json"])]
+    expected = [[shown(name, row[name]) for name in POSTS] for row in rows(done.paths["json"])]
     assert found == expected
     assert [[type(value) for value in row] for row in found] == [[type(value) for value in row] for row in expected]
+
+
+def test_a_text_of_several_lines_stands_in_one_row_of_ordinary_height(tmp_path: Path) -> None:
+    book, _ = made(tmp_path, [answer("1", desc="One\ntwo"), answer("2", desc="One")])
+    found = [
+        (cell["desc"].value, cell["desc"].alignment.wrap_text) for cell in map(partial(cells, book["Posts"]), (2, 3))
+    ]
+    assert found == [("One\ntwo", True), ("One", None)]
+    assert [book["Posts"].row_dimensions[number].height for number in (2, 3)] == [15.75, None]
 
 
 def test_the_second_sheet_holds_what_the_history_holds(tmp_path: Path) -> None:
@@ -522,7 +536,7 @@ def test_libreoffice_shows_the_same_values_and_runs_none_of_the_texts(tmp_path: 
     _, done = made(tmp_path, {**{f"{at:02}.json": value for at, value in enumerate(answers)}, **MIXED})
     folder = converted(done.paths["xlsx"], tmp_path)
     header, *found = read(folder / f"{XLSX_NAME.removesuffix('.xlsx')}-Posts.csv")
-    assert header == [(True, name) for name in COLUMNS]
-    assert found == [[displayed(*item) for item in row.items()] for row in rows(done.paths["json"])]
+    assert header == [(True, name) for name in POSTS]
+    assert found == [[displayed(name, row[name]) for name in POSTS] for row in rows(done.paths["json"])]
     _, *lines_found = read(folder / f"{XLSX_NAME.removesuffix('.xlsx')}-History.csv")
-    assert [line[0] for line in lines_found] == [(True, "7300000000000000001")] * 2
+    assert [line[1] for line in lines_found] == [(True, "7300000000000000001")] * 2

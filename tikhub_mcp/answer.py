@@ -15,7 +15,6 @@ _REASONS = {  # filter_list[].reason, Douyin's status_code and TikTok's statusCo
     "2053": "is not there any more, or private",
     "10204": "is not there any more, or private",
 }
-_LONGEST_INTEGER = 4000  # digits; Python itself refuses to convert more than 4,300
 _PIECE = 2**14  # bytes; a text of them is at most 64 kB
 
 
@@ -23,7 +22,7 @@ def parse(body: bytes, *, errors: str = "strict") -> Json:
     """Read JSON of any Unicode encoding, with or without a byte order mark.
 
     Control characters inside strings are let through, of two equal keys the last one wins, an integer too long
-    to convert stays the text of its digits; NaN and Infinity become floats, which no writer here lets out.
+    to convert becomes a LongInteger; NaN and Infinity become floats, which no writer here lets out.
 
     Args:
         body: What was received, or what a file holds.
@@ -42,6 +41,12 @@ def parse(body: bytes, *, errors: str = "strict") -> Json:
             return json.loads(text, parse_int=_integer, strict=False)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+class LongInteger(str):
+    """The digits of an integer that Python refuses to convert, because it has more than 4,300 of them."""
+
+    __slots__ = ()
 
 
 def check_utf_8(body: bytes) -> None:
@@ -119,8 +124,11 @@ def why_missing(answer: Json) -> str | None:
     return next((_REASONS[code] for code in codes if code in _REASONS), None)
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else digits
+def _integer(digits: str) -> int | LongInteger:
+    try:
+        return int(digits)
+    except ValueError:
+        return LongInteger(digits)
 
 
 def _redact(value: Json, secret: str) -> Json:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.lifetime import begin_log, importing, printing_aside
-from tikhub_mcp.terminal import agreed, print_batch, print_json, print_video, progress_bar
+from tikhub_mcp.terminal import agreed, print_batch, print_json, print_summary, print_video, progress_bar
 from tikhub_mcp.text import clean
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _batch(options: argparse.Namespace) -> int:
 
 def _summarize(options: argparse.Namespace) -> int:
     from tikhub_mcp.settings import load
-    from tikhub_mcp.summary import FORMATS, summarize
+    from tikhub_mcp.summary import summarize
 
     source = _here(options.input) or load().raw
     made = summarize(source, _here(options.out_dir) or Path.cwd(), options.formats)
@@ -222,12 +222,7 @@ def _summarize(options: argparse.Namespace) -> int:
 
         print_json(summary_reply(made))
     else:
-        for name in (*FORMATS, "history"):
-            if name in made.paths:
-                print(f"{name}: {made.paths[name]}")
-        without = made.found.rows - made.found.parsed
-        broken = f"; {without} could not be read as a post, the column `error` says why" if without else ""
-        print(f"{made.found.rows} rows from {made.source}{broken}")
+        print_summary(made)
     return 0
 
 

@@ -1,7 +1,7 @@
 """The one table of fields: what a row of a summary holds, what it means, and where in an answer it stands.
 
 Values are the API's own. What is not as the API makes it (a list in the place of an object, a number in the place of a
-text) makes the row a broken one that says so. NaN and Infinity count as missing.
+text) makes the row a broken one that says so. NaN, Infinity and integers of thousands of digits count as missing.
 """
 
 import math
@@ -12,9 +12,10 @@ from typing import Final, NamedTuple, TypeAlias
 from msgspec import ValidationError, convert
 
 from tikhub_mcp import parts
-from tikhub_mcp.answer import Json, check_utf_8, find_post, parse, why_missing
+from tikhub_mcp.answer import Json, LongInteger, check_utf_8, find_post, parse, why_missing
 from tikhub_mcp.aweme import whole
-from tikhub_mcp.parts import OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
+from tikhub_mcp.links import platform_in
+from tikhub_mcp.parts import ENVELOPE, OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
 from tikhub_mcp.text import clean, writable
 
 LONGEST_DESC = 2000  # characters
@@ -170,9 +171,13 @@ def _careful_row(name: str, value: Json) -> Row:
     if post is None:
         return broken_row(name, _why(value), value)
     try:
-        return row(Answer(name, convert(value if isinstance(value, dict) else {}, Root), convert(post, Post)))
+        # The envelope's own fields may be anything; what else stands beside them is the business of other tools.
+        root = (
+            Root(**{field: value[field] for field in ENVELOPE if field in value}) if isinstance(value, dict) else Root()
+        )
+        return row(Answer(name, root, convert(post, Post)))
     except ValidationError as error:
-        return broken_row(name, f"Not as TikHub answers: {clean(str(error))}.", value)
+        return broken_row(name, f"The post is not as TikHub answers: {clean(str(error))}.", value)
 
 
 def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
@@ -182,6 +187,8 @@ def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
     is empty stays so.
     """
     match value:
+        case LongInteger():
+            return None
         case str():
             return writable(value)
         case float() if not math.isfinite(value):
@@ -301,12 +308,12 @@ def _commerce(info: Json) -> Json:
 
 
 def _platform(router: Json, share_url: str) -> str | None:
-    for where in (router if isinstance(router, str) else "", share_url):
-        if "/tiktok/" in where or "tiktok.com" in where:
+    if isinstance(router, str):
+        if "/tiktok/" in router:
             return "tiktok"
-        if "/douyin/" in where or "douyin.com" in where:
+        if "/douyin/" in router:
             return "douyin"
-    return None
+    return platform_in(share_url)
 
 
 def _moment(stamp: Json) -> str | None:

@@ -57,7 +57,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         DiskFull, NotWritable: It cannot be made, or not be written to.
     """
-    with os_errors(folder):
+    with os_errors(folder / "any file"):
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # rather than that the path is too long
             (folder / ("x" * LONGEST_NAME)).lstat()

@@ -122,12 +122,18 @@ def parse(url: str) -> Link:
             "without a user name or a port in them."
         )
     host, path, query = parts["host"].lower().rstrip("."), parts["path"] or "", parts["query"] or ""
-    platform: Platform = "tiktok" if host.split(".")[-2].startswith("tiktok") else "douyin"
+    platform = _platform(host)
     canonical = _canonical(platform, host, path, query)
     if canonical is None:
         page = next(name for pattern, name in _PAGES.items() if re.search(pattern, host + path))
         raise UnsupportedLink(f"This link leads to {page}. Open one video, and give the link its share button copies.")
     return Link(given, platform, *canonical)
+
+
+def platform_in(text: str) -> Platform | None:
+    """Whose the first link to one of our hosts in a text is; None where there is none."""
+    found = filter(None, map(_OUR_LINK.fullmatch, find(text)))
+    return next((_platform(parts["host"].lower().rstrip(".")) for parts in found), None)
 
 
 def one(text: str) -> Link:
@@ -184,6 +190,10 @@ def _host(link: str) -> str:
     """The host of any link, fit to be shown."""
     authority = re.split("[/?#]", re.sub(f"^{_HTTP}", "", link), maxsplit=1)[0]
     return clean(authority.rpartition("@")[2], 100) or "nowhere"
+
+
+def _platform(host: str) -> Platform:
+    return "tiktok" if host.split(".")[-2].startswith("tiktok") else "douyin"
 
 
 def _canonical(platform: Platform, host: str, path: str, query: str) -> tuple[str, str | None] | None:

@@ -133,6 +133,7 @@ class Root(Body):
 
 
 decode = Decoder(Root).decode
+ENVELOPE = Root.__annotations__.keys() - {"data"}
 # What is an object, a list or a text wherever it stands, but for `music`, whose `author` may be anything.
 OBJECTS = {field for part in (Root, Body, Post, Video, Address) for field in part.__struct_fields__} - {
     field for part in (Root, Post, Video, Address) for field, kind in part.__annotations__.items() if kind is Any

@@ -1,5 +1,6 @@
 """What callers get to see: the models of the three tools' replies, and how outcomes become them."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -9,13 +10,15 @@ from tikhub_mcp import snapshots
 from tikhub_mcp.call import Call, Outcome, Status
 from tikhub_mcp.download import Saved
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
-from tikhub_mcp.fields import Row, reported
+from tikhub_mcp.fields import reported
 from tikhub_mcp.links import Link, Platform
 from tikhub_mcp.post import COUNTED_AS, Metrics
+from tikhub_mcp.snapshots import Top
 from tikhub_mcp.summary import Summary
 from tikhub_mcp.text import clean
 
-LONGEST_TOP_AUTHOR = 24  # characters: ten of them, of four bytes each, leave a summary's reply under 4 kB
+# Bytes of an author's name and of a title among ten posts, which leave a summary's reply under 4 kB.
+LONGEST_TOP_AUTHOR, LONGEST_TOP_TITLE = 36, 54
 LONGEST_URL = 2000  # characters; links are shorter, texts without a link are cut
 PENDING = (
     "Not done within this call. The work goes on while the server runs, and ends with it. Call again with the same "
@@ -127,10 +130,13 @@ class TopPost(BaseModel):
 
     video_id: str | None
     author: str = Field(description="Untrusted text")
+    title: str = Field(description="How the post's text begins. Untrusted")
     plays: int | None
     likes: int | None
     engagement_rate: float | None
     as_of: str | None
+    change: int | None = Field(None, description="Of the plays, or likes, since the oldest answer about the post")
+    change_days: float | None = Field(None, description="How much older that one is than `as_of`")
 
 
 class SummaryReply(BaseModel):
@@ -248,8 +254,9 @@ def summary_reply(summary: Summary) -> SummaryReply:
         broken=found.rows - found.parsed,
         posts_with_history=found.histories,
         totals=_totals(found.totals),
-        top_by_plays=[_top(row) for row in found.by_plays],
-        top_by_likes=[_top(row) for row in found.by_likes],
+        top_by_plays=[_top(top, "play_count_change") for top in found.by_plays],
+        top_by_likes=[_top(top, "digg_count_change") for top in found.by_likes],
+        note=" ".join(summary.remarks()) or None,
     )
 
 
@@ -258,16 +265,28 @@ def _totals(found: snapshots.Totals) -> Totals:
     return Totals(posts=found.posts, plays_reported=found.reported["play_count"], **sums)
 
 
-def _top(row: Row) -> TopPost:
-    counts, author = reported(row), row["author_nickname"]
+def _top(top: Top, by: str) -> TopPost:
+    row, change = top.row, top.change or {}
+    counts, author, days = reported(row), row["author_nickname"], change.get("days_since_previous")
     return TopPost(
         video_id=clean(str(row["aweme_id"]), 40) if row["aweme_id"] is not None else None,
-        author=clean(author, LONGEST_TOP_AUTHOR) if isinstance(author, str) else "",
+        author=_short(author, LONGEST_TOP_AUTHOR) if isinstance(author, str) else "",
+        title=_short(row["desc"], LONGEST_TOP_TITLE),
         plays=counts["play_count"],
         likes=counts["digg_count"],
         engagement_rate=row["engagement_rate"],
         as_of=row["as_of"],
+        change=change.get(by),
+        change_days=None if days is None else round(days, 2),
     )
+
+
+def _short(text: str, most: int) -> str:
+    """A text that takes at most so many bytes in a reply."""
+    short = clean(text, most)
+    while len(json.dumps(short, ensure_ascii=False).encode()) - len('""') > most:
+        short = clean(short, len(short) - 1)
+    return short
 
 
 def summary_pending() -> SummaryReply:

@@ -107,9 +107,9 @@ class Report(Output):
         newest = line[-1]
         weight = newest["play_count"] or newest["digg_count"] or 0
         author = newest["author_nickname"] if isinstance(newest["author_nickname"], str) else ""
-        label = f"{clean(author, 40) or '?'} …{str(newest['aweme_id'])[-4:]}"
+        post = {"author": clean(author), "id": clean(str(newest["aweme_id"]))}
         points = [{"as_of": at["as_of"], **{name: at[COUNTED_AS[name]] for name in _SHOWN}} for at in line]
-        _keep(self._lines, (weight, -self._came, {"label": label, "points": points}), MOST_LINES)
+        _keep(self._lines, (weight, -self._came, {**post, "points": points}), MOST_LINES)
 
 
 def _falling(heap: list[tuple[float, int, Row]]) -> list[Row]:

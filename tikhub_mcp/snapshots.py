@@ -45,6 +45,19 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Top:
+    """A post among the first.
+
+    Attributes:
+        row: Its newest row.
+        change: The line of history that compares it with the post's oldest row; None where there is one row only.
+    """
+
+    row: Row
+    change: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What a summary found.
 
@@ -53,16 +66,16 @@ class Findings:
         parsed: How many of them held a post.
         histories: How many posts have more than one row.
         totals: Over the newest row of each post.
-        by_plays: The newest rows with the most plays, the most first.
-        by_likes: The newest rows with the most likes, the most first.
+        by_plays: The posts with the most plays, the most first.
+        by_likes: The posts with the most likes, the most first.
     """
 
     rows: int
     parsed: int
     histories: int
     totals: Totals
-    by_plays: tuple[Row, ...]
-    by_likes: tuple[Row, ...]
+    by_plays: tuple[Top, ...]
+    by_likes: tuple[Top, ...]
 
 
 class Snapshots:
@@ -108,7 +121,16 @@ class Snapshots:
 
     def histories(self) -> Iterator[list[int]]:
         """The rows of each post that has more than one, from the oldest."""
-        return (sorted(numbers, key=lambda number: (self._times[number], number)) for numbers in self._several.values())
+        return (sorted(numbers, key=self._moment) for numbers in self._several.values())
+
+    def oldest(self, row: Row, number: int) -> int | None:
+        """The oldest row, of those with a time, about the post of this one; None where there is no other."""
+        numbers = filter(self._times.__getitem__, self._several.get(_key(row, number), ()))
+        oldest = min(numbers, key=self._moment, default=number)
+        return None if oldest == number else oldest
+
+    def _moment(self, number: int) -> tuple[int, int]:
+        return self._times[number], number
 
     @property
     def with_history(self) -> int:

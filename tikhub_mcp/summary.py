@@ -17,7 +17,7 @@ from tikhub_mcp.cells import line
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.fields import COLUMNS, Answer, Row, broken_row, read, row
 from tikhub_mcp.files import careful, make_folder, os_errors, read_regular
-from tikhub_mcp.snapshots import HISTORY, Findings, Snapshots, history
+from tikhub_mcp.snapshots import HISTORY, Findings, Snapshots, Top, history
 from tikhub_mcp.spool import Spool
 from tikhub_mcp.tables import HistoryTable, JsonTable, Output, RowTable
 from tikhub_mcp.text import clean, writable
@@ -31,6 +31,7 @@ JSON_NAME = "tikhub_videos_summary.json"
 XLSX_NAME = "tikhub_videos_summary.xlsx"
 HTML_NAME = "tikhub_videos_report.html"
 HISTORY_NAME = "tikhub_metrics_history.csv"
+_NAMES = (CSV_NAME, HISTORY_NAME, JSON_NAME, XLSX_NAME, HTML_NAME)
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 LARGEST_FILE = 64 * 2**20  # bytes; the largest answers known have 83 kB
@@ -50,11 +51,26 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was written, from what, and what it comes to; `paths` are by format, and by "history"."""
+    """What was written, from what, and what it comes to.
+
+    Attributes:
+        source: What was read.
+        paths: What was written, by format, and by "history".
+        found: What it comes to.
+        older: Names of outputs beside them that an earlier run left, in formats that were not asked for.
+    """
 
     source: Path
     paths: dict[str, Path]
     found: Findings
+    older: tuple[str, ...] = ()
+
+    def remarks(self) -> Iterator[str]:
+        """What whoever asked for it may not expect."""
+        if not self.found.parsed:
+            yield "There is no post in what was read: is it the right folder? Each row's `error` says why."
+        if self.older:
+            yield f"Of an earlier run, and not renewed: {', '.join(self.older)}."
 
 
 def summarize(
@@ -106,7 +122,10 @@ def summarize(
         found = _find(spool, snapshots)
         _write_histories(spool, snapshots, outputs.values(), stopped)
         _appear(outputs.values(), found, stopped)
-    return Summary(source, {name: output.target for name, output in outputs.items()}, found)
+    paths = {name: output.target for name, output in outputs.items()}
+    others = (out_dir / name for name in _NAMES)
+    older = tuple(path.name for path in others if path not in paths.values() and path.is_file())
+    return Summary(source, paths, found, older)
 
 
 def _appear(outputs: Collection[Output], found: Findings, stopped: Callable[[], bool]) -> None:
@@ -194,9 +213,16 @@ def _find(spool: Spool, snapshots: Snapshots) -> Findings:
         parsed=snapshots.parsed,
         histories=snapshots.with_history,
         totals=snapshots.totals(),
-        by_plays=tuple(spool[number] for number in snapshots.top("play_count")),
-        by_likes=tuple(spool[number] for number in snapshots.top("digg_count")),
+        by_plays=tuple(_top(spool, snapshots, "play_count")),
+        by_likes=tuple(_top(spool, snapshots, "digg_count")),
     )
+
+
+def _top(spool: Spool, snapshots: Snapshots, count: str) -> Iterator[Top]:
+    for number in snapshots.top(count):
+        newest = spool[number]
+        oldest = snapshots.oldest(newest, number)
+        yield Top(newest, None if oldest is None else [*history([spool[oldest], newest])][1])
 
 
 def _write_histories(

@@ -18,7 +18,7 @@ class Output(Part):
     def __init__(self, target: Path) -> None:
         with os_errors(target):
             if os.path.lexists(target) and not (target.is_file() or target.is_symlink()):
-                raise OSError(0, "what is there is no file")
+                raise OSError(0, f"{target.name} is there, and no file")
             super().__init__(target, PRIVATE)
         self._pending = bytearray()
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tikhub_mcp.text import writable
+from tikhub_mcp.text import clean, writable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from tikhub_mcp.call import Job, Watch
     from tikhub_mcp.replies import BatchReply, VideoReply
+    from tikhub_mcp.snapshots import Top
+    from tikhub_mcp.summary import Summary
 
 
 @contextmanager
@@ -73,6 +75,45 @@ def print_batch(reply: "BatchReply") -> None:
     print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
     if reply.error:
         print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+
+
+def print_summary(made: "Summary") -> None:
+    """Print where a summary is, and what it comes to."""
+    from tikhub_mcp.fields import reported
+    from tikhub_mcp.post import COUNTED_AS
+    from tikhub_mcp.summary import FORMATS
+
+    found = made.found
+    for name in (*FORMATS, *(["history"] if found.histories else [])):
+        if name in made.paths:
+            print(f"{name}: {made.paths[name]}")
+    without = found.rows - found.parsed
+    broken = f"; {without:,} without a post, the column `error` says why" if without else ""
+    print(f"{_counted(found.rows, 'file')} read from {made.source}{broken}")
+    if found.parsed:
+        sums = [(found.totals.counts[name], shown) for shown, name in COUNTED_AS.items()]
+        known = [f"{number:,} {shown}" for number, shown in sums if number is not None]
+        print(f"{_counted(found.totals.posts, 'post')}: {', '.join(known)}")
+    for shown, tops in (("plays", found.by_plays), ("likes", found.by_likes)):
+        if tops:
+            print(f"most {shown}:")
+        for top in tops:
+            number = reported(top.row)[COUNTED_AS[shown]]
+            print(f"{number:>15,}  {_described(top, f'{COUNTED_AS[shown]}_change')}")
+    for remark in made.remarks():
+        print(f"note: {remark}", file=sys.stderr)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _described(top: "Top", change: str) -> str:
+    texts = (top.row["author_nickname"], top.row["aweme_id"], top.row["desc"])
+    grown = top.change or {}
+    days = grown.get("days_since_previous")
+    growth = f"({grown[change]:+,} in {days:.3g} days)" if days and grown[change] is not None else ""
+    return "  ".join(filter(None, (*(clean(str(text or ""), 60) for text in texts), growth)))
 
 
 def print_json(reply: "BaseModel") -> None:

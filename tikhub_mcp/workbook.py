@@ -3,6 +3,7 @@
 import io
 import json
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from tikhub_mcp.answer import Json
 from tikhub_mcp.aweme import whole
 from tikhub_mcp.cells import fitting
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.fields import COLUMNS, OURS, Row
+from tikhub_mcp.fields import COLUMNS, COUNTS, OURS, Row
 from tikhub_mcp.files import os_errors
 from tikhub_mcp.snapshots import HISTORY, Findings
 from tikhub_mcp.spool import Written
@@ -27,11 +28,29 @@ MOST_ROWS = 1_048_576  # of a sheet, its header among them
 MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
 LONGEST_LINK = 2079  # UTF-16 units
 EXACT_DIGITS = 10**15  # Excel keeps 15 digits of a number
+LINE = 15.75  # points; at 15, which every row has, XlsxWriter writes none, and LibreOffice finds a height of its own
+
+_FOREMOST: Final = (  # what people look for; behind it comes the rest, as in the CSV
+    "author_nickname",
+    "desc",
+    "create_time_unix",
+    "platform",
+    *COUNTS,
+    "engagement_rate",
+    "as_of",
+    "is_latest",
+    "share_url",
+    "aweme_id",
+    "parse_ok",
+    "error",
+)
+POSTS: Final = tuple(dict.fromkeys((*_FOREMOST, *COLUMNS)))
+CHANGES: Final = tuple(dict.fromkeys(("author_nickname", *HISTORY)))
 
 _MOMENTS: Final = {"create_time_unix", "as_of"}
 _LINKS: Final = {"share_url", "cover_url", "play_url_sample"}
 _RATES: Final = {"engagement_rate"}
-_WIDTHS: Final = {  # characters; the others have 12
+_WIDTHS: Final = {  # characters; the others have what their name takes
     "desc": 60,
     "error": 40,
     "hashtags": 30,
@@ -74,8 +93,8 @@ class Workbook(Output):
         self._whole = io.BufferedRandom(self.file)  # writes on where the system took a part only
         self._book = xlsxwriter.Workbook(self._whole, options)
         self._bold = self._book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
-        self._posts = _Sheet(self._new_sheet("Posts"), self._book, list(COLUMNS), self._bold)
-        self._history = _Sheet(self._new_sheet("History"), self._book, list(HISTORY), self._bold)
+        self._posts = _Sheet(self._new_sheet("Posts"), self._book, POSTS, self._bold)
+        self._history = _Sheet(self._new_sheet("History"), self._book, CHANGES, self._bold)
 
     def _new_sheet(self, name: str) -> Worksheet:
         sheet = self._book.add_worksheet(name)
@@ -120,7 +139,7 @@ class Workbook(Output):
         sheet.set_column(1, 1, 90)
         sheet.set_column(2, 2, 14)
         sheet.write_row(0, 0, ["column", "meaning", "comes from"], self._bold)
-        meanings = {**COLUMNS, **{name: meaning for name, meaning in HISTORY.items() if name not in COLUMNS}}
+        meanings = {name: COLUMNS.get(name) or HISTORY[name] for name in dict.fromkeys((*POSTS, *CHANGES))}
         for number, (name, meaning) in enumerate(meanings.items(), 1):
             source = (
                 "the API"
@@ -132,18 +151,23 @@ class Workbook(Output):
 
 
 class _Sheet:
-    """A sheet with a header that stays in sight, a filter, and columns as wide as what they hold."""
+    """A sheet whose header and first column stay in sight, with a filter, and columns as wide as what they hold."""
 
-    def __init__(self, sheet: Worksheet, book: xlsxwriter.Workbook, columns: list[str], bold: Format) -> None:
+    def __init__(self, sheet: Worksheet, book: xlsxwriter.Workbook, columns: Sequence[str], bold: Format) -> None:
         self.sheet = sheet
         self._columns, self._rows, self._links = columns, 0, 0
         self._number = book.add_format({"num_format": "#,##0"})
         self._decimal = book.add_format({"num_format": "#,##0.0"})
+        self._days = book.add_format({"num_format": "#,##0.0##"})  # also of some minutes
+        # With a row that is one line high: else LibreOffice draws a second line over the rows beside it.
+        self._lines = book.add_format({"text_wrap": True, "valign": "top"})
         self._rate = book.add_format({"num_format": "0.00%"})
         self._moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
-        self.sheet.freeze_panes(1, 0)
+        self.sheet.freeze_panes(1, 1)
+        self.sheet.set_landscape()
+        self.sheet.repeat_rows(0)
         for at, column in enumerate(columns):
-            self.sheet.set_column(at, at, _WIDTHS.get(column, 16 if "count" in column else 12))
+            self.sheet.set_column(at, at, _WIDTHS.get(column, max(12, len(column) + 4)))  # with the filter's button
             self.sheet.write_string(0, at, column, bold)
 
     def add(self, row: Row) -> None:
@@ -155,8 +179,10 @@ class _Sheet:
         self._rows += 1
         if self._rows >= MOST_ROWS:
             raise InvalidInput(f"A sheet has no more than {MOST_ROWS:,} rows: leave the format xlsx out.")
-        for at, (column, value) in enumerate(row.items()):
-            self._put(at, column, value)
+        if any(isinstance(value, str) and "\n" in value for value in row.values()):
+            self.sheet.set_row(self._rows, LINE)
+        for at, column in enumerate(self._columns):
+            self._put(at, column, row[column])
 
     def finish(self) -> None:
         """Lay the filter over all rows."""
@@ -176,11 +202,13 @@ class _Sheet:
             self.sheet.write_url(self._rows, at, value, string=value)
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            self.sheet.write_string(self._rows, at, fitting(text))
+            self.sheet.write_string(self._rows, at, fitting(text), self._lines if "\n" in text else None)
 
     def _format(self, column: str, value: float) -> Format:
         if column in _RATES:
             return self._rate
+        if column == "days_since_previous":
+            return self._days
         return self._decimal if isinstance(value, float) else self._number
 
     def _may_link(self, value: Json) -> bool:
