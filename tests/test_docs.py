@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 from tikhub_mcp import __version__, cli, errors, settings
+from tikhub_mcp.columns import COLUMNS
 from tikhub_mcp.errors import TikHubMCPError
-from tikhub_mcp.fields import COLUMNS
 from tikhub_mcp.server import INSTRUCTIONS, Server
 from tikhub_mcp.tools import Tools
 

@@ -24,6 +24,7 @@ from tests.payloads import (
 from tests.summing import body, row, row_of, rows, save_all
 from tikhub_mcp import fields, parts
 from tikhub_mcp.answer import Json
+from tikhub_mcp.columns import COLUMNS, OURS
 from tikhub_mcp.fields import Row
 from tikhub_mcp.summary import summarize
 
@@ -364,13 +365,17 @@ def test_douyin_has_no_engagement_rate_because_its_plays_are_not_real(plays: int
     assert fields.reported(made) == FULL | {"play_count": None, "download_count": None}
 
 
+def test_the_id_of_a_call_is_a_text_also_in_a_broken_row() -> None:
+    assert row_of({"request_id": 2**60, "code": 200, "data": {}})["request_id"] == str(2**60)
+
+
 def test_a_broken_row_has_none_of_our_own_columns() -> None:
     made = row_of(private_answer())
-    assert {made[name] for name in fields.OURS} == {None}
+    assert {made[name] for name in OURS} == {None}
     assert set(fields.reported(made).values()) == {None}
 
 
 @pytest.mark.parametrize("content", [GOOD, b"\xef\xbb\xbf" + GOOD], ids=["quick", "careful"])
 def test_whether_it_is_the_newest_is_not_known_to_one_row_alone(content: bytes) -> None:
     made = row("raw.json", content)
-    assert (made["aweme_id"], made["is_latest"], tuple(made)) == (TIKTOK_ID, None, tuple(fields.COLUMNS))
+    assert (made["aweme_id"], made["is_latest"], tuple(made)) == (TIKTOK_ID, None, tuple(COLUMNS))

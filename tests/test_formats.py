@@ -124,7 +124,7 @@ async def test_a_format_whose_library_is_absent_is_refused_before_any_work(
     monkeypatch.setattr(summary, "read_regular", pytest.fail)
     reply = await desk.ask("summarize_raw", formats=["csv", wish], out_dir="elsewhere")
     assert (reply.code, reply["status"], reply["csv_path"]) == ("invalid_input", "failed", None)
-    assert f"The format {wish} needs the extra '{extra}'" in reply.message
+    assert f"An extra is not installed: '{extra}' for the format {wish}. " in reply.message
     assert f".[{extra}]" in reply.message
     assert listing(desk.root) == before
 
@@ -166,8 +166,20 @@ async def test_a_reply_stays_small_with_ten_posts_of_the_longest_names(desk: Des
     assert {post["change"] for post in reply["top_by_likes"]} == {10**13 + at for at in range(5)}
     ids = [post["video_id"] for name in ("top_by_plays", "top_by_likes") for post in reply[name]]
     assert len(set(ids)) == len(ids) == 10
-    assert {len(post["author"]) for post in reply["top_by_likes"]} != {500}
+    texts = [(post["author"], post["title"]) for name in ("top_by_plays", "top_by_likes") for post in reply[name]]
+    assert all(8 <= len(author) <= 36 and 12 <= len(title) <= 54 for author, title in texts)
     assert len(reply.text.encode()) < 4000
+
+
+@ONE_ERA
+@pytest.mark.anyio
+async def test_a_reply_stays_small_also_where_the_folders_have_long_names(desk: Desk) -> None:
+    filled(desk.root, [answer(str(10**18 + at), author={"nickname": "船" * 30}, play_count=at) for at in range(1, 12)])
+    reply = await desk.ask("summarize_raw", out_dir="/".join(["纸" * 70] * 2), formats=list(FORMATS))
+    tops = reply["top_by_plays"], reply["top_by_likes"]
+    assert 3200 < len(reply.text.encode()) < 4000
+    assert [post["video_id"] for post in tops[0][:2]] == [str(10**18 + 11), str(10**18 + 10)]
+    assert 0 < len(tops[1]) <= len(tops[0]) < 5
 
 
 # The time of a call
@@ -342,7 +354,7 @@ def test_people_are_told_which_extra_is_missing_before_any_work(
     monkeypatch.setattr(summary, "read_regular", pytest.fail)
     assert main(["summarize", "--json", "-o", "new", "--formats", f"json,{wish}"]) == 2
     out, err = capsys.readouterr()
-    assert err.startswith(f"error: invalid_input: The format {wish} needs the extra '{extra}'")
+    assert err.startswith(f"error: invalid_input: An extra is not installed: '{extra}' for the format {wish}. ")
     assert json.loads(out)["error"]["message"] in err
     assert listing(here) == []
 
@@ -375,7 +387,7 @@ def test_the_format_that_is_refused_is_the_one_that_is_absent(tmp_path: Path, mo
     without("vl_convert", monkeypatch)
     filled(tmp_path)
     assert set(summarize(tmp_path / "raw", tmp_path, ["xlsx"]).paths) == {"xlsx"}
-    with pytest.raises(InvalidInput, match="The format html needs"):
+    with pytest.raises(InvalidInput, match="'report' for the format html"):
         summarize(tmp_path / "raw", tmp_path, ["xlsx", "html"])
 
 

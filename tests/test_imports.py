@@ -14,8 +14,8 @@ PACKAGE = Path(tikhub_mcp.__file__).parent
 # A module imports only from its left. What a link passes through, and then what serves the people who paste it.
 LEFT_TO_RIGHT = """
     errors text settings links answer aweme post retry streams network client names files edits changes hosts mp4
-    transfer download videos archive locks call jobs parts fields snapshots cells spool tables workbook report summary
-    replies batch tools wire lifetime server sandbox demo findings reach doctor terminal cli __main__
+    transfer download videos archive locks call jobs parts columns fields snapshots cells spool tables workbook report
+    summary replies batch tools wire lifetime server sandbox demo findings reach doctor terminal cli __main__
 """
 ORDER = LEFT_TO_RIGHT.split()
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}

@@ -239,7 +239,7 @@ def test_a_summary_says_where_it_is_and_what_is_in_it() -> None:
     first = {
         "video_id": TIKTOK_ID,
         "author": "A da",
-        "title": "@@",
+        "title": "Paper boats on the canal #boats #canal",
         "plays": 98_765,
         "likes": 4321,
         "engagement_rate": 0.045725,

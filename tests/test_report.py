@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,22 @@ EVIL_LINKS = [
 
 
 # What is in the file
+
+
+def test_nothing_in_the_library_could_end_its_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SimpleNamespace(stdout=b"a='</script>';b='<!--';c='</SCRIPT>'")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: made)
+    report.library.cache_clear()
+    try:
+        assert report.library() == "a='<\\/script>';b='<\\!--';c='<\\/SCRIPT>'"
+    finally:
+        report.library.cache_clear()
+
+
+def test_the_day_of_a_post_may_be_a_number_or_its_text(tmp_path: Path) -> None:
+    times: list[Json] = [1_700_000_000, "1700000000", "soon", 0, 2**50]
+    posts = data_of(written(tmp_path, [answer(str(at), create_time=time) for at, time in enumerate(times)]))["posts"]
+    assert sorted(post["posted"] for post in posts) == ["", "", "", "2023-11-14", "2023-11-14"]
 
 
 def written(tmp_path: Path, answers: list[Json], folder: str = "raw") -> Path:
@@ -488,6 +505,14 @@ def test_posts_of_one_author_are_told_apart_by_how_their_texts_begin(tmp_path: P
     ranked, grown = seen(written(tmp_path, answers), script, "--window-size=1280,2000").told
     assert [label[:14] for label in ranked] == ["1. Paper boats", "2. Kites", "3. Bo", "4. Ada"]
     assert grown == ["Paper boats on the rive… …1001", "Kites …1002", "Bo …1003", "Ada …1004"]
+
+
+@in_browser
+def test_posts_whose_ids_end_alike_have_lines_of_their_own(tmp_path: Path) -> None:
+    script = """return [all("#growth-chart svg .mark-line path").length,
+      all("#growth-chart .role-legend-label text").map((text) => text.textContent.split(" ").pop())];"""
+    answers = [answer(post, day) for post in ("11234", "21234", "5") for day in (0, 1)]
+    assert seen(written(tmp_path, answers), script, "--window-size=1280,2000").told == [3, ["11234", "21234", "…5"]]
 
 
 @in_browser

@@ -37,8 +37,9 @@ from tests.payloads import (
 )
 from tikhub_mcp import files, spool, summary
 from tikhub_mcp.answer import Json
+from tikhub_mcp.columns import COLUMNS
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
-from tikhub_mcp.fields import COLUMNS, LARGEST_ODD
+from tikhub_mcp.fields import LARGEST_ODD
 from tikhub_mcp.summary import CSV_NAME, HISTORY_NAME, JSON_NAME, LARGEST_FILE, Stopped, summarize
 
 CONTRACT = (
@@ -654,7 +655,12 @@ def test_a_summary_of_our_own_is_never_read_so_that_a_second_run_gives_the_same(
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [(JSON_NAME, envelope(tiktok_post())), ("copy.json", {"generated_from": "", "video_count": 0, "videos": []})],
+    [
+        (JSON_NAME, envelope(tiktok_post())),
+        (JSON_NAME, envelope(tiktok_post(generated_from="", video_count=0))),
+        (JSON_NAME, envelope(tiktok_post(videos=[]))),
+        ("copy.json", {"generated_from": "", "video_count": 0, "videos": []}),
+    ],
 )
 def test_only_the_name_and_the_content_together_make_a_summary(raw: Path, name: str, content: Json) -> None:
     save(raw, content, name)
@@ -675,8 +681,20 @@ def test_a_summary_that_cannot_be_opened_is_a_row(raw: Path, monkeypatch: pytest
 def test_a_file_over_the_limit_is_a_row_and_is_not_read(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (raw / "large.json").open("wb") as file:
         file.truncate(LARGEST_FILE + 1)
-    monkeypatch.setattr(summary, "row", pytest.fail)
+    read = os.read
+
+    def none_of_it(descriptor: int, size: int) -> bytes:
+        assert os.fstat(descriptor).st_size <= LARGEST_FILE
+        return read(descriptor, size)
+
+    monkeypatch.setattr(os, "read", none_of_it)
     assert [row["error"] for row in run(raw)] == ["The file holds no readable JSON: it is larger than 67108864 bytes."]
+
+
+def test_a_file_system_may_give_less_of_a_file_than_it_is_asked_for(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 100)))
+    assert row_of(raw, envelope(tiktok_post()))["parse_ok"] is True
 
 
 # What happens meanwhile

@@ -26,8 +26,8 @@ from tests.summing import answer, lines, rows, save_all
 from tests.test_summary import FORMULAS, Full, poisoned
 from tikhub_mcp import workbook
 from tikhub_mcp.answer import Json
+from tikhub_mcp.columns import COLUMNS
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
-from tikhub_mcp.fields import COLUMNS
 from tikhub_mcp.snapshots import HISTORY
 from tikhub_mcp.summary import XLSX_NAME, Summary, summarize
 from tikhub_mcp.workbook import CHANGES, POSTS
@@ -178,6 +178,11 @@ def test_a_text_of_several_lines_stands_in_one_row_of_ordinary_height(tmp_path: 
     ]
     assert found == [("One\ntwo", True), ("One", None)]
     assert [book["Posts"].row_dimensions[number].height for number in (2, 3)] == [15.75, None]
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "1899-12-31T00:00:00Z", "1900-02-28T00:00:00Z"])
+def test_a_time_before_the_first_date_of_spreadsheets_stays_a_text(tmp_path: Path, text: str) -> None:
+    assert first(tmp_path, answer("1", create_time=text))["create_time_unix"].value == text
 
 
 def test_the_second_sheet_holds_what_the_history_holds(tmp_path: Path) -> None:

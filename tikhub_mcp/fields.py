@@ -1,4 +1,4 @@
-"""The one table of fields: what a row of a summary holds, what it means, and where in an answer it stands.
+"""A raw answer → the row of a summary: where in it each column's value stands.
 
 Values are the API's own. What is not as the API makes it (a list in the place of an object, a number in the place of a
 text) makes the row a broken one that says so. NaN, Infinity and integers of thousands of digits count as missing.
@@ -7,13 +7,14 @@ text) makes the row a broken one that says so. NaN, Infinity and integers of tho
 import math
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import ValidationError, convert
 
 from tikhub_mcp import parts
 from tikhub_mcp.answer import Json, LongInteger, check_utf_8, find_post, parse, why_missing
 from tikhub_mcp.aweme import whole
+from tikhub_mcp.columns import COLUMNS, COUNTS
 from tikhub_mcp.links import platform_in
 from tikhub_mcp.parts import ENVELOPE, OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
 from tikhub_mcp.text import clean, writable
@@ -24,76 +25,6 @@ LONGEST_DESC = 2000  # characters
 LARGEST_ODD = 4 * 2**20
 
 Row: TypeAlias = dict[str, Json]
-
-COUNTS: Final = {
-    "play_count": "Plays, as the API counts them; Douyin does not report plays and gives 0",
-    "digg_count": "Likes",
-    "comment_count": "Comments",
-    "share_count": "Shares",
-    "collect_count": "Saves (favourites)",
-    "download_count": "Downloads",
-}
-OURS: Final = {  # columns of this project's own, behind those of the API
-    "platform": "tiktok or douyin",
-    "as_of": "When TikHub answered, that is the time of all numbers in the row (ISO 8601, UTC)",
-    "engagement_rate": "(likes + comments + shares + saves) / plays; empty where plays were not reported",
-    "is_latest": "Whether this is the newest answer about its post among the files read",
-}
-COLUMNS: Final = {
-    "source_file": "Name of the raw file",
-    "parse_ok": "Whether there is a post in it",
-    "error": "Why there is none",
-    "request_id": "TikHub's id of the call",
-    "api_code": "TikHub's code; 200 is success",
-    "api_message": "TikHub's message",
-    "router": "Path of the endpoint that answered",
-    "share_url": "The link that was asked for, else the post's own",
-    "cache_url": "Gives the same answer again for 24 hours, to whoever has this link: keep it to yourself",
-    "aweme_id": "Id of the post, a text: longer than numbers in spreadsheets can be",
-    "desc": "The post's text, its first 2,000 characters",
-    "create_time_unix": "When it was posted, in seconds since 1970 (UTC); the workbook shows it as a date",
-    "aweme_type": "The API's number for the kind of post; 2, 68 and 150 are photo posts",
-    "content_desc": "A second text of some posts",
-    "author_nickname": "The author's name as shown",
-    "author_unique_id": "The author's handle",
-    "author_sec_uid": "The author's id in links",
-    "author_uid": "The author's id",
-    "author_follower_count": "Followers; Douyin's answers give 0",
-    "author_following_count": "Accounts that the author follows",
-    "author_aweme_count": "The author's posts",
-    "author_verification_type": "The API's number for how the author is verified",
-    "author_account_region": "Country of the account",
-    "author_commerce_user_level": "The API's level as a seller",
-    "digg_count": COUNTS["digg_count"],
-    "comment_count": COUNTS["comment_count"],
-    "share_count": COUNTS["share_count"],
-    "play_count": COUNTS["play_count"],
-    "collect_count": COUNTS["collect_count"],
-    "download_count": COUNTS["download_count"],
-    "forward_count": "Forwards",
-    "whatsapp_share_count": "Shares to WhatsApp",
-    "video_duration_ms": "Length of the video in milliseconds; 0 for a photo post",
-    "video_width": "Width in pixels, of the file that the app plays",
-    "video_height": "Height in pixels, of the same",
-    "video_ratio": "The API's name for the resolution",
-    "video_has_watermark": "Whether the API says so; of the files downloaded none has one",
-    "cover_url": "The first link to the cover; it expires",
-    "play_url_sample": "The first link to the video; it expires",
-    "music_id": "Id of the music",
-    "music_title": "Its title",
-    "music_author": "Whose it is",
-    "music_is_original_sound": "Whether the sound is the post's own",
-    "music_is_commerce_music": "Whether it may be used for advertising",
-    "music_commercial_right_type": "The API's number for the rights to it",
-    "music_user_count": "Posts that use it",
-    "is_ads": "Whether the post is an advertisement",
-    "commerce_info_min": "What the API says of advertising, as JSON",
-    "aigc_created_by_ai": "Whether it is labelled as made by AI",
-    "aigc_label_type": "The API's number for that label",
-    "hashtags": "Hashtags, with | between them",
-    **OURS,
-}
-
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of UTC, which is written behind it
 _NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = Video(), Author(), Address()

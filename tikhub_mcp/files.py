@@ -172,7 +172,10 @@ def read_regular(path: Path | str, largest: int) -> bytes:
             raise ValueError("it is no regular file")
         if before.st_size > largest:
             raise ValueError(f"it is larger than {largest} bytes")
-        body = os.read(descriptor, before.st_size + 1)
+        body = more = os.read(descriptor, before.st_size + 1)
+        while more and len(body) < before.st_size:  # some file systems give less than was asked for
+            more = os.read(descriptor, before.st_size + 1 - len(body))
+            body += more
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)

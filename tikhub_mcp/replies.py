@@ -1,6 +1,5 @@
 """What callers get to see: the models of the three tools' replies, and how outcomes become them."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +14,10 @@ from tikhub_mcp.links import Link, Platform
 from tikhub_mcp.post import COUNTED_AS, Metrics
 from tikhub_mcp.snapshots import Top
 from tikhub_mcp.summary import Summary
-from tikhub_mcp.text import clean
+from tikhub_mcp.text import clean, json_size, shortened
 
-# Bytes of an author's name and of a title among ten posts, which leave a summary's reply under 4 kB.
-LONGEST_TOP_AUTHOR, LONGEST_TOP_TITLE = 36, 54
+LARGEST_SUMMARY = 4000  # bytes of a summary's reply; with folders of long names it has fewer top posts
+LONGEST_TOP_AUTHOR, LONGEST_TOP_TITLE = 36, 54  # bytes: ten of them fit
 LONGEST_URL = 2000  # characters; links are shorter, texts without a link are cut
 PENDING = (
     "Not done within this call. The work goes on while the server runs, and ends with it. Call again with the same "
@@ -241,7 +240,7 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
 def summary_reply(summary: Summary) -> SummaryReply:
     """A summary's reply."""
     found = summary.found
-    return SummaryReply(
+    reply = SummaryReply(
         status="ok",
         csv_path=_text(summary.paths.get("csv")),
         json_path=_text(summary.paths.get("json")),
@@ -258,6 +257,10 @@ def summary_reply(summary: Summary) -> SummaryReply:
         top_by_likes=[_top(top, "digg_count_change") for top in found.by_likes],
         note=" ".join(summary.remarks()) or None,
     )
+    tops = reply.top_by_plays, reply.top_by_likes
+    while any(tops) and json_size(reply.model_dump(exclude_none=True)) > LARGEST_SUMMARY:
+        max(tops, key=len).pop()
+    return reply
 
 
 def _totals(found: snapshots.Totals) -> Totals:
@@ -270,8 +273,8 @@ def _top(top: Top, by: str) -> TopPost:
     counts, author, days = reported(row), row["author_nickname"], change.get("days_since_previous")
     return TopPost(
         video_id=clean(str(row["aweme_id"]), 40) if row["aweme_id"] is not None else None,
-        author=_short(author, LONGEST_TOP_AUTHOR) if isinstance(author, str) else "",
-        title=_short(row["desc"], LONGEST_TOP_TITLE),
+        author=shortened(author, LONGEST_TOP_AUTHOR) if isinstance(author, str) else "",
+        title=shortened(row["desc"], LONGEST_TOP_TITLE),
         plays=counts["play_count"],
         likes=counts["digg_count"],
         engagement_rate=row["engagement_rate"],
@@ -279,14 +282,6 @@ def _top(top: Top, by: str) -> TopPost:
         change=change.get(by),
         change_days=None if days is None else round(days, 2),
     )
-
-
-def _short(text: str, most: int) -> str:
-    """A text that takes at most so many bytes in a reply."""
-    short = clean(text, most)
-    while len(json.dumps(short, ensure_ascii=False).encode()) - len('""') > most:
-        short = clean(short, len(short) - 1)
-    return short
 
 
 def summary_pending() -> SummaryReply:

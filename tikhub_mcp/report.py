@@ -6,6 +6,7 @@ they are written into the page as JSON without a single `<`, and shown by the br
 
 import heapq
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tikhub_mcp.answer import Json
+from tikhub_mcp.aweme import whole
 from tikhub_mcp.fields import Row, reported
 from tikhub_mcp.post import COUNTED_AS
 from tikhub_mcp.snapshots import Findings
@@ -135,9 +137,10 @@ def _post(row: Row) -> Row:
     }
 
 
-def _day(seconds: Json) -> str:
-    usable = type(seconds) is int and 0 < seconds < 253_402_300_800  # up to the year 9999
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if usable else ""
+def _day(stamp: Json) -> str:
+    seconds = whole(stamp)
+    # Up to the year 9999.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if seconds and seconds < 253_402_300_800 else ""
 
 
 def _totals(found: Findings) -> list[tuple[str, int | None, str]]:
@@ -157,7 +160,7 @@ def library() -> str:
     Another process makes it: that takes two seconds and 140 MiB, during which a server could do nothing else.
     """
     made = subprocess.run([sys.executable, "-c", _MAKE], stdin=subprocess.DEVNULL, capture_output=True, check=True)  # noqa: S603 - our own
-    return made.stdout.decode().replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return re.sub(r"(?i)<(/script|!--)", r"<\\\1", made.stdout.decode())
 
 
 def _json(value: Json) -> str:

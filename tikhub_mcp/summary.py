@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
 from tikhub_mcp.cells import line
+from tikhub_mcp.columns import COLUMNS
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.fields import COLUMNS, Answer, Row, broken_row, read, row
+from tikhub_mcp.fields import Answer, Row, broken_row, read, row
 from tikhub_mcp.files import careful, make_folder, os_errors, read_regular
 from tikhub_mcp.snapshots import HISTORY, Findings, Snapshots, Top, history
 from tikhub_mcp.spool import Spool
@@ -183,9 +184,9 @@ def _check_formats(formats: Collection[Format]) -> None:
         if name in formats and not all(map(importlib.util.find_spec, libraries))
     }
     if lacking:
-        needs = "; ".join(f"The format {name} needs the extra '{extra}'" for name, extra in lacking.items())
+        needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in lacking.items())
         raise InvalidInput(
-            f"{needs}, which is not installed. In the checkout: .venv/bin/pip install -e "
+            f"An extra is not installed: {needs}. In the checkout: .venv/bin/pip install -e "
             f"'.[{','.join(lacking.values())}]'. Nothing was read or written."
         )
 

@@ -1,5 +1,6 @@
 """Other people's text, made safe to carry."""
 
+import json
 import re
 import unicodedata
 from typing import Any
@@ -17,6 +18,19 @@ def clean(text: str, limit: int = 300) -> str:
     # Four times the limit bounds the work on text of any size, and leaves room for what is dropped.
     line = " ".join("".join(map(_visible, text[: 4 * limit])).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shortened(text: str, most: int) -> str:
+    """The same, as long as it can be in so many bytes of JSON."""
+    short = clean(text, most)
+    while json_size(short) - len('""') > most:
+        short = clean(short, len(short) - 1)
+    return short
+
+
+def json_size(value: Any) -> int:  # noqa: ANN401 - JSON of any kind
+    """How many bytes a value takes as compact JSON; a path in it may hold what is no UTF-8."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
 
 
 def writable(text: str) -> str:

@@ -17,8 +17,9 @@ from xlsxwriter.worksheet import Worksheet
 from tikhub_mcp.answer import Json
 from tikhub_mcp.aweme import whole
 from tikhub_mcp.cells import fitting
+from tikhub_mcp.columns import COLUMNS, COUNTS, OURS
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.fields import COLUMNS, COUNTS, OURS, Row
+from tikhub_mcp.fields import Row
 from tikhub_mcp.files import os_errors
 from tikhub_mcp.snapshots import HISTORY, Findings
 from tikhub_mcp.spool import Written
@@ -28,6 +29,7 @@ MOST_ROWS = 1_048_576  # of a sheet, its header among them
 MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
 LONGEST_LINK = 2079  # UTF-16 units
 EXACT_DIGITS = 10**15  # Excel keeps 15 digits of a number
+FIRST_DATE = datetime(1900, 3, 1)  # noqa: DTZ001 - before it Excel counts a day that never was, or not at all
 LINE = 15.75  # points; at 15, which every row has, XlsxWriter writes none, and LibreOffice finds a height of its own
 
 _FOREMOST: Final = (  # what people look for; behind it comes the rest, as in the CSV
@@ -227,7 +229,8 @@ def _moment(value: Json) -> datetime | None:
     """A time in UTC as Excel has it, without a zone."""
     if isinstance(value, str) and value.endswith("Z"):
         with suppress(ValueError):  # the API's own text in a column of ours it cannot be, but in one of its own
-            return datetime.fromisoformat(value).replace(tzinfo=None)
+            moment = datetime.fromisoformat(value).replace(tzinfo=None)
+            return moment if moment >= FIRST_DATE else None
     seconds = whole(value)
     if not seconds or seconds >= 253_402_300_800:  # nothing, or after the year 9999
         return None
