@@ -1,12 +1,13 @@
 """Other people's text: what of it is carried on, and what is not."""
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tikhub_mcp.text import clean, writable
+from tikhub_mcp.text import clean, shortened, writable
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 ANY_TEXT = st.text(st.characters(), max_size=500)
@@ -49,6 +50,31 @@ def test_what_people_see_stays_and_what_could_act_unseen_goes(given: str, kept: 
 )
 def test_a_long_text_is_cut_and_says_so(length: int, limit: int, cleaned: str) -> None:
     assert clean("x" * length, limit) == cleaned
+
+
+def test_no_text_is_cut_behind_a_joiner_that_joins_nothing() -> None:
+    assert clean(f"a{FAMILY}b", 5) == "a\U0001f468\u200d\U0001f469…"
+    assert clean(f"a{FAMILY}b", 4) == "a\U0001f468…"
+
+
+def size(text: str) -> int:
+    """Bytes of JSON, without the quotes around it."""
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2
+
+
+@given(ANY_TEXT, st.integers(6, 60))
+def test_a_shortened_text_has_as_many_bytes_of_json_as_it_may(text: str, most: int) -> None:
+    short = shortened(text, most)
+    assert size(short) <= most
+    assert (short == clean(text, most)) is (size(clean(text, most)) <= most)
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "short"),
+    [("x" * 9, 9, "x" * 9), ("x" * 10, 9, "x" * 6 + "…"), ("船" * 9, 10, "船船…"), ('"' * 9, 10, '"' * 3 + "…")],
+)
+def test_a_shortened_text_is_as_long_as_it_can_be(given: str, most: int, short: str) -> None:
+    assert shortened(given, most) == short
 
 
 def test_a_title_has_300_characters_at_most() -> None:

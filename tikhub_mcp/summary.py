@@ -124,9 +124,13 @@ def summarize(
         _write_histories(spool, snapshots, outputs.values(), stopped)
         _appear(outputs.values(), found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
+    return Summary(source, paths, found, tuple(_older(out_dir, paths.values())))
+
+
+def _older(out_dir: Path, written: Collection[Path]) -> Iterator[str]:
     others = (out_dir / name for name in _NAMES)
-    older = tuple(path.name for path in others if path not in paths.values() and path.is_file())
-    return Summary(source, paths, found, older)
+    # Not Path.is_file, which may raise: at this point all is written.
+    return (path.name for path in others if path not in written and os.path.isfile(path))  # noqa: PTH113
 
 
 def _appear(outputs: Collection[Output], found: Findings, stopped: Callable[[], bool]) -> None:

@@ -17,11 +17,11 @@ def clean(text: str, limit: int = 300) -> str:
     """
     # Four times the limit bounds the work on text of any size, and leaves room for what is dropped.
     line = " ".join("".join(map(_visible, text[: 4 * limit])).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1].rstrip(_JOINERS) + "…"
 
 
 def shortened(text: str, most: int) -> str:
-    """The same, as long as it can be in so many bytes of JSON."""
+    """As much of a text, made like that, as so many bytes of JSON can hold."""
     short = clean(text, most)
     while json_size(short) - len('""') > most:
         short = clean(short, len(short) - 1)
