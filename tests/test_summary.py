@@ -688,7 +688,7 @@ def test_a_file_over_the_limit_is_a_row_and_is_not_read(raw: Path, monkeypatch: 
         return read(descriptor, size)
 
     monkeypatch.setattr(os, "read", none_of_it)
-    assert [row["error"] for row in run(raw)] == ["The file holds no readable JSON: it is larger than 67108864 bytes."]
+    assert [row["error"] for row in run(raw)] == ["The file holds no readable JSON: it is larger than 54525952 bytes."]
 
 
 def test_a_file_system_may_give_less_of_a_file_than_it_is_asked_for(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ HISTORY_NAME = "tikhub_metrics_history.csv"
 _NAMES = (CSV_NAME, HISTORY_NAME, JSON_NAME, XLSX_NAME, HTML_NAME)
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
-LARGEST_FILE = 64 * 2**20  # bytes; the largest answers known have 83 kB
+LARGEST_FILE = 52 * 2**20  # bytes, read within 300 MiB of memory; the largest answers known have 83 kB
 
 _NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("vl_convert",))}  # format → extra, libraries
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
