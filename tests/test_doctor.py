@@ -325,6 +325,36 @@ def test_silence_ends_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.state, "Timeout" in found.found) == ("problem", True)
 
 
+def test_a_name_look_up_that_hangs_is_given_up_and_does_not_hold_the_process_up(tmp_path: Path) -> None:
+    program = """
+import socket, time
+from tikhub_mcp import reach, settings
+def hang(*_, **__):
+    time.sleep(1.5)
+    raise socket.gaierror("late")
+socket.getaddrinfo = hang
+reach.LOOK_SECONDS = 0.2
+for found in reach.ways(settings.load()):
+    print(found.check, found.state, found.found, flush=True)
+time.sleep(LATE)
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+print([found.check for found in reach.ways(settings.load())][-1])
+"""
+    environment = os.environ | {"TIKHUB_BASE_URL": "https://api.example"}
+    for late in ("0", "2"):  # the program's end comes before the look-up's, and after it
+        command = [sys.executable, "-c", program.replace("LATE", late)]
+        ran = run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True)
+        assert ran.stderr == ""
+        told = [line.split()[:2] for line in ran.stdout.splitlines()]
+        assert told == [["proxy", "ok"], ["name", "problem"], ["connection", "problem"], ["connection"]]
+        assert ran.stdout.count("Timeout") == 2
+
+
+def test_what_is_no_name_is_said_not_to_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIKHUB_BASE_URL", f"https://{'a' * 64}.example")
+    assert "does not resolve here (" in ways()["name"].found
+
+
 @pytest.mark.parametrize(
     ("names", "state", "says"),
     [

@@ -4,8 +4,10 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Thread
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -58,9 +60,28 @@ def account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
         yield _no_account(seen, is_json=isinstance(answer, dict))
 
 
+class _Unwaited(ThreadPoolExecutor):
+    """Threads that nobody waits for, neither the loop nor the end of the process: a name look-up may hang for long."""
+
+    def submit(self, work: Callable[..., T], /, *given: object, **named: object) -> Future[T]:
+        """Begin the work in a thread of its own."""
+        future = Future[T]()
+        future.set_running_or_notify_cancel()  # so that nobody can give it up: what comes late has a place
+
+        def run() -> None:
+            try:
+                future.set_result(work(*given, **named))
+            except (OSError, ValueError) as error:  # no such name, or nothing that is one
+                future.set_exception(error)
+
+        Thread(target=run, name="unwaited", daemon=True).start()
+        return future
+
+
 def _run(work: Coroutine[None, None, T]) -> T:
     """Run it to its end; asyncio.run would go on to wait for a resolver that hangs."""
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(_Unwaited())
     try:
         return loop.run_until_complete(work)
     finally:
