@@ -13,7 +13,7 @@ from msgspec import ValidationError, convert
 
 from tikhub_mcp import parts
 from tikhub_mcp.answer import Json, LongInteger, check_utf_8, find_post, parse, why_missing
-from tikhub_mcp.aweme import whole
+from tikhub_mcp.aweme import EXACT, whole
 from tikhub_mcp.columns import COLUMNS, COUNTS
 from tikhub_mcp.links import platform_in
 from tikhub_mcp.parts import ENVELOPE, OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
@@ -68,7 +68,10 @@ def row(answer: Answer) -> Row:
 
 def reported(row: Row) -> dict[str, int | None]:
     """The counts of a row as numbers; None for what was not reported, as plays on Douyin are."""
-    counts = {name: whole(row[name]) for name in COUNTS}
+    # Not by whole() where that is plain to see: of a row's time a tenth.
+    counts = {
+        name: value if type(value := row[name]) is int and 0 <= value < EXACT else whole(value) for name in COUNTS
+    }
     if row["platform"] == "douyin":
         counts["play_count"] = None
     return counts

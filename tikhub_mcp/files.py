@@ -26,6 +26,7 @@ LONGEST_NAME = 143  # bytes of a part's name: what eCryptfs takes, and all that 
 STALE_SECONDS = 24 * 3600.0  # a part that is older, and that nobody holds, was left by a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _CAREFUL = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))  # Windows has none
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _swept: set[Path] = set()
 _NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # network drives; as PostgreSQL has it
 
@@ -165,7 +166,7 @@ def read_regular(path: Path | str, largest: int) -> bytes:
         OSError: It cannot be read.
         ValueError: It is no regular file, larger than `largest` bytes, or it changed meanwhile.
     """
-    descriptor = careful(str(path), os.O_RDONLY | getattr(os, "O_BINARY", 0))  # half the time of open()
+    descriptor = careful(str(path), _READ)  # half the time of open()
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):

@@ -41,7 +41,7 @@ _NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("vl_convert",))
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
 # Answers read before their rows are made, a tenth faster than in turn, which processors forget over: so many, if they
 # are not more than so many bytes.
-_AT_ONCE, _MOST_BYTES = 16, 4 * 2**20
+_AT_ONCE, _MOST_BYTES = 32, 4 * 2**20
 _NO_JSON = "The file holds no readable JSON"
 _HEAD = 2**18  # bytes; enough of a summary to know it by
 
