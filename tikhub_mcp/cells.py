@@ -86,7 +86,7 @@ def _plain(value: Json) -> str:
 
 def _is_deep(value: Json, levels: int) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_is_deep(item, levels - 1) for item in inner if isinstance(item, dict | list))
+    return levels < 1 or any(_is_deep(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:
