@@ -17,7 +17,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.summing import answer, save_all
+from tests.summing import COUNTS, answer, save_all
 from tikhub_mcp import __version__, client
 from tikhub_mcp.cli import main
 from tikhub_mcp.post import Metrics
@@ -281,13 +281,43 @@ def test_a_summary_says_how_posts_grew_what_is_older_beside_it_and_that_no_post_
     save_all(Path("raw"), [answer("1", day, **count) for day, count in enumerate(counts)])
     lines = cli("summarize", "-i", "raw", "--formats", "csv,json").out.splitlines()
     assert f"history: {Path.cwd()}/tikhub_metrics_history.csv" in lines
-    assert [line.split("  ")[-1] for line in lines if "(" in line] == ["(+1,500 in 1 days)", "(-10 in 1 days)"]
+    assert [line.split("  ")[-1] for line in lines if "(" in line] == ["(+1,500 in 1.0 days)", "(-10 in 1.0 days)"]
     assert [line.split()[0] for line in lines[-3::2]] == ["2,500", "40"]
     save_all(Path("other"), [{"name": "a package"}])
     ran = cli("summarize", "-i", "other", "--formats", "json")
     assert (ran.code, len(ran.out.splitlines())) == (0, 2)
-    assert "no post in what was read" in ran.err
+    assert "There is no post in what was read; each row's `error` says why." in ran.err
     assert "not renewed: tikhub_videos_summary.csv, tikhub_metrics_history.csv." in ran.err
+
+
+@pytest.mark.parametrize(
+    ("days", "said"), [(1234, "1,234.0 days"), (1.25, "1.2 days"), (0.5, "12.0 hours"), (66 / 86_400, "1.1 minutes")]
+)
+def test_a_summary_says_over_how_long_posts_grew(cli: Cli, days: float, said: str) -> None:
+    save_all(Path("raw"), [answer("1", 0, play_count=10), answer("1", days, play_count=20)])
+    assert f"(+10 in {said})" in cli("summarize", "-i", "raw").out
+
+
+def test_of_posts_without_any_count_a_summary_says_how_many_they_are(cli: Cli) -> None:
+    save_all(Path("raw"), [answer("1", **dict.fromkeys(COUNTS))])
+    assert cli("summarize", "-i", "raw").out.splitlines()[-1] == "1 post"
+
+
+def test_a_command_whose_output_was_closed_ends_well(root: Path) -> None:
+    save_all(root / "raw", [answer()])
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.stdout = None; from tikhub_mcp.cli import main; sys.exit(main())",
+            "summarize",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_nothing_to_summarize_is_a_usage_error(cli: Cli) -> None:

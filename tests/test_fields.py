@@ -266,6 +266,12 @@ def test_the_platform_is_what_the_router_says_else_the_link(router: Json, link: 
     assert row_of(value)["platform"] == expected
 
 
+def test_where_the_link_that_was_asked_for_tells_nothing_the_posts_own_does() -> None:
+    post = douyin_post(share_url="https://www.iesdouyin.com/share/video/1/")
+    value = envelope(post, router=HYBRID, params={"share_url": "https://t.example/abc"})
+    assert row_of(value)["platform"] == "douyin"
+
+
 def test_plays_of_douyin_are_not_reported_by_whichever_of_its_hosts_it_is_known() -> None:
     value = envelope(douyin_post(), router=None, params={"share_url": "https://www.amemv.com/share/video/1/"})
     assert fields.reported(row_of(value))["play_count"] is None

@@ -264,8 +264,8 @@ def test_a_summary_says_where_it_is_and_what_is_in_it() -> None:
             "shares": 6,
             "saves": 5,
         },
-        "top_by_plays": [first | {"change": 9000, "change_days": 6.12}],
-        "top_by_likes": [first | {"change_days": 6.12}, first],
+        "top_by_plays": [first | {"change": 9000, "change_days": 6.1235}],
+        "top_by_likes": [first | {"change_days": 6.1235}, first],
     }
     assert not replies.failed(reply)
 

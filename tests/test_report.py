@@ -493,6 +493,35 @@ def test_no_number_of_a_ranking_is_cut_off_on_a_screen(tmp_path: Path) -> None:
 
 
 @in_browser
+@pytest.mark.parametrize("width", [360, 730, 800, 1115, 1165])
+def test_no_number_of_a_ranking_is_cut_off_however_wide_the_page_is(tmp_path: Path, width: int) -> None:
+    script = """const end = (node) => node.getBoundingClientRect().right;
+      return all("#ranks svg.marks").map((chart) => [...chart.querySelectorAll(".role-mark text")]
+        .filter((word) => end(word) <= end(chart) + 1).length);"""
+    author = {"nickname": "Paper boats on the river"}
+    answers = [
+        answer(str(at), play_count=123_456_789 - at, digg_count=123_456_789 - at, author=author) for at in (0, 1)
+    ]
+    assert on_phone(written(tmp_path, answers), width, script) == [2, 2, 2]
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 700, 1280])
+def test_lines_of_growth_are_told_apart_by_their_ids_also_behind_chinese_texts(tmp_path: Path, width: int) -> None:
+    script = """const chart = document.querySelector("#growth-chart svg").getBoundingClientRect();
+      const labels = all("#growth-chart .role-legend-label text");
+      return [new Set(labels.map((label) => label.textContent)).size,
+        labels.filter((label) => label.getBoundingClientRect().right > chart.right + 1).length];"""
+    text = "每日一图系列作品之城市与海洋的故事合集大全第三集"
+    answers = [
+        answer(str(7300000000000000001 + at * 137), day, author={"nickname": "每日一图官方账号"}, desc=text)
+        for at in range(6)
+        for day in (0, 1)
+    ]
+    assert on_phone(written(tmp_path, answers), width, script) == [6, 0]
+
+
+@in_browser
 def test_posts_of_one_author_are_told_apart_by_how_their_texts_begin(tmp_path: Path) -> None:
     script = """const texts = (id) => all(`${id} text`).map((text) => text.textContent.replace(/[\u2068\u2069]/g, ""));
       return [texts("#rank-plays .role-axis-label"), texts("#growth-chart .role-legend-label")];"""

@@ -255,6 +255,22 @@ def test_the_top_are_five_newest_answers_by_plays_and_five_by_likes_the_most_fir
     assert TOP == 5
 
 
+def test_a_top_post_tells_its_growth_since_the_oldest_answer_that_has_the_count(tmp_path: Path) -> None:
+    def grown(*answers: Json) -> list[tuple[int | None, float | None]]:
+        reply = replied(tmp_path / str(len(list(tmp_path.iterdir()))), list(answers))
+        return [(post.change, post.change_days) for post in (*reply.top_by_plays, *reply.top_by_likes)]
+
+    assert grown(answer("1", 3, play_count=50, digg_count=5), answer("1", 0, play_count=20, digg_count=7)) == [
+        (30, 3),
+        (-2, 3),
+    ]
+    some = [answer("1", day, play_count=plays, digg_count=5) for day, plays in enumerate((None, 20, 50))]
+    assert grown(*some) == [(30, 1), (0, 2)]
+    assert grown(answer("1", None, play_count=20), answer("1", 2, play_count=50))[0] == (None, None)
+    assert grown(answer("1", 2, play_count=50))[0] == (None, None)
+    assert grown(*[answer("1", 2, play_count=50)] * 2)[0] == (0, 0)
+
+
 def test_posts_without_plays_are_not_among_the_top_by_plays(tmp_path: Path) -> None:
     reply = replied(tmp_path, [answer("1", **NONE_OF_THEM), answer("2", **NONE_OF_THEM | {"play_count": 1})])
     assert [post.video_id for post in reply.top_by_plays] == ["2"]

@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begin_log()
     try:
         exit_code: int = options.command(options)
-        sys.stdout.flush()
+        if sys.stdout:  # closed before it began
+            sys.stdout.flush()
     except TikHubMCPError as error:
         if getattr(options, "json", False):
             from tikhub_mcp.replies import refusal

@@ -1,7 +1,7 @@
 """A raw answer → the row of a summary: where in it each column's value stands.
 
 Values are the API's own. What is not as the API makes it (a list in the place of an object, a number in the place of a
-text) makes the row a broken one that says so. NaN, Infinity and integers of thousands of digits count as missing.
+text) makes the row a broken one that says so. NaN, Infinity and integers of more than 4,300 digits count as missing.
 """
 
 import math
@@ -142,7 +142,7 @@ def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
 def _values(name: str, root: Root, post: Post) -> Row:
     numbers, video, aigc = post.statistics or _NO_STATISTICS, post.video or _NO_VIDEO, post.aigc_info or _NO_AIGC
     play, share_url = video.play_addr or _NO_ADDRESS, _asked(root.params) or _text(post.share_url)
-    platform = _platform(root.router, share_url)
+    platform = _platform(root.router, share_url) or platform_in(_text(post.share_url))
     return {
         "source_file": name,
         "parse_ok": True,

@@ -17,7 +17,7 @@ from tikhub_mcp.summary import Summary
 from tikhub_mcp.text import clean, json_size, shortened
 
 LARGEST_SUMMARY = 4000  # bytes of a summary's reply; with folders of long names it has fewer top posts
-LONGEST_TOP_AUTHOR, LONGEST_TOP_TITLE = 36, 54  # bytes: ten of them fit
+LONGEST_TOP_AUTHOR, LONGEST_TOP_TITLE = 36, 51  # bytes: ten of them fit
 LONGEST_URL = 2000  # characters; links are shorter, texts without a link are cut
 PENDING = (
     "Not done within this call. The work goes on while the server runs, and ends with it. Call again with the same "
@@ -257,8 +257,8 @@ def summary_reply(summary: Summary) -> SummaryReply:
         top_by_likes=[_top(top, "digg_count_change") for top in found.by_likes],
         note=" ".join(summary.remarks()) or None,
     )
-    tops = reply.top_by_plays, reply.top_by_likes
-    while any(tops) and json_size(reply.model_dump(exclude_none=True)) > LARGEST_SUMMARY:
+    tops = reply.top_by_likes, reply.top_by_plays
+    while any(tops) and json_size(reply.model_dump()) > LARGEST_SUMMARY:
         max(tops, key=len).pop()
     return reply
 
@@ -280,7 +280,7 @@ def _top(top: Top, by: str) -> TopPost:
         engagement_rate=row["engagement_rate"],
         as_of=row["as_of"],
         change=change.get(by),
-        change_days=None if days is None else round(days, 2),
+        change_days=None if days is None else round(days, 4),
     )
 
 

@@ -51,7 +51,7 @@ class Top:
 
     Attributes:
         row: Its newest row.
-        change: The line of history that compares it with the post's oldest row; None where there is one row only.
+        change: The line of history that compares it with the oldest row that has this count; None where that is itself.
     """
 
     row: Row
@@ -124,10 +124,11 @@ class Snapshots:
         """The rows of each post that has more than one, from the oldest."""
         return (sorted(numbers, key=self._moment) for numbers in self._several.values())
 
-    def oldest(self, row: Row, number: int) -> int | None:
-        """The oldest row, of those with a time, about the post of this one; None where there is no other."""
-        numbers = filter(self._times.__getitem__, self._several.get(_key(row, number), ()))
-        oldest = min(numbers, key=self._moment, default=number)
+    def oldest(self, row: Row, number: int, count: str) -> int | None:
+        """The oldest row with a time and this count about the post of this one; None where there is no other."""
+        numbers = self._several.get(_key(row, number), ())
+        known = (other for other in numbers if self._times[other] and self._counts[count][other] != _UNKNOWN)
+        oldest = min(known, key=self._moment, default=number)
         return None if oldest == number else oldest
 
     def _moment(self, number: int) -> tuple[int, int]:

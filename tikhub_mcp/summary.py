@@ -35,7 +35,9 @@ HISTORY_NAME = "tikhub_metrics_history.csv"
 _NAMES = (CSV_NAME, HISTORY_NAME, JSON_NAME, XLSX_NAME, HTML_NAME)
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
-LARGEST_FILE = 52 * 2**20  # bytes, read within 300 MiB of memory; the largest answers known have 83 kB
+# Bytes; the largest answers known have 83 kB. One as large as that takes 80 MiB of memory, and up to eleven times its
+# size where one text that is kept fills it.
+LARGEST_FILE = 52 * 2**20
 
 _NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("vl_convert",))}  # format → extra, libraries
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
@@ -69,7 +71,7 @@ class Summary:
     def remarks(self) -> Iterator[str]:
         """What whoever asked for it may not expect."""
         if not self.found.parsed:
-            yield "There is no post in what was read: is it the right folder? Each row's `error` says why."
+            yield "There is no post in what was read; each row's `error` says why."
         if self.older:
             yield f"Of an earlier run, and not renewed: {', '.join(self.older)}."
 
@@ -226,7 +228,7 @@ def _find(spool: Spool, snapshots: Snapshots) -> Findings:
 def _top(spool: Spool, snapshots: Snapshots, count: str) -> Iterator[Top]:
     for number in snapshots.top(count):
         newest = spool[number]
-        oldest = snapshots.oldest(newest, number)
+        oldest = snapshots.oldest(newest, number, count)
         yield Top(newest, None if oldest is None else [*history([spool[oldest], newest])][1])
 
 

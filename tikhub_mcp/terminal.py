@@ -93,7 +93,7 @@ def print_summary(made: "Summary") -> None:
     if found.parsed:
         sums = [(found.totals.counts[name], shown) for shown, name in COUNTED_AS.items()]
         known = [f"{number:,} {shown}" for number, shown in sums if number is not None]
-        print(f"{_counted(found.totals.posts, 'post')}: {', '.join(known)}")
+        print(": ".join(filter(None, (_counted(found.totals.posts, "post"), ", ".join(known)))))
     for shown, tops in (("plays", found.by_plays), ("likes", found.by_likes)):
         if tops:
             print(f"most {shown}:")
@@ -112,8 +112,14 @@ def _described(top: "Top", change: str) -> str:
     texts = (top.row["author_nickname"], top.row["aweme_id"], top.row["desc"])
     grown = top.change or {}
     days = grown.get("days_since_previous")
-    growth = f"({grown[change]:+,} in {days:.3g} days)" if days and grown[change] is not None else ""
+    growth = f"({grown[change]:+,} in {_span(days)})" if days and grown[change] is not None else ""
     return "  ".join(filter(None, (*(clean(str(text or ""), 60) for text in texts), growth)))
+
+
+def _span(days: float) -> str:
+    if days >= 1:
+        return f"{days:,.1f} days"
+    return f"{24 * days:.1f} hours" if 24 * days >= 1 else f"{24 * 60 * days:.1f} minutes"
 
 
 def print_json(reply: "BaseModel") -> None:

@@ -29,8 +29,8 @@ def shortened(text: str, most: int) -> str:
 
 
 def json_size(value: Any) -> int:  # noqa: ANN401 - JSON of any kind
-    """How many bytes a value takes as compact JSON; a path in it may hold what is no UTF-8."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+    """How many bytes a value takes as compact JSON, once it can be sent."""
+    return len(json.dumps(sendable(value), ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def writable(text: str) -> str:
