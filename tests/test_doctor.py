@@ -351,8 +351,16 @@ print([found.check for found in reach.ways(settings.load())][-1])
 
 
 def test_what_is_no_name_is_said_not_to_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(host: str, *_: object, **__: object) -> None:
+        host.encode("idna")
+        raise AssertionError("it is a name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(reach, "LOOK_SECONDS", 1)
     monkeypatch.setenv("TIKHUB_BASE_URL", f"https://{'a' * 64}.example")
-    assert "does not resolve here (" in ways()["name"].found
+    found = ways()["name"].found
+    assert "does not resolve here (" in found
+    assert "label" in found  # the reason itself, and not that it took too long
 
 
 @pytest.mark.parametrize(

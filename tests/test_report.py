@@ -479,30 +479,29 @@ def test_no_word_of_a_chart_is_cut_off_on_a_phone(tmp_path: Path) -> None:
     assert on_phone(written(tmp_path, lengthy(1000)), 400, script) == []
 
 
+WHOLE = """const end = (node) => node.getBoundingClientRect().right;
+  return all("#ranks svg.marks").map((chart) => [...chart.querySelectorAll(".role-mark text")]
+    .filter((word) => end(word) <= end(chart) + 1).length);"""
+
+
 @in_browser
 def test_no_number_of_a_ranking_is_cut_off_on_a_screen(tmp_path: Path) -> None:
-    script = """const end = (node) => node.getBoundingClientRect().right;
-      return all("#ranks svg.marks").map((chart) => [...chart.querySelectorAll(".role-mark text")]
-        .filter((word) => end(word) <= end(chart) + 1).length);"""
     answers = [
         answer(str(at), play_count=plays, digg_count=plays - at) for at, plays in enumerate((10**10, 999_999_999))
     ]
-    assert seen(written(tmp_path, answers), script, "--window-size=1280,2000").told == [2, 2, 2]
+    assert seen(written(tmp_path, answers), WHOLE, "--window-size=1280,2000").told == [2, 2, 2]
     answers = [answer(str(at), play_count=999_999_999, digg_count=999_999_999 - at) for at in range(2)]
-    assert seen(written(tmp_path, answers, "other"), script, "--window-size=1280,2000").told == [2, 2, 2]
+    assert seen(written(tmp_path, answers, "other"), WHOLE, "--window-size=1280,2000").told == [2, 2, 2]
 
 
 @in_browser
 @pytest.mark.parametrize("width", [360, 730, 800, 1115, 1165])
 def test_no_number_of_a_ranking_is_cut_off_however_wide_the_page_is(tmp_path: Path, width: int) -> None:
-    script = """const end = (node) => node.getBoundingClientRect().right;
-      return all("#ranks svg.marks").map((chart) => [...chart.querySelectorAll(".role-mark text")]
-        .filter((word) => end(word) <= end(chart) + 1).length);"""
     author = {"nickname": "Paper boats on the river"}
     answers = [
         answer(str(at), play_count=123_456_789 - at, digg_count=123_456_789 - at, author=author) for at in (0, 1)
     ]
-    assert on_phone(written(tmp_path, answers), width, script) == [2, 2, 2]
+    assert on_phone(written(tmp_path, answers), width, WHOLE) == [2, 2, 2]
 
 
 @in_browser

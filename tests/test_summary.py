@@ -7,6 +7,8 @@ import os
 import re
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -853,6 +855,28 @@ def test_what_is_large_and_out_of_the_ordinary_is_a_row_before_it_fills_the_memo
     if over:
         assert row["error"].endswith("it has more than 4 MiB, and is not as TikHub answers.")
         assert peak < 2 * LARGEST_ODD
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell the most memory it took")
+@pytest.mark.parametrize("head", [b"", codecs.BOM_UTF8], ids=["as TikHub answers", "with a mark"])
+def test_a_file_of_50_mb_takes_less_than_300_mib(raw: Path, head: bytes) -> None:
+    sign = {"urls": ["https://a.example/船/🌊"] * 3, "bit_rate": 1234567, "extra": {"a": None, "b": [1, 2.5, True]}}
+    one = json.dumps(sign, ensure_ascii=False).encode() + b","
+    content = json.dumps(envelope(tiktok_post(padding=["<here>"]))).encode()
+    room = 50_000_000 - len(content) - len(head)
+    save(raw, head + content.replace(b'"<here>"', one * (room // len(one)) + b"0"))
+    program = """
+import sys
+from pathlib import Path
+from tikhub_mcp.summary import summarize
+print(summarize(Path(sys.argv[1]), Path(sys.argv[2])).found.parsed)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    command = [sys.executable, "-c", program, str(raw), str(raw.parent / "out")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    parsed, most = map(int, ran.stdout.split())
+    assert parsed == (0 if head else 1)
+    assert most < 300 * 1024  # KiB
 
 
 # The outputs
