@@ -351,16 +351,23 @@ print([found.check for found in reach.ways(settings.load())][-1])
 
 
 def test_what_is_no_name_is_said_not_to_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(host: str, *_: object, **__: object) -> None:
-        host.encode("idna")
-        raise AssertionError("it is a name")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(reach, "LOOK_SECONDS", 1)
     monkeypatch.setenv("TIKHUB_BASE_URL", f"https://{'a' * 64}.example")
     found = ways()["name"].found
     assert "does not resolve here (" in found
     assert "label" in found  # the reason itself, and not that it took too long
+
+
+@pytest.mark.parametrize("error", [socket.gaierror("no such name"), UnicodeError("none that can be")])
+def test_what_a_name_look_up_raises_comes_out_of_its_thread(error: Exception) -> None:
+    def refuse() -> None:
+        raise error
+
+    async def look_up() -> None:
+        async with asyncio.timeout(2):
+            await asyncio.get_running_loop().run_in_executor(None, refuse)
+
+    with pytest.raises(type(error), match=str(error)):
+        reach._run(look_up())
 
 
 @pytest.mark.parametrize(
