@@ -48,7 +48,9 @@ class World:
     def __init__(self, folder: Path, limits: Limits, answers: tuple[dict[str, Any], ...]) -> None:
         self.tikhub, self.folder = Renewing(*answers), folder / "videos"
         downloader = Downloader(Network(loopback_media=True), limits)
-        self.jobs = Jobs(self.tikhub, Archive(folder / "raw", 3600.0), downloader, Locks(folder / ".lock"), 3600.0)
+        self.jobs = Jobs(
+            self.tikhub, Archive(folder / "raw", 3600.0), downloader, Locks(folder / ".lock"), folder / ".state", 3600.0
+        )
 
     async def get(self) -> Outcome:
         return await self.jobs.get(call(), link(), Wish(self.folder), lambda _: None)
@@ -100,9 +102,10 @@ def assert_film(world: World, outcome: Outcome, api_calls: int) -> None:
 
 
 def assert_gone(world: World, outcome: Outcome, api_calls: int) -> None:
-    """A clean error, no file, and the answers that were paid for are on disk."""
+    """A clean error, no file, and the answers that were paid for are on disk; after a renewal no retry is advised."""
     assert outcome.error is not None
-    assert (outcome.error.code, outcome.error.retryable, outcome.api_calls) == ("media_unavailable", True, api_calls)
+    assert (outcome.error.code, outcome.api_calls) == ("media_unavailable", api_calls)
+    assert outcome.error.retryable == (len(world.tikhub.asked) == 1)
     assert world.names() == []
     assert outcome.raw_path is not None
     assert json.loads(outcome.raw_path.read_text("utf-8"))["data"]["aweme_details"][0]["aweme_id"] == str(FIRST)
@@ -170,7 +173,8 @@ def test_links_that_grow_old_while_they_all_refuse_are_renewed_once_and_never_tw
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("tikhub_mcp.jobs.time", clock)
+    for module in ("work", "moments"):
+        monkeypatch.setattr(f"tikhub_mcp.{module}.time", clock)
 
     def late(request: Request) -> Act:
         clock.ahead = later
@@ -230,7 +234,7 @@ def test_old_links_that_a_page_answers_for_are_renewed_once_and_never_twice(
     mirrors: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -276,7 +280,7 @@ TIMELESS: dict[str, Move] = {
 def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_links(
     server: Faulty, show: Callable[..., None], name: str, mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -292,7 +296,7 @@ def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_
 def test_links_that_are_renewed_in_the_middle_give_a_file_no_second_time(
     server: Faulty, show: Callable[..., None], mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
     hesitant = replace(refusal(), wait=0.3 / mirrors)  # 0.6 s in two rounds
     slow = Act(body=FILM, drip=SIZE // 14)  # 0.7 s: more than is left, and less than a second of its own
 

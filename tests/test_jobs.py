@@ -105,7 +105,12 @@ class World:
     def __init__(self, folder: Path, reuse_seconds: float = 3600.0) -> None:
         self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
         self.jobs = Jobs(
-            self.tikhub, Archive(folder / "raw", reuse_seconds), self.downloader, Locks(folder / ".lock"), reuse_seconds
+            self.tikhub,
+            Archive(folder / "raw", reuse_seconds),
+            self.downloader,
+            Locks(folder / ".lock"),
+            folder / ".state",
+            reuse_seconds,
         )
         self.wish = Wish(folder / "videos")
         self.seen: list[Job] = []
@@ -466,7 +471,7 @@ def test_a_refresh_that_was_pending_long_ago_is_a_new_wish(tmp_path: Path, monke
         assert (await world.get(call(seconds=0.2), link(), refresh=True)).status == "pending"
         world.downloader.go.set()
         await until(lambda: not world.jobs._jobs)
-        monkeypatch.setattr("tikhub_mcp.jobs.REMEMBERED", 0.0)
+        monkeypatch.setattr("tikhub_mcp.unfinished.REJOIN_SECONDS", 0.0)
         assert (await world.get(call(), link(), refresh=True)).api_calls == 1
         assert len(world.tikhub.asked) == 2
 
@@ -657,7 +662,7 @@ def test_old_links_that_all_refuse_are_renewed_once_and_never_twice(
         world.tikhub.posts[link().key] = video(3600)
         await world.get(call(), link(), metrics_only=True)
         world.downloader.failures = [MediaUnavailable("refused")] * (1 + also_then)
-        monkeypatch.setattr("tikhub_mcp.jobs.LINKS_LIVE", 0.0)
+        monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
         outcome = await world.get(call(), link())
         assert outcome.status == ("failed" if also_then else "ok")
         assert outcome.api_calls == 1

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import stat
 import time
 import zlib
@@ -14,8 +15,8 @@ from pathlib import Path
 
 from tikhub_mcp.answer import Json, find_post, parse
 from tikhub_mcp.client import Answer
-from tikhub_mcp.errors import NotWritable, UnsupportedLink
-from tikhub_mcp.files import careful, make_folder, os_errors, read_regular, write_whole
+from tikhub_mcp.errors import DiskFull, NotWritable, UnsupportedLink
+from tikhub_mcp.files import PRIVATE, Part, careful, make_folder, os_errors, read_regular, write_all, write_whole
 from tikhub_mcp.links import Link
 from tikhub_mcp.links import parse as parse_link
 from tikhub_mcp.names import raw_name
@@ -23,6 +24,8 @@ from tikhub_mcp.post import safe_id
 
 _MOST_COPIES = 1000  # answers of different content under one name
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # which say nothing of the file, and pass
+LEAST_FREE = 64 * 2**20  # bytes; with less on the disk nothing is paid for
+_PROBE = 2**18  # bytes written before the first call, and after an answer that could not be: real ones have 83 kB
 _LARGEST_FILE = 64 * 2**20  # bytes; our own are at most the client's LARGEST_BODY, and what indenting adds
 
 
@@ -64,6 +67,9 @@ class Archive:
         folder: Where raw answers go; made when the first one comes.
         reuse_seconds: How long an answer counts as young.
         journal: A file in a folder that may be missing; None where no other process is to know.
+
+    Attributes:
+        needed_since: Answers that came later, in unix seconds, count as young as well; infinity for none.
     """
 
     def __init__(self, folder: Path, reuse_seconds: float, journal: Path | None = None) -> None:
@@ -71,6 +77,8 @@ class Archive:
         self._journal = journal
         # Answers that came during a call count as young for it, however short the time of reuse.
         self._horizon = max(reuse_seconds, 600.0)
+        self.needed_since = math.inf
+        self._proven = False  # whether an answer could be written when that was tried last
         self._index: dict[str, _Entry] = {}
         self._scanned = False
         self._journal_number = self._heard = 0  # its inode, and how many bytes of it were read
@@ -86,6 +94,9 @@ class Archive:
         path = None
         try:
             path = self._write(aweme_id, link, answer) if save else None
+        except (DiskFull, NotWritable):
+            self._proven = False
+            raise
         finally:
             packed = b"" if path else zlib.compress(answer.body, 1)
             keys = [link.key, f"{link.platform}:{aweme_id}"] if aweme_id else [link.key]
@@ -131,6 +142,24 @@ class Archive:
         """
         make_folder(self._folder)
 
+    def check_room(self) -> None:
+        """Make sure, before anything is paid for, that there is room for one more answer; the folder is there.
+
+        Raises:
+            DiskFull, NotWritable: There is not.
+        """
+        place = self._folder / "answer"
+        with os_errors(place):
+            if (free := shutil.disk_usage(self._folder).free) < LEAST_FREE:
+                raise DiskFull(
+                    f"The disk is almost full: {self._folder} has {free:,} bytes free, and answers that are paid for "
+                    f"are kept only where {LEAST_FREE:,} are. Nothing was paid for. Make room, and call again."
+                )
+            if not self._proven:  # a quota is not seen in what is free
+                with Part(place, PRIVATE) as part:
+                    write_all(part.file, bytes(_PROBE))
+                self._proven = True
+
     def _write(self, aweme_id: str, link: Link, answer: Answer) -> Path:
         for copy in range(1, _MOST_COPIES + 1):
             path = self._folder / raw_name(aweme_id, link.url, answer.request_id, copy)
@@ -157,7 +186,7 @@ class Archive:
             del index[key]
 
     def _is_old(self, received: float) -> bool:
-        return received < time.time() - self._horizon
+        return received < min(time.time() - self._horizon, self.needed_since)
 
     def _scan(self) -> None:
         """Take what is in the folder into the index, once; what is in it already came later.

@@ -59,8 +59,10 @@ class Call:
         seconds: How long it may take; None for no limit.
         max_api_calls: Its cap on paid calls; 0 for none.
         api_calls: What it paid for so far.
-        stop: The first refusal that only a human can mend; nothing more is paid for after it.
-        born: When it came, in unix seconds.
+        stop: The first failure after which nothing more is paid for: a refusal that only a human can mend, or a disk
+            that cannot keep answers.
+        since: Answers that came later, in unix seconds, are fresh enough for it.
+        work: What it has in common with the same call before and after it; see `unfinished`.
     """
 
     key: SecretStr
@@ -68,7 +70,8 @@ class Call:
     max_api_calls: int = 0
     api_calls: int = 0
     stop: TikHubMCPError | None = None
-    born: float = field(default_factory=time.time)
+    since: float = field(default_factory=time.time)
+    work: tuple[object, ...] = ()
     _start: float = field(default_factory=time.monotonic)
 
     def left(self) -> float | None:
@@ -107,8 +110,8 @@ class Job:
     task: asyncio.Task[None] = field(init=False)
     _payer: Call = field(init=False)
 
-    def spend(self) -> None:
-        """Account for one request with the first waiting call that may pay.
+    def payer(self) -> Call:
+        """The first waiting call that may pay.
 
         Raises:
             NobodyWaits, Stopped, ApiCallLimit: There is none; of several reasons, the first call's.
@@ -123,7 +126,15 @@ class Job:
                     f"{named(self.link)} was asked for, and would take one more call than max_api_calls."
                 )
             raise refusal
-        self._payer = self.waiting[refusals.index(None)]
+        return self.waiting[refusals.index(None)]
+
+    def spend(self) -> None:
+        """Account for one request with the first waiting call that may pay.
+
+        Raises:
+            NobodyWaits, Stopped, ApiCallLimit: As `payer`.
+        """
+        self._payer = self.payer()
         self._payer.api_calls += 1
         self.paid[self._payer] += 1
 

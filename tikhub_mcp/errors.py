@@ -33,7 +33,7 @@ class TikHubMCPError(Exception):
     """
 
     code: ClassVar[str] = "internal_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     stop: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
     tell_human: str | None = None

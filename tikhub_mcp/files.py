@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
 
@@ -148,10 +148,19 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
         DiskFull, NotWritable: It could not be written; the target is as it was, or all of the new file.
     """
     with os_errors(target), Part(target, mode) as part:
-        view = memoryview(content)
-        while view:
-            view = view[part.file.write(view) :]
+        write_all(part.file, content)
         part.commit()
+
+
+def write_all(file: BinaryIO, content: bytes) -> None:
+    """Write all of it to an unbuffered file, which may take only a part at once.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]
 
 
 def careful(path: str, flags: int) -> int:

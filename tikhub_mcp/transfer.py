@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 import httpx
 
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.files import Part, check_room
+from tikhub_mcp.files import Part, check_room, write_all
 from tikhub_mcp.network import Network
 from tikhub_mcp.retry import retry_after
 
@@ -238,9 +238,7 @@ class Transfer:
     def _put(self, piece: bytes) -> None:
         self._sha256.update(piece)
         self._md5.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[self._part.file.write(view) :]
+        write_all(self._part.file, piece)
 
     def _start_over(self) -> None:
         """Forget the bytes that came, in the part file as well."""

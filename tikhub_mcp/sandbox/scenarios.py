@@ -88,6 +88,7 @@ SCENARIOS = (
     Scenario(60, "first_refused", "tiktok", "the first mirror answers 403", variants=("refused", "ok", "ok")),
     Scenario(61, "all_refused", "douyin", "every mirror answers 403", variants=("refused",) * 3),
     Scenario(62, "expired", "tiktok", "links that have expired; a second call gets fresh ones", stale=True, once=True),
+    Scenario(66, "expired_always", "tiktok", "links that have expired, however often it is asked for", stale=True),
     Scenario(63, "page_as_video", "douyin", "a web page labelled video/mp4", variants=("page",) * 3),
     Scenario(64, "short_file", "tiktok", "two thirds of the file, as if that were all of it", variants=("short",) * 3),
     Scenario(65, "unsized", "douyin", "a file whose size nobody says", variants=("unsized",) * 3),

@@ -1,0 +1,119 @@
+"""Links that have expired: at most one new answer is paid for within the time of reuse, and the error says so."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.test_jobs import World, call, link, show, video
+from tikhub_mcp.call import Outcome
+from tikhub_mcp.errors import MediaUnavailable
+
+
+def dead(world: World, refused: int = 20) -> None:
+    """Every answer comes with links that have expired, and the CDN refuses them."""
+    world.tikhub.posts[link().key] = video(-10)
+    world.downloader.failures = [MediaUnavailable("the CDN answered HTTP 403") for _ in range(refused)]
+
+
+def assert_final(outcome: Outcome, api_calls: int, within: float = 3600.0) -> None:
+    """An error that costs nothing more, and says for how long."""
+    assert outcome.error is not None
+    assert (outcome.status, outcome.error.code, outcome.api_calls) == ("failed", "media_unavailable", api_calls)
+    assert not outcome.error.retryable
+    assert outcome.error.retry_after is not None
+    assert within - 20 < outcome.error.retry_after <= within
+    assert f"in {outcome.error.retry_after:g} s at the earliest" in outcome.error.message
+
+
+def test_a_post_whose_links_are_dead_on_arrival_costs_two_calls_and_then_none(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        dead(world)
+        assert_final(await world.get(call(), link()), api_calls=2)
+        for _ in range(4):
+            assert_final(await world.get(call(), link()), api_calls=0)
+        assert [needed for _, needed in await world.jobs.plan([link()], world.wish)] == [False]
+        assert (await world.get(call(), link(), metrics_only=True)).status == "ok"
+        assert len(world.tikhub.asked) == 2
+
+    show(tmp_path, story)
+
+
+@pytest.mark.parametrize("save_raw", [True, False])
+def test_a_new_process_does_not_renew_again_either(tmp_path: Path, save_raw: bool) -> None:
+    async def first(world: World) -> None:
+        dead(world)
+        assert_final(await world.get(call(), link(), save_raw=save_raw), api_calls=2)
+
+    async def second(world: World) -> None:
+        dead(world)
+        assert_final(await world.get(call(), link(), save_raw=save_raw), api_calls=0 if save_raw else 1)
+
+    show(tmp_path, first)
+    show(tmp_path, second)
+
+
+def test_when_the_time_of_reuse_is_over_the_post_is_asked_for_and_renewed_once_more(tmp_path: Path) -> None:
+    async def first(world: World) -> None:
+        dead(world)
+        await world.get(call(), link())
+
+    async def second(world: World) -> None:
+        dead(world)
+        assert_final(await world.get(call(), link()), api_calls=2)
+
+    show(tmp_path, first)
+    (mark,) = (tmp_path / ".state").glob("renewal-*")
+    mark.write_text(str(time.time() - 3601))
+    for raw in (tmp_path / "raw").iterdir():
+        os.utime(raw, times=(time.time() - 3601,) * 2)
+    show(tmp_path, second)
+
+
+def test_a_refresh_pays_for_the_new_answer_that_was_asked_for_and_for_no_renewal(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        dead(world)
+        await world.get(call(), link())
+        assert_final(await world.get(call(), link(), refresh=True), api_calls=1)
+
+    show(tmp_path, story)
+
+
+def test_a_renewal_that_the_cap_forbids_is_none_and_the_next_call_may_make_it(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        dead(world, refused=1)
+        capped = await world.get(call(cap=1), link())
+        assert capped.error is not None
+        assert capped.error.retryable
+        assert (await world.get(call(), link())).api_calls == 1
+
+    show(tmp_path, story)
+
+
+def test_a_renewal_that_brings_the_file_is_no_failure_and_young_links_stay_worth_another_try(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        dead(world, refused=0)
+        assert (await world.get(call(), link())).status == "ok"
+        world.tikhub.posts[link(1).key] = video(3600) | {"aweme_id": link(1).post_id}
+        world.downloader.failures = [MediaUnavailable("the CDN answered HTTP 403")]
+        outcome = await world.get(call(), link(1))
+        assert outcome.error is not None
+        assert outcome.error.retryable
+        assert outcome.api_calls == 1
+
+    show(tmp_path, story)
+
+
+def test_links_that_grew_old_are_renewed_once_in_the_time_of_reuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = video(36_000)
+        await world.get(call(), link(), metrics_only=True)
+        world.downloader.failures = [MediaUnavailable("the CDN answered HTTP 403") for _ in range(9)]
+        monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
+        assert_final(await world.get(call(), link()), api_calls=1)
+        assert_final(await world.get(call(), link()), api_calls=0)
+
+    show(tmp_path, story)

@@ -1,0 +1,226 @@
+"""Calls that end before their work does, and the same calls again: one piece of work, and one payment a post."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_jobs import World, call, link, show, until
+from tikhub_mcp.call import Outcome, Wish
+from tikhub_mcp.links import Link
+from tikhub_mcp.moments import Moments
+
+Story = Callable[[World], Coroutine[Any, Any, None]]
+MANY = [link(number) for number in range(30)]
+
+
+def stories(tmp_path: Path, *told: Story, reuse_seconds: float = 3600.0) -> None:
+    """Tell them one after the other, each in a process of its own as far as memory goes."""
+    for story in told:
+        show(tmp_path, story, reuse_seconds=reuse_seconds)
+
+
+async def pending(world: World, links: list[Link], wish: Wish, answered: int) -> dict[str, Outcome]:
+    """A call whose time is up when so many of its posts are answered, and none is fetched."""
+    world.downloader.go.clear()
+    outcomes = await world.jobs.get_all(call(seconds=0.3), links, wish, 10, world.seen.append)
+    assert {outcome.status for outcome in outcomes.values()} == {"pending"}
+    assert len(world.tikhub.asked) == answered
+    world.downloader.go.set()
+    await until(lambda: not world.jobs._jobs)
+    return outcomes
+
+
+async def done(world: World, links: list[Link], wish: Wish, paid: int) -> None:
+    """The same call again: all of it is done, and so many posts are paid for in it."""
+    again = call()
+    outcomes = await world.jobs.get_all(again, links, wish, 10, world.seen.append)
+    assert {outcome.status for outcome in outcomes.values()} == {"ok"}
+    assert again.api_calls == paid
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("refresh", "reuse_seconds"), [(True, 3600.0), (False, 0.0)])
+def test_a_call_that_was_pending_and_the_same_again_pay_once_a_post_also_after_a_restart(
+    tmp_path: Path, refresh: bool, reuse_seconds: float, restarted: bool
+) -> None:
+    async def first(world: World) -> None:
+        await pending(world, MANY, replace(world.wish, refresh=refresh), answered=10)
+        if not restarted:
+            await second(world)
+
+    async def second(world: World) -> None:
+        await done(world, MANY, replace(world.wish, refresh=refresh), paid=20)
+        await done(world, MANY, replace(world.wish, refresh=refresh), paid=30)  # it was done: this is a new one
+
+    stories(tmp_path, first, *[second] * restarted, reuse_seconds=reuse_seconds)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_of_many_calls_the_first_ones_start_is_what_counts(tmp_path: Path, restarted: bool) -> None:
+    paid: list[str] = []
+
+    async def again(world: World) -> None:
+        for _ in range(1 if restarted else 3):
+            world.downloader.go.clear()
+            await world.jobs.get_all(call(seconds=0.2), MANY, replace(world.wish, refresh=True), 10, world.seen.append)
+            world.downloader.go.set()
+            await until(lambda: not world.jobs._jobs)
+        paid.extend(world.tikhub.asked)
+
+    async def last(world: World) -> None:
+        await world.jobs.get_all(call(), MANY, replace(world.wish, refresh=True), 10, world.seen.append)
+        paid.extend(world.tikhub.asked)
+
+    stories(tmp_path, *[again] * (3 if restarted else 1), last)
+    assert sorted(paid) == sorted(link.key for link in MANY)
+
+
+def test_the_same_call_by_two_processes_at_once_pays_once_a_post(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        other = World(tmp_path)
+        other.jobs._archive._journal = world.jobs._archive._journal = tmp_path / ".journal"
+        wish = replace(world.wish, refresh=True)
+        world.downloader.go.clear()
+        one = asyncio.create_task(world.jobs.get_all(call(), MANY[:5], wish, 10, world.seen.append))
+        await until(lambda: len(world.downloader.targets) == 5)  # all of it is paid for, and nothing done
+        two = asyncio.create_task(other.jobs.get_all(call(), MANY[:5], wish, 10, other.seen.append))
+        await asyncio.sleep(0.1)
+        world.downloader.go.set()
+        for outcomes in (await one, await two):
+            assert {outcome.status for outcome in outcomes.values()} == {"ok"}
+        assert (len(world.tikhub.asked), len(other.tikhub.asked)) == (5, 0)
+        await other.jobs.close()
+
+    show(tmp_path, story)
+
+
+def test_links_that_were_left_are_not_paid_again_in_a_call_of_their_own(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        wish = replace(world.wish, refresh=True)
+        await pending(world, MANY, wish, answered=10)
+        await done(world, MANY[:12], wish, paid=2)  # what `retry_urls` are for
+        await done(world, [MANY[0]], wish, paid=1)  # it is done
+
+    show(tmp_path, story)
+
+
+def test_another_call_about_a_link_that_is_done_is_another_wish(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        wish = replace(world.wish, refresh=True)
+        await done(world, [MANY[0]], wish, paid=1)
+        world.tikhub.go.clear()
+        await world.jobs.get_all(call(seconds=0.2), MANY[:2], wish, 10, world.seen.append)
+        world.tikhub.go.set()
+        await until(lambda: not world.jobs._jobs)
+        await done(world, MANY[:2], wish, paid=0)
+        await done(world, [MANY[1]], wish, paid=1)
+        await done(world, [MANY[1]], replace(wish, quality="best"), paid=1)
+
+    show(tmp_path, story)
+
+
+def test_what_was_cancelled_or_stopped_by_the_cap_is_gone_on_with(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        wish = replace(world.wish, refresh=True)
+        world.downloader.go.clear()
+        cancelled = asyncio.create_task(world.jobs.get_all(call(), MANY, wish, 10, world.seen.append))
+        await until(lambda: len(world.downloader.targets) == 10)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        world.downloader.go.set()
+        capped = await world.jobs.get_all(call(cap=5), MANY, wish, 10, world.seen.append)
+        assert [outcome.status for outcome in capped.values()].count("ok") == 15
+        await done(world, MANY, wish, paid=15)
+
+    show(tmp_path, story)
+
+
+@pytest.mark.parametrize(("minutes", "paid"), [(29, 0), (31, 10)])
+def test_half_an_hour_after_a_call_the_same_again_is_a_new_one(tmp_path: Path, minutes: int, paid: int) -> None:
+    async def first(world: World) -> None:
+        await pending(world, MANY[:10], replace(world.wish, refresh=True), answered=10)
+
+    async def second(world: World) -> None:
+        await done(world, MANY[:10], replace(world.wish, refresh=True), paid=paid)
+
+    show(tmp_path, first)
+    (mark,) = (tmp_path / ".state").iterdir()
+    os.utime(mark, times=(time.time() - 60 * minutes,) * 2)
+    show(tmp_path, second)
+
+
+def test_each_answer_notes_that_its_call_goes_on_so_that_one_of_hours_can_be_joined_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    async def story(world: World) -> None:
+        wish = replace(world.wish, refresh=True)
+        world.downloader.go.clear()
+        running = asyncio.create_task(world.jobs.get_all(call(), MANY[:2], wish, 1, world.seen.append))
+        await until(lambda: len(world.downloader.targets) == 1)
+        (mark,) = (tmp_path / ".state").iterdir()
+        os.utime(mark, times=(time.time() - 7200,) * 2)  # when it began
+        world.downloader.go.set()
+        await until(lambda: len(world.downloader.targets) == 2)  # a further answer came
+        assert mark.stat().st_mtime > time.time() - 60
+        await running
+
+    show(tmp_path, story)
+
+
+def test_where_the_folder_cannot_be_written_times_are_remembered_in_this_process(tmp_path: Path) -> None:
+    (tmp_path / ".state").write_text("no folder")
+    moments = Moments(tmp_path / ".state", "call")
+    moments.put(100.0, "name")
+    found = moments.get("name")
+    assert found is not None
+    assert found.at == 100.0
+    assert moments.oldest(0.0) == 100.0
+    moments.touch("name")
+    moments.remove("name")
+    assert moments.get("name") is None
+    assert (tmp_path / ".state").read_text() == "no folder"
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"nan", b"9" * 300, b"inf", b"99999999999"])
+def test_a_time_that_is_damaged_or_to_come_is_none(tmp_path: Path, content: bytes) -> None:
+    moments = Moments(tmp_path / ".state", "call")
+    (tmp_path / ".state").mkdir()
+    moments.put(100.0, "name")
+    (file,) = (tmp_path / ".state").iterdir()
+    file.write_bytes(content)
+    assert moments.get("name") is None
+
+
+def test_what_is_no_file_in_a_times_place_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    moments, victim = Moments(tmp_path / ".state", "call"), tmp_path / "victim"
+    (tmp_path / ".state").mkdir()
+    victim.write_text("as it was")
+    moments.put(100.0, "name")
+    (file,) = (tmp_path / ".state").iterdir()
+    moments.remove("name")
+    for make in (lambda: file.symlink_to(victim), lambda: os.mkfifo(file), file.mkdir):
+        make()
+        assert moments.get("name") is None
+        moments.put(200.0, "name")
+        moments.touch("name")
+        found = moments.get("name")
+        assert found is not None
+        assert found.at == 200.0
+        moments.remove("name")
+        file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
+    assert victim.read_text() == "as it was"
+
+
+def test_times_that_were_not_needed_for_a_day_are_swept(tmp_path: Path) -> None:
+    moments = Moments(tmp_path / ".state", "call")
+    moments.put(100.0, "old")
+    (file,) = (tmp_path / ".state").iterdir()
+    os.utime(file, times=(time.time() - 90_000,) * 2)
+    Moments(tmp_path / ".state", "call").put(200.0, "new")
+    assert not file.exists()

@@ -1,0 +1,249 @@
+"""The work on one post: its answer, found or paid for, and its file, found or fetched.
+
+What is paid for goes on when nobody waits any more; nothing is paid for that could not be kept.
+"""
+
+import math
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from tikhub_mcp.archive import Archive, Kept
+from tikhub_mcp.call import Job, NobodyWaits, Stopped, Wish
+from tikhub_mcp.client import Answer, TikHub, carried_through
+from tikhub_mcp.download import Downloader, Saved
+from tikhub_mcp.errors import (
+    AnswerError,
+    ApiCallLimit,
+    DiskFull,
+    MediaInvalid,
+    MediaUnavailable,
+    NotWritable,
+    TikHubMCPError,
+)
+from tikhub_mcp.files import make_folder
+from tikhub_mcp.links import Link
+from tikhub_mcp.locks import Locks
+from tikhub_mcp.moments import Moments
+from tikhub_mcp.names import video_name
+from tikhub_mcp.post import Post, Rendition, choose, identify, judge, read
+from tikhub_mcp.transfer import in_thread
+from tikhub_mcp.unfinished import UnfinishedCalls
+from tikhub_mcp.videos import Videos
+
+CLOCK_STEP = 0.1  # seconds by which a timer may end early
+LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age
+
+
+class Worker:
+    """Does the work of jobs, each from the link to the file.
+
+    Args:
+        tikhub: Who is asked, and paid.
+        archive: Where answers are kept and found.
+        downloader: Who fetches files.
+        locks: What keeps two jobs, here or in another process, from paying for one post or fetching one file.
+        unfinished: Told when a call's answers come.
+        renewals: When a new answer was paid for because the links of the one before had expired, by post.
+        reuse_seconds: How long an answer is used again.
+    """
+
+    def __init__(
+        self,
+        tikhub: TikHub,
+        archive: Archive,
+        downloader: Downloader,
+        locks: Locks,
+        unfinished: UnfinishedCalls,
+        renewals: Moments,
+        reuse_seconds: float,
+    ) -> None:
+        self._tikhub = tikhub
+        self._archive = archive
+        self._downloader = downloader
+        self._locks = locks
+        self._unfinished = unfinished
+        self._renewals = renewals
+        self._reuse_seconds = reuse_seconds
+        self._videos = Videos()
+        self._refused = False
+        self._closed = False
+
+    def close(self) -> None:
+        """Pay for nothing more."""
+        self._closed = True
+
+    async def work(self, job: Job) -> None:
+        """From the link to the file; what is known goes into `job.outcome` as soon as it is."""
+        wish, outcome = job.wish, job.outcome
+        await in_thread(self._check_folders, wish)
+        newer_than = job.born if wish.refresh else min(time.time() - self._reuse_seconds, job.born)
+        kept, post = await self._look_up(job, newer_than)
+        if wish.metrics_only:
+            return
+        async with self._locks.everywhere("file", wish.folder, post.platform, post.video_id, wish.quality):
+            file = choose(post, wish.quality)
+            outcome.saved = await in_thread(self._videos.find, wish.folder, wish.quality, post, file)
+            if outcome.saved is None:
+                outcome.saved = await self._download(job, kept, post, file)
+                await in_thread(self._videos.add, outcome.saved.path)
+
+    async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
+        """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
+        there = await in_thread(self._videos.identities, wish.folder, wish.quality)
+        return [await self._plan(link, wish, there) for link in links]
+
+    async def _plan(self, link: Link, wish: Wish, there: Collection[tuple[str, str]]) -> tuple[bool, bool]:
+        kept = None if wish.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
+        if kept is None:
+            return (link.platform, link.post_id) in there, True
+        on_disk = renewal = False
+        with suppress(TikHubMCPError):  # no post, no video: then there is nothing more to pay for either
+            post = read(kept.value, link, kept.received)
+            on_disk = (post.platform, post.video_id) in there
+            expired = choose(post, wish.quality).expired(_platform_time(kept, post))
+            wanted = expired and not on_disk and not wish.metrics_only
+            renewal = wanted and not await self._seconds_to_renewal(post)
+        return on_disk, renewal
+
+    async def _look_up(self, job: Job, newer_than: float) -> tuple[Kept, Post]:
+        """The answer for the job's link, kept or paid for, and the post in it, which is the one that was asked for."""
+        kept = await self._answer(job, newer_than)
+        outcome = job.outcome
+        outcome.raw_path, job.done = kept.path, 0.1
+        try:
+            post = read(kept.value, job.link, kept.received)
+            identify(post, job.link)
+            outcome.post = post
+            judge(post)
+        except AnswerError as error:
+            if outcome.reused_answer:
+                since = datetime.fromtimestamp(kept.received, UTC).strftime("%Y-%m-%d %H:%M UTC")
+                error.message += f" That was the answer of {since}; it cost nothing now. Set refresh to ask again."
+            raise
+        return kept, post
+
+    async def _answer(self, job: Job, newer_than: float) -> Kept:
+        # The lock outlives a cancellation: who asks again meanwhile waits for what was paid for, and finds it.
+        return await carried_through(self._find_or_pay(job, newer_than))
+
+    async def _find_or_pay(self, job: Job, newer_than: float) -> Kept:
+        # One at a time for one link: who comes second finds the first one's answer, and does not pay.
+        async with self._locks.everywhere("answer", job.link.key):
+            kept = await self._find(job.link, newer_than, job.wish.save_raw)
+            job.outcome.reused_answer = kept is not None
+            if kept is not None:
+                return kept
+            if self._refused:  # the last call was turned away: one request first, the others after it
+                async with self._locks.here("refused"):
+                    if self._refused:
+                        return await self._pay(job)
+            return await self._pay(job)
+
+    async def _find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
+        async with self._locks.here("archive"):
+            return await in_thread(self._archive.find, link, newer_than, save)
+
+    async def _pay(self, job: Job) -> Kept:
+        async def keep(answer: Answer) -> Kept:
+            async with self._locks.here("archive"):
+                kept = await in_thread(self._keep, job, answer)
+            job.outcome.raw_path = kept.path
+            return kept
+
+        if self._closed:
+            raise NobodyWaits
+        job.payer()  # nothing more is looked at where nobody may pay
+        probing = self._refused
+        try:
+            if job.wish.save_raw:
+                async with self._locks.here("archive"):
+                    await in_thread(self._archive.check_room)
+            kept = await self._tikhub.look_up(job.link, job.payer().key, job, keep)
+        except (DiskFull, NotWritable) as error:  # nothing is paid for that could not be kept
+            job.stop(error)
+            raise
+        except AnswerError as error:
+            if error.stop:  # here, before a lock lets the next one through: nothing more is paid for
+                self._refused = True
+                job.stop(error)
+            raise
+        if probing:  # an answer that was under way when a refusal came says nothing of what came after
+            self._refused = False
+        return kept
+
+    def _keep(self, job: Job, answer: Answer) -> Kept:
+        self._unfinished.touch(job.waiting)
+        return self._archive.keep(job.link, answer, job.wish.save_raw)
+
+    async def _download(self, job: Job, kept: Kept, post: Post, file: Rendition) -> Saved:
+        """Fetch the file; once more with fresh links, which cost a call, when old ones are to blame."""
+        until, renewing = self._downloader.time_is_up(), False
+        if file.expired(_platform_time(kept, post)) and not await self._seconds_to_renewal(post):
+            renewing = True
+            with suppress(ApiCallLimit, Stopped):  # then the old ones have to do
+                kept, post = await self._renew(job, kept)
+                file = choose(post, job.wish.quality)
+        try:
+            return await self._fetch(job, post, file, until)
+        except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs answer for an expired link with a page
+            if not _are_old(kept, post, file) or time.monotonic() >= until - CLOCK_STEP:
+                raise
+            if renewing or await self._seconds_to_renewal(post):
+                await self._explain(failure, post)
+                raise
+        kept, post = await self._renew(job, kept)
+        file = choose(post, job.wish.quality)
+        try:
+            return await self._fetch(job, post, file, until)
+        except (MediaUnavailable, MediaInvalid) as failure:
+            if _are_old(kept, post, file):
+                await self._explain(failure, post)
+            raise
+
+    async def _renew(self, job: Job, kept: Kept) -> tuple[Kept, Post]:
+        """A newer answer, with newer links in it; one that is paid for is noted for all processes."""
+        newer, post = await self._look_up(job, kept.received)
+        if not job.outcome.reused_answer:
+            await in_thread(self._renewals.put, time.time(), post.platform, post.video_id)
+        return newer, post
+
+    async def _seconds_to_renewal(self, post: Post) -> float:
+        """How long no new answer is paid for only because the links of the one before have expired; 0 for no time."""
+        renewal = await in_thread(self._renewals.get, post.platform, post.video_id)
+        return max(0.0, renewal.at + self._reuse_seconds - time.time()) if renewal else 0.0
+
+    async def _explain(self, failure: MediaUnavailable | MediaInvalid, post: Post) -> None:
+        """Say of a failure that the links are to blame, and when paying for new ones makes sense again."""
+        if seconds := await self._seconds_to_renewal(post):
+            failure.retryable, failure.retry_after = False, float(math.ceil(seconds))
+            failure.message += (
+                " The links in TikHub's answer have expired, and a new answer that was paid for did not mend that: "
+                f"the next one is paid for in {failure.retry_after:g} s at the earliest. Do not call again before; "
+                "refresh pays at once."
+            )
+
+    async def _fetch(self, job: Job, post: Post, file: Rendition, until: float) -> Saved:
+        def progress(got: int) -> None:
+            job.done = 0.1 + 0.9 * min(1.0, got / file.size) if file.size else 0.1
+
+        target = job.wish.folder / video_name(post.platform, post.author, post.video_id, job.wish.quality)
+        return await self._downloader.fetch(file, post.platform, target, progress, until)
+
+    def _check_folders(self, wish: Wish) -> None:
+        """What cannot be written is to be known before anything is paid for."""
+        if not wish.metrics_only:
+            make_folder(wish.folder)
+        if wish.save_raw:
+            self._archive.check()
+
+
+def _are_old(kept: Kept, post: Post, file: Rendition) -> bool:
+    """Whether a file that cannot be had may be one whose links are too old."""
+    return time.time() - kept.received > LINKS_LIVE or file.expired(_platform_time(kept, post))
+
+
+def _platform_time(kept: Kept, post: Post) -> float:
+    """Now, by the clock that dated the answer: this machine's may be wrong, and would make links look old."""
+    return post.stamp + (time.time() - kept.received)
