@@ -9,12 +9,13 @@ import pytest
 from pydantic import SecretStr
 
 from tests.payloads import TIKTOK_ID, envelope, tiktok_post
-from tikhub_mcp.batch import LARGEST_LIST, Entry, at_least_none, plan, read_list, run_batch, understand
+from tikhub_mcp.batch import LARGEST_LIST, Entry, Given, at_least_none, plan, read_list, run_batch, understand
 from tikhub_mcp.call import Call, Job, Outcome, Watch, Wish
 from tikhub_mcp.errors import InvalidInput, MediaUnavailable, UnsupportedLink
 from tikhub_mcp.jobs import Jobs
 from tikhub_mcp.links import Link, parse
 from tikhub_mcp.post import read
+from tikhub_mcp.replies import PENDING
 
 TIKTOK = "https://www.tiktok.com/@someone/video/7000000000000001001"
 SAME = "https://m.tiktok.com/v/7000000000000001001.html"
@@ -52,8 +53,8 @@ def call() -> Call:
     return Call(SecretStr("a-key"))
 
 
-def kinds(entries: list[Entry]) -> list[str]:
-    return [entry.link.key if entry.link else f"{entry.given!r}" for entry in entries]
+def kinds(given: Given) -> list[str]:
+    return [entry.link.key if entry.link else f"{entry.given!r}" for entry in given.entries]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +72,27 @@ def kinds(entries: list[Entry]) -> list[str]:
     ],
 )
 def test_texts_become_one_entry_for_each_link_and_one_for_a_text_without(texts: list[str], expected: list[str]) -> None:
-    entries = understand(texts)
-    assert kinds(entries) == expected
-    assert all((entry.link is None) == isinstance(entry.error, UnsupportedLink) for entry in entries)
+    given = understand(texts)
+    assert kinds(given) == expected
+    assert all((entry.link is None) == isinstance(entry.error, UnsupportedLink) for entry in given.entries)
+    assert given.note == ""
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected", "note"),
+    [
+        ([f"mine:\n{TIKTOK}\n\nand\n# no"], ["tiktok:7000000000000001001"], "2 (numbers 1, 4)."),
+        (["a\nb", f"{DOUYIN}\nb\nc"], ["'a b'", DOUYIN], "2 (numbers 2 of text 2, 3 of text 2)."),
+        (["x\n" * 7 + TIKTOK], ["tiktok:7000000000000001001"], "7 (numbers 1, 2, 3, 4, 5, …)."),
+        ([f"#猫 {DOUYIN}\nwords"], [DOUYIN], "1 (numbers 2)."),
+    ],
+)
+def test_in_a_text_with_a_link_the_lines_without_one_are_no_entries(
+    texts: list[str], expected: list[str], note: str
+) -> None:
+    given = understand(texts)
+    assert kinds(given) == expected
+    assert given.note == f"Lines of urls without a link, left out: {note}"
 
 
 def test_entries_of_the_same_post_have_the_same_key_and_others_their_own_text() -> None:
@@ -89,7 +108,7 @@ LIST = f"""# my list, https://www.tiktok.com/@someone/video/7000000000000009999
 nothing here
 {PROFILE} {TIKTOK}
 """
-LISTED = ["tiktok:7000000000000001001", DOUYIN, "'nothing here'", f"{PROFILE!r}", "tiktok:7000000000000001001"]
+LISTED = ["tiktok:7000000000000001001", DOUYIN, f"{PROFILE!r}", "tiktok:7000000000000001001"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-be-bom"])
@@ -98,11 +117,11 @@ def test_a_list_is_read_line_by_line_in_any_encoding(tmp_path: Path, encoding: s
     text = LIST.replace("\n", newline)
     bare = encoding.removesuffix("-bom")
     (tmp_path / "links.txt").write_bytes((text if bare == encoding else f"\ufeff{text}").encode(bare))
-    entries = read_list(tmp_path / "links.txt")
-    assert kinds(entries) == LISTED
-    reasons = [entry.error.message for entry in entries if entry.error]
-    assert reasons[0].startswith("Line 6: There is no link")
-    assert reasons[1].startswith("Line 7: This link leads to a profile")
+    given = read_list(tmp_path / "links.txt")
+    assert kinds(given) == LISTED
+    [reason] = [entry.error.message for entry in given.entries if entry.error]
+    assert reason.startswith("Line 7: This link leads to a profile")
+    assert given.note == "Lines of the file without a link, left out: 1 (numbers 6)."
 
 
 def test_bytes_in_no_encoding_are_no_reason_to_lose_the_rest(tmp_path: Path) -> None:
@@ -110,16 +129,76 @@ def test_bytes_in_no_encoding_are_no_reason_to_lose_the_rest(tmp_path: Path) -> 
     assert kinds(read_list(tmp_path / "links.txt"))[-1] == "tiktok:7000000000000001001"
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", "# nothing\n", "\ufeff"])
-def test_a_list_without_links_has_no_entries(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "\n\n", "# nothing\n", "\ufeff", "secret words\n" * 9, f"#{TIKTOK}\nsecret"])
+def test_a_list_without_links_is_refused_by_its_name_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / "links.txt").write_text(content, encoding="utf-8")
-    assert read_list(tmp_path / "links.txt") == []
+    with pytest.raises(InvalidInput, match=r"^There is no link in links\.txt\. ") as caught:
+        read_list(tmp_path / "links.txt")
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04\0\0secret", b"SQLite format 3\0secret", TIKTOK.encode("utf-16-le")])
+def test_of_a_file_that_is_no_text_that_is_said(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "links.xlsx").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"in links\.xlsx: it is no text\. ") as caught:
+        read_list(tmp_path / "links.xlsx")
+    assert "secret" not in caught.value.message
+
+
+FOREIGN = """\
+[server]
+webhook = https://hooks.example/services/secret/secret
+remote = https://secret@github.example/secret.git
+proxy = http://me:secret/secret@proxy.example:8080
+db = postgres://me:secret@db.example/secret
+url = https://secret@v.douyin.com/iMadeUp1/
+api = https://api.example:8443/v1?token=secret#secret and http://secret/
+"""
+
+
+def test_of_links_to_other_sites_in_a_file_only_scheme_and_host_are_told(tmp_path: Path) -> None:
+    (tmp_path / "settings.ini").write_text(FOREIGN)
+    given = read_list(tmp_path / "settings.ini")
+    reply = asyncio.run(run_batch(FakeJobs(), call(), given, WISH, 10, lambda _: None))
+    assert [item.url for item in reply.results] == [
+        *("https://hooks.example/…", "https://github.example/…", "http://…", "https://v.douyin.com/…"),
+        *("https://api.example/…", "http://…"),
+    ]
+    assert [item.error.message.partition(". ")[0] for item in reply.results if item.error] == [
+        "Line 2: This link leads to hooks.example",
+        "Line 3: This link leads to github.example",
+        "Line 4: This link leads to another site",
+        "Line 6: This link leads to v.douyin.com",
+        "Line 7: This link leads to api.example:8443",
+        "Line 7: This link leads to another site",
+    ]
+    assert (reply.total, reply.failed, reply.retry_urls) == (6, 6, [])
+    assert reply.note == "Lines of the file without a link, left out: 2 (numbers 1, 5)."
+    assert "secret" not in reply.model_dump_json()
+
+
+def test_the_next_cells_of_a_table_are_not_told_with_a_link(tmp_path: Path) -> None:
+    (tmp_path / "links.csv").write_text(f"link,note\n{TIKTOK},secret\n{DOUYIN};secret\n{PROFILE},secret\n")
+    given = read_list(tmp_path / "links.csv")
+    assert [entry.given for entry in given.entries] == [TIKTOK, DOUYIN, PROFILE]
+    assert kinds(given) == ["tiktok:7000000000000001001", DOUYIN, f"{PROFILE!r}"]
+
+
+def test_what_is_left_out_and_what_goes_on_are_both_noted_and_both_lists_count(tmp_path: Path) -> None:
+    (tmp_path / "links.txt").write_text(f"mine\n{DOUYIN}")
+    given = understand([f"words\n{TIKTOK}"]) + read_list(tmp_path / "links.txt")
+    jobs = FakeJobs({DOUYIN: Outcome("pending")})
+    reply = asyncio.run(run_batch(jobs, call(), given, WISH, 10, lambda _: None))
+    assert [(item.url, item.status) for item in reply.results] == [(TIKTOK, "ok"), (DOUYIN, "pending")]
+    urls, file = (f"Lines of {where} without a link, left out: 1 (numbers 1)." for where in ("urls", "the file"))
+    assert reply.note == f"{PENDING} {urls} {file}"
+    assert asyncio.run(plan(jobs, call(), given, WISH, 10)).note == f"{urls} {file}"
 
 
 def test_a_list_has_an_end_unless_a_person_gives_it(tmp_path: Path) -> None:
     path = tmp_path / "links.txt"
-    path.write_bytes(b"#" * LARGEST_LIST)
-    assert read_list(path) == []
+    path.write_bytes(b"#" * (LARGEST_LIST - len(TIKTOK) - 1) + b"\n" + TIKTOK.encode())
+    assert kinds(read_list(path)) == ["tiktok:7000000000000001001"]
     path.write_bytes(b"#" * LARGEST_LIST + b"\n" + TIKTOK.encode())
     with pytest.raises(InvalidInput, match="larger than 1,048,576 bytes"):
         read_list(path)

@@ -218,6 +218,7 @@ def test_no_exception_of_httpx_leaves_and_only_what_was_not_sent_is_free(kind: t
     assert len(requests) == desk.spent == (4 if unsent else 1 if kind.__name__ in TIMED_OUT else 2)
     assert desk.refunded == (4 if unsent else 0)
     assert ("Nothing was charged" if unsent else "may have been charged") in said
+    assert "Illegal" not in said
 
 
 @pytest.mark.parametrize("kind", every_exception_of_httpx())
@@ -232,17 +233,31 @@ def test_an_answer_that_breaks_off_is_asked_for_again_only_when_its_status_is_fr
     assert (len(requests), desk.refunded) == (4, 4)
 
 
-@pytest.mark.parametrize("words", ["[SSL: CERTIFICATE_VERIFY_FAILED] …", "“api.example” certificate is not trusted"])
-def test_a_certificate_that_does_not_hold_is_not_tried_again(words: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("unable to get local issuer certificate", "unable to get local issuer certificate"),
+        ("“secret” certificate is not trusted", "certificate is not trusted"),  # on macOS, with the certificate's name
+        ("“secret” and “secret””证书不受信任。", "证书不受信任。"),
+        ("", "it does not say why"),
+    ],
+)
+def test_a_certificate_that_does_not_hold_is_not_tried_again_and_its_own_words_are_not_told(
+    words: str, said: str
+) -> None:
     def answer() -> httpx.Response:
         try:
-            raise ssl.SSLCertVerificationError(words)
+            error = ssl.SSLCertVerificationError("secret")
+            error.verify_message = words
+            raise error
         except ssl.SSLError as error:
-            raise httpx.ConnectError(words) from error
+            raise httpx.ConnectError(f"secret {words}") from error
 
     network, requests = always(answer)
     desk = Desk()
-    assert words in desk.fails(TikHubUnavailable, network)
+    told = desk.fails(TikHubUnavailable, network)
+    assert f"(the certificate is not trusted: {said}). Nothing was charged." in told
+    assert "secret" not in told
     assert (len(requests), desk.refunded) == (1, 1)
 
 

@@ -1,5 +1,6 @@
 """What people paste, and what is made of it. Every id and code here is made up."""
 
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -8,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.links import LONGEST_LINK, Link, entries, find, one, parse
+from tikhub_mcp.links import LONGEST_LINK, Lines, Link, entries, find, one, parse, shown
 from tikhub_mcp.text import clean
 
 ID = "7400000000000000017"
@@ -229,7 +230,10 @@ def test_at_most_five_posts_are_named() -> None:
         ("https://www.youtube.com/watch?v=abcdefghijk", "www.youtube.com"),
         ("https://example.com:8443/x", "example.com:8443"),
         ("https://user:secret@example.com/x", "leads to example.com."),
-        ("https://user@/x", "nowhere"),
+        ("https://user@/x", "leads to another site."),
+        ("https://user:sec/secret@example.com/x", "leads to another site."),
+        ("https://us.er:1234/secret@example.com/x", "leads to another site."),
+        ("https://secret/x", "leads to another site."),
         ("", "no link"),
         ("   ", "no link"),
         ("just words", "no link"),
@@ -390,33 +394,72 @@ def test_a_list_keeps_the_numbers_of_its_lines() -> None:
         "no link\there\n"
         f"{DOUYIN}"
     )
-    assert entries(lines) == [
+    found = entries(lines)
+    assert found.links == [
         (2, DOUYIN),
         (5, "https://v.douyin.com/iMadeUp1/"),
         (5, "vm.tiktok.com/ZMadeUp1"),
-        (7, "no link here"),
         (8, DOUYIN),
     ]
+    assert found.without == [7]
+
+
+def test_a_line_that_starts_with_a_hashtag_is_skipped_in_a_list_and_not_in_a_share_text() -> None:
+    text = f"#猫 {DOUYIN}\n# nothing\nwords\n{DOUYIN}"
+    assert entries(text) == Lines([(4, DOUYIN)], [3])
+    assert entries(text, comments=False) == Lines([(1, DOUYIN), (4, DOUYIN)], [3])
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_link() -> None:
-    assert entries(f"\ufeff{DOUYIN}") == [(1, DOUYIN)]
+    assert entries(f"\ufeff{DOUYIN}") == Lines([(1, DOUYIN)], [])
 
 
-def test_a_long_line_without_a_link_is_cut() -> None:
-    [(number, text)] = entries("x" * MIB)
-    assert (number, len(text)) == (1, 300)
-
-
-@pytest.mark.parametrize("lines", ["", "\ufeff", "\n\n", "# only\n#comments", " \r\n\t"])
+@pytest.mark.parametrize("lines", ["", "\ufeff", "\n\n", "# only\n#comments", " \r\n\t", "\u200b\n\x00"])
 def test_a_list_of_nothing_has_no_entries(lines: str) -> None:
-    assert entries(lines) == []
+    assert entries(lines) == Lines([], [])
 
 
 def test_ten_thousand_lines_are_ten_thousand_entries() -> None:
-    found = entries("\n".join(f"{n}. https://v.douyin.com/code{n}/ 复制" for n in range(1, 10_001)))
+    found = entries("\n".join(f"{n}. https://v.douyin.com/code{n}/ 复制" for n in range(1, 10_001))).links
     assert len(found) == 10_000
     assert found[-1] == (10_000, "https://v.douyin.com/code10000/")
+
+
+@pytest.mark.parametrize(
+    ("link", "fit"),
+    [
+        (DOUYIN, DOUYIN),
+        (f"{DOUYIN}?from=app#x", f"{DOUYIN}?from=app#x"),
+        ("vm.tiktok.com/ZMadeUp1", "vm.tiktok.com/ZMadeUp1"),
+        (f"{DOUYIN},secret,secret", DOUYIN),
+        ("https://v.douyin.com/iMadeUp1/;secret|secret", "https://v.douyin.com/iMadeUp1/"),
+        ("https://www.tiktok.com/@someone,secret", "https://www.tiktok.com/@someone"),
+        (f"https://www.douyin.com/x?a=1,2&modal_id={ID}", f"https://www.douyin.com/x?a=1,2&modal_id={ID}"),
+        (f"https://www.douyin.com/x,y/?modal_id={ID}", f"https://www.douyin.com/x,y/?modal_id={ID}"),
+        ("https://hooks.example/T0/secret?token=secret#secret", "https://hooks.example/…"),
+        ("HTTP://Hooks.Example", "http://Hooks.Example/…"),
+        ("https://hooks.example:8443/secret", "https://hooks.example/…"),
+        ("https://secret@github.example/x", "https://github.example/…"),
+        ("https://me:secret@github.example/x", "https://github.example/…"),
+        ("https://me:se@secret@github.example", "https://github.example/…"),
+        ("https://secret@v.douyin.com/iMadeUp1/", "https://v.douyin.com/…"),
+        ("https://me:secret@[2606:2800::1]:80/x", "https://…"),
+        ("https://公司.example/secret", "https://公司.example/…"),
+        ("v.douyin.com:80/secret", "v.douyin.com/…"),
+        # What may be a part of a password is no host
+        ("https://me:secret/secret@github.example/x", "https://…"),
+        ("https://m.e:1234/secret@github.example/x", "https://…"),
+        ("https://secret/secret@github.example/x", "https://…"),
+        ("https://github.example:secret/x", "https://…"),
+        ("https://secret", "https://…"),
+        ("https://secret@/x", "https://…"),
+        ("https://secret%40github.example/x", "https://…"),
+        ("https://", "https://…"),
+        ("evil＿douyin.com/x", "…"),
+    ],
+)
+def test_of_a_link_to_another_site_only_scheme_and_host_are_fit_to_be_shown(link: str, fit: str) -> None:
+    assert shown(link) == fit
 
 
 # Bounds
@@ -437,7 +480,8 @@ def test_ten_thousand_lines_are_ten_thousand_entries() -> None:
 )
 def test_a_line_of_a_mebibyte_takes_linear_time(head: str, unit: str) -> None:
     line = head + unit * (MIB // len(unit))
-    entries(line)
+    for _, link in entries(line).links:
+        shown(link)
     _understood(one, line + "!")
 
 
@@ -532,7 +576,7 @@ def _is_ours(host: str | None) -> bool:
 @example("\ud800https://v.douyin.com/\udfff")
 def test_no_text_raises_anything_unforeseen(text: str) -> None:
     _understood(one, text)
-    for given_text in [text, *find(text), *(entry for _, entry in entries(text))]:
+    for given_text in [text, *find(text), *(entry for _, entry in entries(text).links)]:
         _understood(parse, given_text)
 
 
@@ -577,12 +621,22 @@ def test_a_host_outside_the_list_is_never_accepted(text: str, host: str) -> None
 
 
 @property_of
-@given(st.lists(TEXTS, max_size=5))
-def test_a_line_without_a_link_is_an_entry_that_parse_refuses(lines: list[str]) -> None:
-    for number, entry in entries("\n".join(lines)):
-        assert number >= 1
-        if not find(entry):
-            assert len(entry) <= 300
-            with pytest.raises(UnsupportedLink):
-                parse(entry)
-        assert find(entry) in ([], [entry])
+@given(st.lists(TEXTS, max_size=5).map("\n".join))
+def test_the_links_of_the_lines_are_those_of_the_text_and_the_other_lines_have_none(text: str) -> None:
+    found = entries(text, comments=False)
+    assert [link for _, link in found.links] == find(text)
+    numbers = [number for number, _ in found.links]
+    assert numbers == sorted(numbers)
+    assert not set(numbers) & set(found.without)
+    assert set(entries(text).without) == set(found.without)
+
+
+@property_of
+@given(TEXTS)
+def test_what_is_shown_of_a_link_to_another_site_is_no_more_than_its_scheme_and_host(text: str) -> None:
+    for link in find(text):
+        fit = shown(link)
+        if post := _understood(parse, link):
+            assert link.startswith(fit)
+            assert parse(fit).key == post.key
+        assert link.startswith(fit) or re.fullmatch(r"(https?://)?(([\w-]+\.)+[\w-]+\.?/)?…", fit)

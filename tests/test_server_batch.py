@@ -224,18 +224,53 @@ LIST = f"\ufeff# my links\r\n\r\n{GOOD[0]}\r\n   \r\nlook {GOOD[1]} 好看 {GOOD
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-async def test_a_file_of_links_is_read_line_by_line_and_a_bad_line_is_named_by_its_number(
+async def test_a_file_of_links_is_read_line_by_line_and_bad_lines_are_named_by_their_numbers(
     desk: Desk, encoding: str
 ) -> None:
     desk.root.mkdir()
     text = LIST if encoding == "utf-8" else LIST.removeprefix("\ufeff")
     (desk.root / "links.txt").write_bytes(text.encode(encoding))
     reply = await desk.ask("batch_download", urls_file="links.txt", metrics_only=True)
-    assert reply.statuses == ["ok", "ok", "ok", "failed", "failed"]
-    assert [item["url"] for item in reply["results"]] == [*GOOD, "nothing here", "https://x.y/"]
-    for item, line in zip(reply["results"][3:], (6, 8), strict=True):
-        assert item["error"]["code"] == "unsupported_link"
-        assert item["error"]["message"].startswith(f"Line {line}: ")
+    assert reply.statuses == ["ok", "ok", "ok", "failed"]
+    assert [item["url"] for item in reply["results"]] == [*GOOD, "https://x.y/…"]
+    assert reply["results"][3]["error"]["code"] == "unsupported_link"
+    assert reply["results"][3]["error"]["message"].startswith("Line 8: ")
+    assert reply["note"] == "Lines of the file without a link, left out: 1 (numbers 6)."
+
+
+async def test_lines_without_a_link_count_neither_as_failures_nor_towards_the_limit(desk: Desk) -> None:
+    desk.root.mkdir()
+    lines = [f"Date: 2026-01-0{number % 9 + 1}\nLink: {url}\n" for number, url in enumerate(good_links(200))]
+    (desk.root / "Posts.txt").write_text("\n".join(lines))
+    for given in ({"urls": "\n".join(lines)}, {"urls_file": "Posts.txt"}):
+        reply = await desk.ask("batch_download", **given, dry_run=True)
+        assert counts(reply) == {"total": 200}
+        assert reply["note"].endswith(" without a link, left out: 200 (numbers 1, 4, 7, 10, 13, …).")
+
+
+CANARY = "canary-4f1d9c2b7a6e"
+PRIVATE = {
+    "diary.md": f"# {CANARY}\n\nDear {CANARY}, do not tell anybody.\nSee https://{CANARY}.example@x.y/{CANARY}\n{CANARY}\n",
+    "settings.ini": f"[{CANARY}]\npassword={CANARY}\nproxy=http://{CANARY}:{CANARY}@h.example:80/{CANARY}\n{CANARY}",
+    "settings.json": json.dumps({"hook": f"https://h.example/{CANARY}?token={CANARY}", CANARY: [CANARY]}, indent=1),
+    "SKILL.md": f"---\nname: x\n---\nUse https://tikhub.io/{CANARY}\n## API_KEY\n\n`{CANARY}`\n",
+    "plain.txt": f"{CANARY}\n{CANARY} {CANARY}\n",
+    "half.env": f"export A={CANARY}\nB='https://{CANARY}/x/{CANARY}@h.example'\n{GOOD[0]}\n",
+}
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_nothing_of_what_a_private_file_says_gets_into_the_reply_or_the_log(
+    desk: Desk, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], name: str, dry_run: bool
+) -> None:
+    caplog.set_level("DEBUG")
+    desk.root.mkdir()
+    (desk.root / name).write_text(PRIVATE[name])
+    reply = await desk.ask("batch_download", urls_file=name, metrics_only=True, dry_run=dry_run)
+    assert name != "plain.txt" or (reply.code, reply.message[:24]) == ("invalid_input", "There is no link in plai")
+    for told in (json.dumps(reply.said), reply.text, caplog.text, *capfd.readouterr()):
+        assert "canary" not in told
 
 
 async def test_both_given_urls_come_first(desk: Desk, tmp_path: Path) -> None:

@@ -286,6 +286,16 @@ def test_the_refusal_names_the_skill_file_that_the_user_chose_by_its_absolute_pa
     assert f"SKILL.md at {checkout / 'mine.md'}." in missing.value.message
 
 
+@pytest.mark.parametrize("value", [KEY, "any-key", f"/{KEY}"])
+def test_a_key_in_the_place_of_a_skill_file_is_not_repeated(checkout: Path, value: str) -> None:
+    environ = {"TIKHUB_SKILL_FILE": value}
+    with pytest.raises(KeyMissing) as missing:
+        find_key(environ)
+    assert value not in missing.value.message + str(missing.value.tell_human) + str(key_places(environ))
+    (checkout / "key.txt").write_text(f"## API_KEY\n{KEY}")
+    assert key(TIKHUB_SKILL_FILE=str(checkout / "key.txt")) == KEY
+
+
 def test_in_a_chinese_locale_the_human_is_told_in_chinese_and_the_agent_in_english(checkout: Path) -> None:
     with pytest.raises(KeyMissing) as english:
         find_key({})

@@ -14,6 +14,7 @@ from tikhub_mcp.replies import BatchReply
 from tikhub_mcp.text import clean
 
 LARGEST_LIST = 2**20  # bytes of a file with links
+MOST_LINES = 5  # without a link, that a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,51 +32,62 @@ class Entry:
 
     @classmethod
     def of(cls, given: str, line: int = 0) -> "Entry":
-        """Understand a link; `line` is its number in a file."""
+        """Understand a link; `line` is its number in a file, of which the caller may not have seen the text."""
+        fit = links.shown(given) if line else given
         try:
-            return cls(given, links.parse(given))
+            return cls(fit, links.parse(given))
         except UnsupportedLink as error:
-            return cls(given, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error)
+            return cls(fit, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error)
 
 
-async def run_batch(jobs: Jobs, call: Call, entries: list[Entry], wish: Wish, workers: int, watch: Watch) -> BatchReply:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a caller gave: the entries, and what there is to say about what is none."""
+
+    entries: list[Entry]
+    note: str = ""
+
+    def __add__(self, other: "Given") -> "Given":
+        return Given(self.entries + other.entries, _joined(self.note, other.note))
+
+
+async def run_batch(jobs: Jobs, call: Call, given: Given, wish: Wish, workers: int, watch: Watch) -> BatchReply:
     """Work on all entries, each post once, and put the results in their order."""
-    wanted = [entry.link for entry in entries if entry.link]
+    wanted = [entry.link for entry in given.entries if entry.link]
     found = await jobs.get_all(call, wanted, wish, workers, watch) if wanted else {}
-    outcomes = [found[entry.key] if entry.link else Outcome("failed", error=entry.error) for entry in entries]
-    items = [
-        replies.batch_item(entry.given, entry.link, outcome) for entry, outcome in zip(entries, outcomes, strict=True)
-    ]
-    return replies.batch_reply(call, items, outcomes, workers)
+    outcomes = [found[entry.key] if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
+    return _reply(call, given, outcomes, workers)
 
 
-def understand(texts: list[str]) -> list[Entry]:
-    """The entries of a list of links and share texts; a text without a link is one entry."""
-    return [Entry.of(found) for text in texts for found in links.find(text) or [clean(text)]]
+def understand(texts: list[str]) -> Given:
+    """The entries of a list of links and share texts; a text without any link is one entry."""
+    entries, without = list[Entry](), list[str]()
+    for position, text in enumerate(texts, start=1):
+        lines = links.entries(text, comments=False)
+        entries += [Entry.of(link) for _, link in lines.links] or [Entry.of(clean(text))]
+        if lines.links:
+            without += [f"{line} of text {position}" if len(texts) > 1 else str(line) for line in lines.without]
+    return Given(entries, _left_out("urls", without))
 
 
-def read_list(path: Path, largest: int | None = LARGEST_LIST) -> list[Entry]:
-    """The entries of a text file with one link or share text a line.
+def read_list(path: Path, largest: int | None = LARGEST_LIST) -> Given:
+    """The entries of a text file with one link or share text a line; of a line without a link only its number is told.
 
     Args:
         path: Where it is.
         largest: How many bytes it may have; None for no limit.
 
     Raises:
-        InvalidInput: It cannot be read, is no regular file, or is too large.
+        InvalidInput: It cannot be read, is no regular file, is too large, or holds no link.
     """
-    try:
-        # Without O_NONBLOCK a pipe in a file's place would hold the server for ever.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InvalidInput(f"The list of links must be a text file; {path.name} is none.")
-            content = file.read(-1 if largest is None else largest + 1)
-    except OSError as error:
-        raise InvalidInput(f"The list of links cannot be read: {path.name}: {error.strerror or error}.") from None
-    if largest is not None and len(content) > largest:
-        raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {path.name}.")
+    name, content = clean(path.name), _content(path, largest)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return [Entry.of(found, line) for line, found in links.entries(content.decode(encoding, "replace"))]
+    lines = links.entries(content.decode(encoding, "replace"))
+    if not lines.links:
+        why = ": it is no text" if b"\0" in content and encoding != "utf-16" else ""
+        raise InvalidInput(f"There is no link in {name}{why}. Give a text file with one link a line.")
+    entries = [Entry.of(found, line) for line, found in lines.links]
+    return Given(entries, _left_out("the file", [*map(str, lines.without)]))
 
 
 def at_least_none(max_api_calls: int) -> int:
@@ -89,14 +101,46 @@ def at_least_none(max_api_calls: int) -> int:
     return max_api_calls
 
 
-async def plan(jobs: Jobs, call: Call, entries: list[Entry], wish: Wish, workers: int) -> BatchReply:
+async def plan(jobs: Jobs, call: Call, given: Given, wish: Wish, workers: int) -> BatchReply:
     """Count what the batch would take, for free."""
-    distinct = {entry.key: entry.link for entry in entries if entry.link}
+    distinct = {entry.key: entry.link for entry in given.entries if entry.link}
     plans = await jobs.plan(list(distinct.values()), wish)
-    outcomes = [Outcome("planned") if entry.link else Outcome("failed", error=entry.error) for entry in entries]
-    items = [replies.batch_item(e.given, e.link, outcome) for e, outcome in zip(entries, outcomes, strict=True)]
-    reply = replies.batch_reply(call, items, outcomes, workers)
+    outcomes = [Outcome("planned") if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
+    reply = _reply(call, given, outcomes, workers)
     reply.distinct_posts = len(distinct)
     reply.on_disk = sum(on_disk for on_disk, _ in plans)
     reply.calls_needed = sum(needed for _, needed in plans)
     return reply
+
+
+def _reply(call: Call, given: Given, outcomes: list[Outcome], workers: int) -> BatchReply:
+    pairs = zip(given.entries, outcomes, strict=True)
+    items = [replies.batch_item(entry.given, entry.link, outcome) for entry, outcome in pairs]
+    reply = replies.batch_reply(call, items, outcomes, workers)
+    reply.note = _joined(reply.note, given.note) or None
+    return reply
+
+
+def _content(path: Path, largest: int | None) -> bytes:
+    name = clean(path.name)
+    try:
+        # Without O_NONBLOCK a pipe in a file's place would hold the server for ever.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidInput(f"The list of links must be a text file; {name} is none.")
+            content = file.read(-1 if largest is None else largest + 1)
+    except OSError as error:
+        raise InvalidInput(f"The list of links cannot be read: {name}: {error.strerror}.") from None
+    if largest is not None and len(content) > largest:
+        raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {name}.")
+    return content
+
+
+def _left_out(where: str, lines: list[str]) -> str:
+    """What is said about lines without a link: how many they are and the first numbers, and nothing of their text."""
+    named = ", ".join([*lines[:MOST_LINES], *["…"] * (len(lines) > MOST_LINES)])
+    return f"Lines of {where} without a link, left out: {len(lines)} (numbers {named})." if lines else ""
+
+
+def _joined(*notes: str | None) -> str:
+    return " ".join(filter(None, notes))

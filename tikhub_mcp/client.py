@@ -8,12 +8,11 @@ import asyncio
 import itertools
 import json
 import logging
-import ssl
 import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -33,6 +32,7 @@ from tikhub_mcp.errors import (
 from tikhub_mcp.links import Link
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import named
+from tikhub_mcp.reasons import tls_failure, why
 from tikhub_mcp.retry import next_wait, retry_after
 from tikhub_mcp.text import clean
 
@@ -147,14 +147,9 @@ class TikHub:
             AnswerError: Any of its kinds but those about the post itself; also whatever `purse` and `keep` raise.
         """
         for attempt in itertools.count(1):
-            with ExitStack() as held:  # who pays goes out at once, and not when nobody waits any more
-                await self._lines.acquire()
-                held.callback(self._lines.release)
-                await self._gate.wait()
-                purse.spend()
-                line = held.pop_all()
+            await self._take_turn(purse)
             try:
-                return await carried_through(self._send(line, link, key.get_secret_value(), purse, keep))
+                return await carried_through(self._send(link, key.get_secret_value(), purse, keep))
             except AnswerError as failure:
                 if (pause := next_wait(failure, attempt)) is None:
                     raise
@@ -164,11 +159,22 @@ class TikHub:
             await self._sleep(pause)
         raise AssertionError("counting has no end")  # pragma: no cover - for the type checker
 
-    async def _send(
-        self, line: ExitStack, link: Link, secret: str, purse: Purse, keep: Callable[[Answer], Awaitable[K]]
-    ) -> K:
-        with line:
+    async def _take_turn(self, purse: Purse) -> None:
+        """Return when a request may go out and is accounted for; it goes out at once, and `_send` frees the slot."""
+        await self._lines.acquire()
+        try:
+            await self._gate.wait()
+            purse.spend()
+        except BaseException:  # also where nobody waits any more
+            self._lines.release()
+            raise
+
+    async def _send(self, link: Link, secret: str, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
+        """One request; of an answer with HTTP 200 what `keep` makes of it."""
+        try:
             status, headers, body = await self._exchange(link, secret, purse)
+        finally:
+            self._lines.release()
         logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), named(link))
         if status != 200:
             purse.refund()
@@ -222,13 +228,11 @@ class _Unreadable(Exception):
 
 
 def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable:
-    # What the connection says may repeat a header that it refused to send.
-    reason = clean(hide(str(error), secret), 120) or type(error).__name__
     return TikHubUnavailable(
-        f"TikHub could not be reached for {named(link)} ({reason}). "
+        f"TikHub could not be reached for {named(link)} ({hide(why(error), secret)}). "
         "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
         # A certificate that does not hold is no passing fault, and nothing is sent without one.
-        attempts=1 if _is_tls(error) else 4,
+        attempts=1 if tls_failure(error) else 4,
     )
 
 
@@ -241,13 +245,6 @@ def _lost(error: Exception, status: int, link: Link) -> AnswerError:
         f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been charged.",
         attempts=2 if may_ask_again else 1,
     )
-
-
-def _is_tls(error: BaseException | None) -> bool:
-    """Whether TLS refused; told by the exception beneath, because the words are each system's own."""
-    while error is not None and not isinstance(error, ssl.SSLError):
-        error = error.__context__
-    return error is not None
 
 
 def carried() -> set[asyncio.Task[object]]:

@@ -9,12 +9,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
 
 from rich.cells import set_cell_size
 
 from tikhub_mcp.answer import hide
-from tikhub_mcp.settings import LOG_LEVELS, TELLABLE, key_places, said, variables
+from tikhub_mcp.settings import key_places, said
 from tikhub_mcp.text import clean
 
 State = Literal["ok", "warning", "problem"]
@@ -78,33 +77,10 @@ def presentable(finding: Finding) -> Finding:
 
 
 def _public(text: str) -> str:
+    """The last step: what is put in is fit to be shown already, see shown.py; but a path or a cause may hold these."""
     for _, key in key_places():
         text = hide(text, key.get_secret_value())
-    proxies = (value or "" for name, value in variables().items() if name.upper().endswith("_PROXY"))
-    for user in (re.sub(r"^\s*\w[\w+.-]*://", "", value.rpartition("@")[0]) for value in proxies):
-        for secret in (user, user.partition(":")[2]):
-            for spelt in (secret, unquote(secret)):
-                text = text.replace(spelt, "<redacted>") if len(spelt) > 3 else text
-    for name, value in variables().items():
-        if name in TELLABLE and value and not _has_form(name, value):  # perhaps the key, in the wrong place
-            text = text.replace(value.strip(), "<not shown>")
     with suppress(OSError, RuntimeError):  # there may be no home
         for home in {Path.home(), Path.home().resolve()} - {Path(Path.home().anchor)}:
             text = re.sub(re.escape(str(home)) + r"(?![\w.-])", "~", text)
     return clean(text, 1000)
-
-
-def _has_form(name: str, value: str) -> bool:
-    """Whether a value is of the kind that its variable wants."""
-    if name == "TIKHUB_BASE_URL":
-        return "://" in value
-    if name == "TIKHUB_LOG_LEVEL":
-        return value.strip().upper() in LOG_LEVELS
-    if name.endswith(("_DIR", "_DIRS", "_FILE")):
-        return value.lstrip().startswith(("/", "~")) or Path(value).is_absolute()
-    return len(value) < 16  # a number, or what was meant for one
-
-
-def without_password(address: str) -> str:
-    """The address of a proxy, or of anything else, without user name and password."""
-    return re.sub(r"^(\s*\w[\w+.-]*://)?.*@", r"\1<redacted>@", address, flags=re.DOTALL)

@@ -67,6 +67,11 @@ _SHORT = re.compile(
     r"(?a)(?:(?:[a-z0-9-]+\.)*tiktok\.com/t|(?P<site>v\.douyin\.com|v[mt]\.tiktok\.com))/(?P<code>[\w-]{1,64})(?![\w-])"
 )
 _USER = re.compile(r"(?a)[\w.-]{1,30}")
+# Any address, as far as it shows its host: a name with a dot in it. What has none may be the user's name or the
+# password, where that holds a slash as it is.
+_ADDRESS = re.compile(
+    r"(?:[^/?#]*@)?(?P<host>[\w-]+(?:\.[\w-]+)+\.?)(?P<port>:[0-9]{0,5})?(?P<rest>[/?#].*)?", re.DOTALL
+)
 _PAGES = {  # what else is pasted, by host and path; the first that fits
     r"^(?:live|webcast)\.|/(?:live|webcast)(?:/|$)": "a live room",
     r"/music(?:/|$)": "a piece of music",
@@ -99,6 +104,19 @@ class Link:
         return f"{self.platform}:{self.post_id}" if self.post_id else self.url
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a text.
+
+    Attributes:
+        links: Every link, in order, with the number of its line, as it stood.
+        without: The numbers of the lines that hold none; nothing else of them may go anywhere.
+    """
+
+    links: list[tuple[int, str]]
+    without: list[int]
+
+
 def find(text: str) -> list[str]:
     """Every http(s) link in a text, and every link to our hosts without a scheme: in order, as they stood."""
     return [_trimmed(match["link"]) for match in _LINK.finditer(text)]
@@ -118,8 +136,8 @@ def parse(url: str) -> Link:
     parts = _OUR_LINK.fullmatch(given)
     if parts is None:
         raise UnsupportedLink(
-            f"This link leads to {_host(given)}. Only links to posts on tiktok.com and douyin.com can be used, "
-            "without a user name or a port in them."
+            f"This link leads to {_host(given) or 'another site'}. Only links to posts on tiktok.com and douyin.com "
+            "can be used, without a user name or a port in them."
         )
     host, path, query = parts["host"].lower().rstrip("."), parts["path"] or "", parts["query"] or ""
     platform = _platform(host)
@@ -161,18 +179,44 @@ def one(text: str) -> Link:
     return parse(next(filter(_OUR_LINK.fullmatch, found), found[0] if found else text))
 
 
-def entries(lines: str) -> list[tuple[int, str]]:
-    """What a list of links holds: for each link the number of its line, and the link as it stood.
+def entries(text: str, *, comments: bool = True) -> Lines:
+    """What a list of links holds, line by line; blank lines count for nothing.
 
-    Blank lines and lines that start with # are skipped. A line without a link is an entry too, cleaned and cut to 300
-    characters, so that `parse` says what is wrong with it.
+    Args:
+        text: The list.
+        comments: Whether a line that starts with # is skipped; in a share text such a line may begin with a hashtag.
     """
-    numbered: list[tuple[int, str]] = []
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", lines.removeprefix("\ufeff")), start=1):
-        text = line.strip()
-        if not text.startswith("#"):
-            numbered += [(number, entry) for entry in find(text) or [clean(text)] if entry]
-    return numbered
+    found, without = list[tuple[int, str]](), list[int]()
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")), start=1):
+        is_comment = line.lstrip().startswith("#")
+        here = [] if is_comment and comments else find(line)
+        found += [(number, link) for link in here]
+        if not here and not is_comment and clean(line):
+            without.append(number)
+    return Lines(found, without)
+
+
+def shown(link: str) -> str:
+    """A link that stood among other people's text, fit for a reply.
+
+    Of any but our sites' only scheme and host; of theirs what comes before the next cell of a table.
+    """
+    if _OUR_LINK.fullmatch(link):
+        return _same_post(re.split("[,;|]", link, maxsplit=1)[0], link)
+    scheme = re.match(_HTTP, link)
+    host = _host(link).partition(":")[0]
+    return f"{scheme[0].lower() if scheme else ''}{host}{'/' if host else ''}…"
+
+
+def _same_post(shorter: str, link: str) -> str:
+    """The shorter link, or the whole one where only that leads to its post."""
+    try:
+        key = parse(link).key
+    except UnsupportedLink:
+        return shorter
+    with suppress(UnsupportedLink):
+        return shorter if parse(shorter).key == key else link
+    return link
 
 
 def _is_plain(text: str) -> bool:
@@ -187,9 +231,11 @@ def _trimmed(link: str) -> str:
 
 
 def _host(link: str) -> str:
-    """The host of any link, fit to be shown."""
-    authority = re.split("[/?#]", re.sub(f"^{_HTTP}", "", link), maxsplit=1)[0]
-    return clean(authority.rpartition("@")[2], 100) or "nowhere"
+    """The host of any link, and its port; empty where a part of a password may stand in its place."""
+    address = _ADDRESS.fullmatch(re.sub(f"^{_HTTP}", "", link))
+    if address is None or (address["port"] and "@" in (address["rest"] or "")):
+        return ""
+    return clean(address["host"], 100) + (address["port"] or "")
 
 
 def _platform(host: str) -> Platform:

@@ -21,6 +21,7 @@ import socksio
 import truststore
 
 from tikhub_mcp import streams
+from tikhub_mcp.reasons import NOT_SOCKS, PROXY_UNUSABLE, tls_failure, why
 
 # Firewalls and CDNs turn away what a script sends by default.
 USER_AGENT = (
@@ -92,7 +93,7 @@ class Network:
         try:
             return httpx.AsyncHTTPTransport(verify=self._tls, limits=_LIMITS, proxy=proxy)
         except (ValueError, httpx.InvalidURL):  # what they say repeats the proxy's address, its password included
-            raise httpx.ProxyError("the proxy that the environment names cannot be used") from None
+            raise httpx.ProxyError(PROXY_UNUSABLE) from None
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -107,7 +108,7 @@ class Seen:
         status: The HTTP status; 0 where none came.
         body: What came with it, or the first LARGEST_LOOK bytes of it.
         certificate: As `ssl` tells it; empty without TLS, and on systems that check certificates themselves.
-        failure: Why no status came; its first word is the name of httpx's exception.
+        failure: Why no status came, in our own words; the first is the name of httpx's exception.
         tls: Why TLS refused, where that is the reason.
     """
 
@@ -134,22 +135,13 @@ async def look(url: str, headers: Mapping[str, str], *, seconds: float) -> Seen:
                     break
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         if not seen.status:  # with a status the host is reached, whatever becomes of the body
-            words = str(error)
-            if isinstance(error, httpx.ProxyError) and words[:3].isdecimal():
-                words = words[:3]  # what a proxy says may repeat its password
-            return Seen(failure=f"{type(error).__name__}: {words}".rstrip(": "), tls=_tls_failure(error))
+            return Seen(failure=f"{type(error).__name__}: {why(error)}", tls=tls_failure(error))
     return replace(seen, body=bytes(body[:LARGEST_LOOK]))
 
 
 def proxy_to(url: str) -> str | None:
     """The proxy that requests to this address go through, its password included; None for the direct way."""
     return _proxy_for(_understood(url))
-
-
-def _tls_failure(error: BaseException | None) -> ssl.SSLError | None:
-    while error is not None and not isinstance(error, ssl.SSLError):
-        error = error.__context__
-    return error
 
 
 class _JudgedTransport(httpx.AsyncHTTPTransport):
@@ -293,4 +285,4 @@ def _as_httpx() -> Iterator[None]:
     except UnicodeError as error:  # httpx reads where a redirect leads, also when it is not to follow it
         raise httpx.RemoteProtocolError("it redirects to what is no address") from error
     except socksio.SOCKSError as error:
-        raise httpx.ProxyError("the SOCKS proxy does not speak SOCKS5") from error
+        raise httpx.ProxyError(NOT_SOCKS) from error

@@ -15,9 +15,12 @@ from pydantic import SecretStr
 
 from tikhub_mcp.answer import Json, parse, redact
 from tikhub_mcp.client import PATH
-from tikhub_mcp.findings import Finding, State, without_password
+from tikhub_mcp.findings import Finding, State
 from tikhub_mcp.network import Seen, look, proxy_to
+from tikhub_mcp.reasons import of_tls
 from tikhub_mcp.settings import Settings, said, variables
+from tikhub_mcp.shown import proxy as proxy_address
+from tikhub_mcp.shown import setting
 
 T = TypeVar("T")
 
@@ -117,12 +120,11 @@ def _connection(seen: Seen, seconds: float, *, proxied: bool) -> Finding:
 
 
 def _proxy(host: str, proxy: str | None) -> Finding:
-    network = {name: value or "" for name, value in variables().items() if not name.startswith("TIKHUB_")}
-    told = [f"{name}={without_password(value)}" for name, value in network.items()]
+    told = [setting(name, value) for name, value in variables().items() if not name.startswith("TIKHUB_")]
     among = said(f"; set: {', '.join(told)}", f"；已设置：{'、'.join(told)}") if told else ""
     found = said(f"none for {host}", f"访问 {host} 不用代理")
     if proxy:
-        address = without_password(proxy)
+        address = proxy_address(proxy)
         found = said(f"{host} is asked through {address}", f"访问 {host} 经由 {address}")
     return Finding("proxy", "ok", found + among)
 
@@ -180,7 +182,7 @@ def _whose(host: str, port: int) -> str:
 
 
 def _refused(error: ssl.SSLError, issuer: str) -> Finding:
-    words = getattr(error, "verify_message", "") or error.reason or type(error).__name__
+    words = of_tls(error)
     code = getattr(error, "verify_code", 0)  # OpenSSL's X509_V_ERR_…
     if code in (9, 10):  # not valid yet, or no longer
         advice = said("Check this machine's date and time.", "请检查本机的日期和时间。")

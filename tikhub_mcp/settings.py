@@ -168,11 +168,11 @@ def variables(environ: Mapping[str, str] | None = None) -> dict[str, str | None]
 def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
     """The SKILL.md files that may hold the key, in the order in which they are read; at least one."""
     env = os.environ if environ is None else environ
-    named = _value(env, "TIKHUB_SKILL_FILE")
     files = []
-    if named:
-        with suppress(OSError, RuntimeError, ValueError):  # no such home, no folder to be relative to, a NUL in it
-            files.append(Path(named).expanduser().absolute())
+    with suppress(OSError, RuntimeError, ValueError):  # no such home, no folder to be relative to, a NUL in it
+        named = Path(_value(env, "TIKHUB_SKILL_FILE")).expanduser()
+        if named.suffix.lower() == ".md" or named.is_file():  # else it may be the key, which messages would repeat
+            files.append(named.absolute())
     if (_PACKAGE.parent / "pyproject.toml").is_file():
         files.append(_PACKAGE.parent / "SKILL.md")
     return [*files, _PACKAGE / "SKILL.md"]

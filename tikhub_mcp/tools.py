@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from tikhub_mcp import links, replies, summary
 from tikhub_mcp.answer import Json
-from tikhub_mcp.batch import Entry, at_least_none, plan, read_list, run_batch, understand
+from tikhub_mcp.batch import Given, at_least_none, plan, read_list, run_batch, understand
 from tikhub_mcp.call import Call, Job, Watch, Wish
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.files import sweep
@@ -100,13 +100,13 @@ class Tools:
         """
         settings, jobs, call = self._begin(max_api_calls)
         wish = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
-        entries = await asyncio.to_thread(_entries, settings, urls, urls_file)
+        given = await asyncio.to_thread(_given, settings, urls, urls_file)
         workers = min(max(max_workers, 1), AT_ONCE)
         if dry_run:
-            reply = await plan(jobs, call, entries, wish, workers)
+            reply = await plan(jobs, call, given, wish, workers)
         else:
-            async with _progress(ctx, len({entry.key for entry in entries if entry.link})) as watch:
-                reply = await run_batch(jobs, call, entries, wish, workers, watch)
+            async with _progress(ctx, len({entry.key for entry in given.entries if entry.link})) as watch:
+                reply = await run_batch(jobs, call, given, wish, workers, watch)
         reply.output_dir, reply.raw_dir = str(wish.folder), str(settings.raw) if save_raw else None
         return result(reply)
 
@@ -162,18 +162,18 @@ class Tools:
         return settings, self._jobs, Call(key, settings.call_seconds, at_least_none(max_api_calls))
 
 
-def _entries(settings: Settings, urls: list[str], urls_file: str) -> list[Entry]:
-    entries = understand(urls)
+def _given(settings: Settings, urls: list[str], urls_file: str) -> Given:
+    given = understand(urls)
     if urls_file.strip():
-        entries += read_list(allowed_path(settings, urls_file, settings.root))
-    if not entries:
+        given += read_list(allowed_path(settings, urls_file, settings.root))
+    if not given.entries:
         raise InvalidInput("No links given: put them into urls, or name a text file in urls_file.")
-    if len(entries) > MOST_LINKS:
+    if len(given.entries) > MOST_LINKS:
         raise InvalidInput(
-            f"{len(entries)} links are more than the {MOST_LINKS} that one call takes. Split them, or run "
+            f"{len(given.entries)} links are more than the {MOST_LINKS} that one call takes. Split them, or run "
             "`tikhub-mcp batch FILE` in a shell, which has no limit."
         )
-    return entries
+    return given
 
 
 def _wish(

@@ -1,0 +1,89 @@
+"""Why a request failed, in our own words.
+
+What exceptions say may repeat bytes of the other side, or a proxy's: a status line, a header, a password. So nothing
+is taken from their texts but what stands in a list here; the rest is told by their types, error numbers and causes.
+"""
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+
+import httpx
+
+from tikhub_mcp.text import clean
+
+PROXY_UNUSABLE = "the proxy that the environment names cannot be used"
+NOT_SOCKS = "the SOCKS proxy does not speak SOCKS5"
+
+_OF_PROXIES = {
+    PROXY_UNUSABLE: PROXY_UNUSABLE,
+    NOT_SOCKS: NOT_SOCKS,
+    "Invalid username/password": "the proxy refused the user name and password",  # httpcore's, of SOCKS proxies
+}
+_OF_TYPES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    ((httpx.ConnectTimeout, httpx.PoolTimeout), "no connection in time"),
+    ((httpx.TimeoutException, TimeoutError), "no answer in time"),
+    (httpx.LocalProtocolError, "the request has a form that HTTP does not allow"),
+    ((httpx.InvalidURL, httpx.UnsupportedProtocol), "it is not an address that can be asked"),
+    (httpx.RemoteProtocolError, "what came is not HTTP, or nothing came"),
+)
+_OF_CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    ((socket.gaierror, UnicodeError), "the name cannot be resolved"),
+    (ConnectionRefusedError, "the connection was refused"),
+    (ConnectionResetError, "the connection was reset"),
+)
+_QUOTED = re.compile("[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]")  # around a certificate's own name, on macOS
+
+
+def why(error: Exception) -> str:
+    """Why a request failed, in words that hold nothing of what anybody sent."""
+    if isinstance(error, httpx.ProxyError):
+        return _of_proxy(str(error))
+    if (words := next((words for kinds, words in _OF_TYPES if isinstance(error, kinds)), None)) is not None:
+        return words
+    for cause in _beneath(error):
+        if isinstance(cause, ssl.SSLError):
+            return f"{_is_about(cause)}: {of_tls(cause)}"
+        if (words := next((words for kinds, words in _OF_CAUSES if isinstance(cause, kinds)), None)) is not None:
+            return words
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+    return "the connection failed"
+
+
+def of_tls(error: ssl.SSLError) -> str:
+    """Why TLS refused, as the system's library says: the other side chooses among its words, and adds none."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return str(getattr(error, "reason", "") or type(error).__name__).replace("_", " ").lower()
+    words = _QUOTED.split(getattr(error, "verify_message", ""))[-1]
+    return clean(words, 100).strip(" .") or "it does not say why"
+
+
+def tls_failure(error: BaseException | None) -> ssl.SSLError | None:
+    """What TLS said beneath an error; None where it has nothing to do with it."""
+    return next((cause for cause in _beneath(error) if isinstance(cause, ssl.SSLError)), None)
+
+
+def _of_proxy(said: str) -> str:
+    if said in _OF_PROXIES:
+        return _OF_PROXIES[said]
+    status = re.match(r"[1-9][0-9]{2}(?= )", said)  # what follows is the proxy's
+    return f"the proxy refused the connection{f' (HTTP {status[0]})' if status else ''}"
+
+
+def _is_about(error: ssl.SSLError) -> str:
+    is_certificate = isinstance(error, ssl.SSLCertVerificationError)
+    return "the certificate is not trusted" if is_certificate else "TLS failed"
+
+
+def _beneath(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it; of several at once, the first."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+            continue
+        # Suppressed contexts too: httpcore raises its own errors once more, and suppresses what led to them.
+        error = error.__cause__ or error.__context__

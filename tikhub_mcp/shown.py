@@ -1,0 +1,122 @@
+"""Values of settings, fit to be shown: what has the form of its variable, and of that no user name and no password.
+
+A value that has not is perhaps the key, in the wrong variable: then only what is expected there is shown.
+"""
+
+import ipaddress
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from tikhub_mcp.errors import InvalidInput, TikHubMCPError
+from tikhub_mcp.settings import LOG_LEVELS, load, said, skill_files
+
+_SCHEMES = "https|http|socks5h|socks5|socks4a|socks4|socks|ftp"
+# A path or query with an @ in it is perhaps the second half of a password that holds a slash as it is.
+_ADDRESS = re.compile(
+    rf"(?:(?P<scheme>{_SCHEMES})://)?(?:(?P<user>[^/?#]*)@)?(?P<host>[\w.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
+    r"(?:[/?#][^@]*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]+")
+_UNEXPANDED = re.compile(r"\s*\$\{")
+
+
+def setting(name: str, value: str | None) -> str:
+    """`NAME=value`; without the value where there may be a key, with what is expected where it has another form."""
+    if value is None:
+        return name
+    if not has_form(name, value):
+        expected = _expected(name)
+        return said(f"{name}=<not shown; expected: {expected}>", f"{name}=<不显示；应为：{expected}>")
+    if _UNEXPANDED.match(value):
+        return said(f"{name}=<not expanded>", f"{name}=<未展开>")
+    if name.upper() == "NO_PROXY":
+        hosts = len(value.replace(",", " ").split())
+        return said(f"{name}=<{hosts} hosts>", f"{name}=<{hosts} 个主机>")
+    told = (address(value) or "") if _is_address(name) else value.strip()
+    if name == "TIKHUB_BASE_URL" and len(told) < len(value.strip().rstrip("/")):  # which may be what is wrong with it
+        told += said(" <the rest not shown>", " <其余不显示>")
+    return f"{name}={told}"
+
+
+def has_form(name: str, value: str) -> bool:
+    """Whether a value is of the kind that its variable wants; what is unset or was not expanded is."""
+    if not value.strip() or name.upper() == "NO_PROXY" or (name.startswith("TIKHUB_") and _UNEXPANDED.match(value)):
+        return True
+    if name == "TIKHUB_BASE_URL":
+        return (address(value) or "").startswith(("https://", "http://"))
+    if name == "TIKHUB_LOG_LEVEL":
+        return value.strip().upper() in LOG_LEVELS
+    if name == "TIKHUB_SKILL_FILE":
+        return skill_files({name: value}) != skill_files({})
+    if not name.startswith("TIKHUB_"):
+        return address(value) is not None if _is_address(name) else Path(value.strip()).is_absolute()
+    try:  # with any folder for the output, whose default needs a home
+        load({"TIKHUB_OUTPUT_DIR": sys.prefix, name: value})
+    except InvalidInput:
+        return False
+    return True
+
+
+def address(text: str) -> str | None:
+    """Scheme, host and port of an address, as far as it has them; None where it cannot be read beyond doubt."""
+    found = _ADDRESS.fullmatch(text.strip())
+    if found is None:
+        return None
+    scheme, user, host, port = (found[name] or "" for name in ("scheme", "user", "host", "port"))
+    if host.startswith("["):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            return None
+    elif not re.fullmatch(r"\w(?:[\w-]{0,61}\w)?(?:\.\w(?:[\w-]{0,61}\w)?)*\.?", host):
+        return None
+    elif _HOST_AND_PORT.fullmatch(user) and ("." in user or "." not in host):
+        return None  # user and password behind the @, in the place of the host and its port?
+    elif not port and "." not in host and host.lower() != "localhost":
+        return None  # any word
+    return f"{scheme.lower()}{'://' if scheme else ''}{host}{':' if port else ''}{port}"
+
+
+def proxy(text: str) -> str:
+    """The address of a proxy as far as it is nobody's secret."""
+    return address(text) or said("an address that cannot be read", "无法读取的地址")
+
+
+def command(text: str) -> str:
+    """A command of another program's settings, where it is a path or a name and nothing more."""
+    is_path = Path(text).is_absolute() and "=" not in text and " -" not in text
+    is_name = re.fullmatch(r"[\w.-]{1,40}", text)
+    return text if is_path or is_name else said("its command", "其命令")
+
+
+def failure(error: BaseException) -> str:
+    """What an exception is and where it came from; its text, which may repeat anything, only where that is known."""
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    words = f"{type(error).__name__}{''.join(f' ({Path(frame.filename).name}:{frame.lineno})' for frame in where)}"
+    if isinstance(error, TikHubMCPError):
+        return f"{words}: {error.message}"
+    code = error.errno if isinstance(error, OSError) else None
+    return f"{words}: {os.strerror(code)}" if code and code > 0 else words
+
+
+def _is_address(name: str) -> bool:
+    return name == "TIKHUB_BASE_URL" or name.upper().endswith("_PROXY")
+
+
+def _expected(name: str) -> str:
+    if _is_address(name):
+        return "https://HOST" if name == "TIKHUB_BASE_URL" else "http://HOST:PORT"
+    if name == "TIKHUB_LOG_LEVEL":
+        return ", ".join(LOG_LEVELS)
+    if name == "TIKHUB_SKILL_FILE":
+        return said("the path of a SKILL.md", "SKILL.md 的路径")
+    if name.endswith("_DIRS"):
+        return said("absolute paths", "绝对路径")
+    if name.endswith(("_DIR", "_FILE")):
+        return said("an absolute path", "绝对路径")
+    least = 0 if name == "TIKHUB_REUSE_SECONDS" else 1
+    return said(f"a number, at least {least}", f"不小于 {least} 的数字")
