@@ -75,7 +75,9 @@ ROWS = {
     "restart-60": Row("60 links, refresh, a process for each call", 60, options=REFRESH, restart=True),
     "two-clients-60": Row("60 links, refresh, two servers at once", 60, options=REFRESH, clients=2),
     "dead": Row("an answer whose links have expired, 5 times", 1, 0.0, 0.0, scenario="expired_always", repeats=4),
-    "dead-restart": Row("the same, a process each time", 1, 0.0, 0.0, scenario="expired_always", repeats=4, restart=True),
+    "dead-restart": Row(
+        "the same, a process each time", 1, 0.0, 0.0, scenario="expired_always", repeats=4, restart=True
+    ),
     "full": Row("50 links, the disk full, twice", 50, 0.0, 0.0, environment={"FULL": "1"}, repeats=1),
 }
 

@@ -22,6 +22,12 @@ def server() -> Iterator[Faulty]:
 
 
 @pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes are written 4 KiB at a time: with the usual MiB all of a small file would wait in memory until its end."""
+    monkeypatch.setattr("tikhub_mcp.transfer.PIECE", 4096)
+
+
+@pytest.fixture
 def target(tmp_path: Path) -> Iterator[Path]:
     """Where a file goes; whatever happens, nothing else may be in the folder afterwards."""
     folder = tmp_path / "videos"

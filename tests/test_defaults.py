@@ -37,9 +37,9 @@ def test_the_ends_are_what_they_are_promised_to_be(name: str, end: float, expect
 
 def test_a_server_that_nobody_configures_has_these_ends(tmp_path: Path) -> None:
     made = Jobs.of(Settings("https://api.example", tmp_path))
-    assert made._downloader._limits == LIMITS
-    assert made._tikhub._deadline == client.DEADLINE
-    assert made._tikhub._lines._value == client.MOST_CONNECTIONS
-    assert made._tikhub._gate._recent.maxlen == client.CALLS_A_SECOND
-    assert made._tikhub._gate._window >= A_SECOND
+    assert made._worker._downloader._limits == LIMITS
+    assert made._worker._tikhub._deadline == client.DEADLINE
+    assert made._worker._tikhub._lines._value == client.MOST_CONNECTIONS
+    assert made._worker._tikhub._gate._recent.maxlen == client.CALLS_A_SECOND
+    assert made._worker._tikhub._gate._window >= A_SECOND
     assert made._slots._value == jobs.AT_ONCE

@@ -5,6 +5,7 @@ import hashlib
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,11 +26,13 @@ from tests.downloading import (
     rendition,
 )
 from tests.faulty import Act, Faulty, redirect
-from tikhub_mcp.download import REFERERS, Downloader
+from tikhub_mcp.download import REFERERS, Downloader, Saved
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
 from tikhub_mcp.links import Platform
 from tikhub_mcp.network import USER_AGENT, Network
 from tikhub_mcp.transfer import Limits
+
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 def typed(kind: str, body: bytes = VIDEO) -> Act:
@@ -340,3 +343,56 @@ def test_the_deadline_is_for_all_mirrors_together(server: Faulty, target: Path) 
 def test_slow_but_honest_is_not_killed(server: Faulty, target: Path) -> None:
     act = Act(body=VIDEO, drip=SIZE // 20)  # a second in all, five times the window
     assert fetch(rendition(server.on("/a", act)), target).size == SIZE
+
+
+class Pauses(Downloader):
+    """Attempts that fail as told, on a clock that only pauses move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **failures: FileError) -> None:
+        super().__init__(Network(), replace(QUICK, pause=1.0, longest_pause=20.0))
+        self.failures, self.tried, self.pauses = failures, list[str](), list[tuple[str, float]]()
+        monkeypatch.setattr("tikhub_mcp.download.asyncio.sleep", self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append((self.tried[-1], seconds))
+
+    async def _attempt(self, url: str, *_: object) -> Saved:
+        self.tried.append(url)
+        raise self.failures[url]
+
+
+def test_before_the_second_round_each_mirror_gets_the_pause_that_it_asked_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrors = {"a": None, "b": 7.0, "c": 99.0}
+    failures = {name: MediaUnavailable("busy", retry_after=asked) for name, asked in mirrors.items()}
+    downloader = Pauses(monkeypatch, **failures)
+    with pytest.raises(MediaUnavailable) as caught:
+        asyncio.run(downloader.fetch(rendition("a", "b", "c"), "tiktok", tmp_path / "x_1.mp4", nothing))
+    assert downloader.tried == ["a", "b", "c"] * 2
+    assert downloader.pauses == [("c", 1.0), ("a", 7.0), ("b", 20.0)]  # behind whom, and how long
+    assert caught.value.retry_after == 99.0
+    assert "mirrors: 3, attempts: 6" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "busy", "tried"), [(["a"], True, 3), (["a"], False, 2), (["a", "b"], True, 4)], ids=str
+)
+def test_only_a_lone_mirror_that_is_busy_is_asked_a_third_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirrors: list[str], busy: bool, tried: int
+) -> None:
+    failure = MediaUnavailable("no")
+    failure.busy = busy
+    downloader = Pauses(monkeypatch, **dict.fromkeys(mirrors, failure))
+    with pytest.raises(MediaUnavailable):
+        asyncio.run(downloader.fetch(rendition(*mirrors), "tiktok", tmp_path / "x_1.mp4", nothing))
+    assert len(downloader.tried) == tried
+
+
+def test_a_file_that_every_mirror_calls_too_large_is_not_asked_for_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloader = Pauses(monkeypatch, a=TooLarge("too large"), b=TooLarge("too large"))
+    with pytest.raises(TooLarge):
+        asyncio.run(downloader.fetch(rendition("a", "b"), "tiktok", tmp_path / "x_1.mp4", nothing))
+    assert downloader.tried == ["a", "b"]

@@ -16,6 +16,8 @@ from tests.faulty import Act, Faulty, Move, cdn, redirect
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
 from tikhub_mcp.transfer import Limits
 
+pytestmark = pytest.mark.usefixtures("small_pieces")
+
 
 @pytest.fixture
 def server() -> Iterator[Faulty]:

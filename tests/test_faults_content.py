@@ -19,6 +19,8 @@ x509 = pytest.importorskip("cryptography.x509", reason="makes certificates")
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402 - only where it is there
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("small_pieces")
+
 
 def index_last() -> bytes:
     """The film as cameras write it: the media before their index."""

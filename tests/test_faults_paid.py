@@ -26,6 +26,8 @@ from tikhub_mcp.locks import Locks
 from tikhub_mcp.network import Network
 from tikhub_mcp.transfer import Limits
 
+pytestmark = pytest.mark.usefixtures("small_pieces")
+
 T = TypeVar("T")
 LIVE, EXPIRED = 36_000, -10  # seconds after the answer at which its links end
 

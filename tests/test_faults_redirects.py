@@ -16,6 +16,8 @@ from tikhub_mcp.errors import MediaUnavailable
 from tikhub_mcp.network import Network
 from tikhub_mcp.post import Rendition
 
+pytestmark = pytest.mark.usefixtures("small_pieces")
+
 PUBLIC = "93.184.216.34"
 CDN = "http://cdn.example"
 NAMES = {

@@ -27,6 +27,8 @@ from tests.faulty import Act, End, Faulty, Move, Request, cdn, played, redirect,
 from tikhub_mcp import transfer
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable
 
+pytestmark = pytest.mark.usefixtures("small_pieces")
+
 
 @pytest.fixture
 def server() -> Iterator[Faulty]:

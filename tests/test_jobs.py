@@ -297,8 +297,6 @@ def test_links_that_had_no_turn_in_time_are_pending_and_cost_nothing(tmp_path: P
 def test_nothing_is_paid_for_while_nobody_waits(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         job = Job(link(), world.wish, 0.0)
-        world.jobs._slots = asyncio.Semaphore(1)
-        await world.jobs._slots.acquire()
         world.jobs._jobs[job.link.key, world.wish] = job
         await world.jobs._run((job.link.key, world.wish), job)
         assert job.outcome.status == "pending"
@@ -722,5 +720,108 @@ def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
         assert plans == [(False, False), (False, True), (True, True), (False, True)]
         assert await world.jobs.plan([link(0)], replace(world.wish, refresh=True)) == [(False, True)]
         assert len(world.tikhub.asked) == asked
+
+    show(tmp_path, story)
+
+
+def test_two_calls_that_wait_for_a_slot_for_one_post_share_its_job_and_leave_no_slot_behind(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        full = asyncio.create_task(world.get_all(call(), [link(number) for number in range(1, AT_ONCE + 1)]))
+        await until(lambda: world.downloader.now == AT_ONCE)
+        both = [asyncio.create_task(world.get(call(), link())) for _ in range(2)]
+        await asyncio.sleep(0.05)  # both wait for room by now
+        world.downloader.go.set()
+        await full
+        assert {(await each).status for each in both} == {"ok"}
+        assert world.tikhub.asked.count(link().key) == 1
+        assert len([job for job in world.seen if job.link == link()]) == 2  # of which both are the same
+        assert len({id(job) for job in world.seen if job.link == link()}) == 1
+        world.downloader.go.clear()
+        world.downloader.targets.clear()
+        again = asyncio.create_task(world.get_all(call(), [link(number) for number in range(20, 20 + AT_ONCE)]))
+        await until(lambda: world.downloader.now == AT_ONCE)  # all ten are free again
+        world.downloader.go.set()
+        await again
+
+    show(tmp_path, story)
+
+
+def test_after_a_refusal_nobody_else_pays_until_one_request_was_answered(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.failures = {link(0).key: KeyInvalid("no")}
+        await world.get(call(), link(0))
+        world.tikhub.failures = {}
+        world.tikhub.go.clear()
+        world.tikhub.asked.clear()
+        waiting = asyncio.create_task(world.get_all(call(), [link(number) for number in range(1, 6)]))
+        await until(lambda: bool(world.tikhub.asked))
+        await asyncio.sleep(0.05)
+        assert len(world.tikhub.asked) == 1
+        world.tikhub.go.set()
+        assert {outcome.status for outcome in (await waiting).values()} == {"ok"}
+        world.tikhub.go.clear()
+        world.tikhub.asked.clear()
+        waiting = asyncio.create_task(world.get_all(call(), [link(number) for number in range(6, 11)]))
+        await until(lambda: len(world.tikhub.asked) == 5)  # all at once again
+        world.tikhub.go.set()
+        await waiting
+
+    show(tmp_path, story)
+
+
+def test_an_answer_that_was_under_way_when_a_refusal_came_is_no_word_of_the_key(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.go.clear()
+        early = asyncio.create_task(world.get(call(), link(1)))
+        await until(lambda: bool(world.tikhub.asked))
+        world.tikhub.failures = {link(0).key: KeyInvalid("no")}
+        refused = asyncio.create_task(world.get(call(), link(0)))
+        await until(lambda: len(world.tikhub.asked) == 2)
+        world.tikhub.go.set()
+        await refused
+        assert (await early).status == "ok"
+        world.tikhub.go.clear()
+        world.tikhub.asked.clear()
+        waiting = asyncio.create_task(world.get_all(call(), [link(number) for number in range(2, 5)]))
+        await until(lambda: bool(world.tikhub.asked))
+        await asyncio.sleep(0.05)
+        assert len(world.tikhub.asked) == 1
+        world.tikhub.go.set()
+        await waiting
+
+    show(tmp_path, story)
+
+
+def test_a_plan_counts_a_renewal_only_where_a_file_is_wanted_that_is_not_there(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.posts[link().key] = video(-5)
+        await world.get(call(), link(), metrics_only=True)
+        assert await world.jobs.plan([link()], world.wish) == [(False, True)]
+        assert await world.jobs.plan([link()], replace(world.wish, metrics_only=True)) == [(False, False)]
+        world.wish.folder.mkdir()
+        (world.wish.folder / f"tiktok_someone_{FIRST}.mp4").touch()
+        assert await world.jobs.plan([link()], world.wish) == [(True, False)]
+
+    show(tmp_path, story)
+
+
+def test_a_job_that_is_over_is_done_as_far_as_progress_goes_whatever_it_came_to(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.failures = [MediaUnavailable("no")]
+        await world.get(call(), link(0))
+        await world.get(call(), link(1))
+        assert [job.done for job in world.seen] == [1.0, 1.0]
+
+    show(tmp_path, story)
+
+
+def test_a_file_that_was_fetched_is_found_without_listing_its_folder_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        told: list[Path] = []
+        world.jobs._worker._videos.add = told.append  # type: ignore[assignment, method-assign]
+        outcome = await world.get(call(), link())
+        assert outcome.saved is not None
+        assert told == [outcome.saved.path]
 
     show(tmp_path, story)

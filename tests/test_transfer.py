@@ -1,5 +1,6 @@
 """transfer.py over real sockets: going on where a connection broke off, and never splicing two objects."""
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ from tests.downloading import GOOD, MEDIA, PAGE, SIZE, VIDEO, fetch, rendition
 from tests.faulty import Act, Faulty, redirect
 from tikhub_mcp import transfer
 from tikhub_mcp.transfer import Limits
+
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 CUT = 20_000
 ETAG = '"an-object"'
@@ -160,3 +163,16 @@ def test_a_mirror_that_brings_nothing_new_twice_makes_room_for_the_next(server: 
     fetch(rendition(*urls), target)
     assert server.asked() == ["/a", "/a", "/a", "/b"]
     assert target.read_bytes() == VIDEO
+
+
+def test_of_a_longer_object_that_broke_off_nothing_is_left_when_a_shorter_one_comes_in_its_place(
+    server: Faulty, target: Path
+) -> None:
+    longer = (MEDIA / "h264_large.mp4").read_bytes()
+    cut = len(VIDEO) + 9000  # more than the shorter one has is in the part file by then
+    assert cut < len(longer)
+    first = Act(headers=[("ETag", ETAG)], body=longer, cut=cut)
+    saved = fetch(rendition(server.on("/a", first, GOOD), size=None), target)
+    assert target.read_bytes() == VIDEO
+    assert (saved.size, saved.sha256) == (SIZE, hashlib.sha256(VIDEO).hexdigest())
+    assert len(server.requests) == 2  # a third one would have mended what was left behind

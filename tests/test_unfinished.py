@@ -204,7 +204,8 @@ def test_what_is_no_file_in_a_times_place_is_neither_followed_nor_waited_for(tmp
     moments.put(100.0, "name")
     (file,) = (tmp_path / ".state").iterdir()
     moments.remove("name")
-    for make in (lambda: file.symlink_to(victim), lambda: os.mkfifo(file), file.mkdir):
+    makers: list[Callable[[], None]] = [lambda: file.symlink_to(victim), lambda: os.mkfifo(file), file.mkdir]
+    for make in makers:
         make()
         assert moments.get("name") is None
         moments.put(200.0, "name")

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Literal
 
@@ -89,11 +90,21 @@ class Call:
         return ApiCallLimit(f"max_api_calls={self.max_api_calls} is reached; what is skipped was not paid for.")
 
 
+class JobState(Enum):
+    """Where a job is. Its outcome is `pending` in the first two, and in the last."""
+
+    QUEUED = "waits for one of the slots"
+    RUNNING = "is being worked on"
+    ENDED = "came to an outcome"
+    ABANDONED = "ended without one, because no call waited for it any more"
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """The work on one post, and the calls that wait for it. Also the purse that the client asks before each request.
 
     Attributes:
+        state: Where it is.
         born: Answers that came later (unix seconds) are fresh enough for it.
         waiting: Who waits, the longest first; one of them pays.
         paid: How many requests each call paid for.
@@ -103,6 +114,7 @@ class Job:
     link: Link
     wish: Wish
     born: float
+    state: JobState = JobState.QUEUED
     waiting: list[Call] = field(default_factory=list)
     paid: Counter[Call] = field(default_factory=Counter)
     done: float = 0.0

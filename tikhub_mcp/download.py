@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,22 +74,12 @@ class Downloader:
         """
         _check_target(target)
         check_room(file.size, target, self._limits.largest)
-        headers = {"Referer": REFERERS[platform]}
         failures: list[FileError] = []
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
-                for turn, url in enumerate(_turns(file.urls, failures)):
-                    if turn >= len(file.urls):
-                        asked = failures[turn - len(file.urls)].retry_after
-                        await asyncio.sleep(self._limits.pause_for(asked))
-                    try:
-                        return await self._attempt(url, headers, file, target, progress)
-                    except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
-                        if isinstance(failure, DiskFull) and failure.__cause__:
-                            raise  # it is full; a size that a mirror claims may be its mistake
-                        failures.append(failure)
-                    if turn + 1 == len(file.urls) and all(isinstance(each, TooLarge | DiskFull) for each in failures):
-                        break  # so say all of them: then it is the file, and no mirror's mistake
+                saved = await self._try_mirrors(file, platform, target, progress, failures)
+                if saved is not None:
+                    return saved
         except TimeoutError:
             failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
         # What a mirror sent and was wrong says more than that another was silent.
@@ -99,6 +89,30 @@ class Downloader:
         post = target.name.rpartition("_")[2].partition(".")[0]
         message = f"Post {post} could not be downloaded ({tried}): {last.message.rstrip('.')}."
         raise type(last)(message, retry_after=last.retry_after) from None
+
+    async def _try_mirrors(
+        self,
+        file: Rendition,
+        platform: Platform,
+        target: Path,
+        progress: Callable[[int], None],
+        failures: list[FileError],
+    ) -> Saved | None:
+        """Ask every mirror, in rounds; None when none of them has the file. `failures` gets what they came to."""
+        pauses: dict[str, float] = {}  # before each mirror is asked again, in seconds
+        while True:
+            for url in file.urls:
+                if url in pauses:
+                    await asyncio.sleep(pauses[url])
+                try:
+                    return await self._attempt(url, {"Referer": REFERERS[platform]}, file, target, progress)
+                except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
+                    if isinstance(failure, DiskFull) and failure.__cause__:
+                        raise  # it is full; a size that a mirror claims may be its mistake
+                    failures.append(failure)
+                    pauses[url] = self._limits.pause_for(failure.retry_after)
+            if not _is_another_round_worth_it(len(file.urls), failures):
+                return None
 
     async def _attempt(
         self, url: str, headers: dict[str, str], file: Rendition, target: Path, progress: Callable[[int], None]
@@ -125,12 +139,13 @@ class Downloader:
         return Saved(target, transfer.got, transfer.sha256, media, warnings=warnings)
 
 
-def _turns(urls: tuple[str, ...], failures: Sequence[FileError]) -> Iterator[str]:
-    """Every mirror, and then each of them once more; a lone one that is only busy is asked a third time."""
-    yield from urls * 2
-    last = failures[-1]
-    if len(urls) == 1 and isinstance(last, MediaUnavailable) and last.busy:
-        yield urls[0]
+def _is_another_round_worth_it(mirrors: int, failures: Sequence[FileError]) -> bool:
+    """Whether to ask all mirrors once more, after rounds that came to these failures."""
+    if len(failures) == mirrors:
+        # Where all of them say that it is too large, it is the file, and no mirror's mistake.
+        return not all(isinstance(failure, TooLarge | DiskFull) for failure in failures)
+    last = failures[-1]  # a lone mirror that is only busy is asked a third time
+    return mirrors == 1 and len(failures) == 2 and isinstance(last, MediaUnavailable) and last.busy
 
 
 def _check_target(target: Path) -> None:

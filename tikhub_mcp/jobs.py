@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tikhub_mcp.archive import Archive
-from tikhub_mcp.call import Call, Job, NobodyWaits, Outcome, Stopped, Watch, Wish
+from tikhub_mcp.call import Call, Job, JobState, NobodyWaits, Outcome, Stopped, Watch, Wish
 from tikhub_mcp.client import TikHub, carried
 from tikhub_mcp.download import Downloader
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
@@ -115,14 +115,16 @@ class Jobs:
 
     async def _get(self, call: Call, link: Link, wish: Wish, watch: Watch) -> Outcome:
         while True:
-            job = self._jobs.get((link.key, wish)) or await self._start(call, link, wish)
+            job = self._jobs.get((link.key, wish))
             if job is None:
-                return Outcome("pending")
+                if self._closed or call.left() == 0:
+                    return Outcome("pending")
+                job = self._start(call, link, wish)
             watch(job)
             outcome = await self._wait_for(call, job)
-            # It may have ended before this call could pay for it, or because those who waited before had gone.
-            cut_short = outcome.status == "pending" and job.task.done()
-            if self._closed or not (cut_short or (outcome.status == "skipped" and call.refusal() is None)):
+            # It was joined in its last moment, or no call that waited for it before this one could pay.
+            start_again = job.state is JobState.ABANDONED or (outcome.status == "skipped" and call.refusal() is None)
+            if self._closed or not start_again:
                 return outcome
 
     async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
@@ -144,24 +146,9 @@ class Jobs:
             await asyncio.wait(tasks, timeout=CLOSING_SECONDS)
         self._locks.close()
 
-    async def _start(self, call: Call, link: Link, wish: Wish) -> Job | None:
-        """Start a job once there is room for it; None when the call's time is up before."""
-        if self._closed or call.left() == 0:
-            return None
-        try:
-            async with asyncio.timeout(call.left()):
-                await self._slots.acquire()
-        except TimeoutError:
-            return None
+    def _start(self, call: Call, link: Link, wish: Wish) -> Job:
         key = (link.key, wish)
-        if key in self._jobs:  # somebody else started it meanwhile
-            self._slots.release()
-            return self._jobs[key]
-        if self._closed:
-            self._slots.release()
-            return None
-        job = Job(link, wish, self._unfinished.since(call, link, wish))
-        self._jobs[key] = job
+        job = self._jobs[key] = Job(link, wish, self._unfinished.since(call, link, wish))
         job.task = asyncio.create_task(self._run(key, job))
         return job
 
@@ -181,27 +168,44 @@ class Jobs:
         return replace(job.outcome, api_calls=job.paid[call])
 
     async def _run(self, key: tuple[str, Wish], job: Job) -> None:
+        """Take a job from one of the slots to its end, which stands in its state and its outcome."""
+        job_ended = JobState.ABANDONED
+        try:
+            async with self._slots:
+                if not job.waiting:
+                    return
+                job.state = JobState.RUNNING
+                await self._work(job)
+                job_ended = JobState.ENDED
+        except NobodyWaits:
+            pass
+        finally:
+            job.state, job.done = job_ended, 1.0
+            if job.outcome.post:  # a batch holds thousands, and the links to its files are most of a post
+                job.outcome.post = replace(job.outcome.post, renditions=())
+            del self._jobs[key]
+
+    async def _work(self, job: Job) -> None:
+        """Work on a job; its outcome has the failure, if there is one.
+
+        Raises:
+            NobodyWaits: Nothing more is paid for, because no call waits.
+        """
         outcome = job.outcome
         try:
             await self._worker.work(job)
             outcome.status = "ok"
         except Stopped:
             outcome.status = "skipped"
-        except NobodyWaits:
-            pass  # still pending, and nobody sees it
         except ApiCallLimit as error:
             outcome.status, outcome.error = "failed" if job.was_paid else "skipped", error
         except TikHubMCPError as error:
             outcome.status, outcome.error = "failed", error
+        except NobodyWaits:
+            raise
         except Exception:  # one item's outermost door: a bug in it must not take the others along
             logger.exception("A bug ended the work on %s", job.link.key)
             outcome.status = "failed"
             outcome.error = TikHubMCPError(
                 f"A bug in tikhub-mcp ended the work on {named(job.link)}; its log has more."
             )
-        finally:
-            job.done = 1.0
-            if outcome.post:  # a batch holds thousands, and the links to its files are most of a post
-                outcome.post = replace(outcome.post, renditions=())
-            del self._jobs[key]
-            self._slots.release()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import ParamSpec, TypeVar
 
 import httpx
@@ -79,6 +80,14 @@ class _Broken(Exception):
         self.pause = pause
 
 
+class _Head(Enum):
+    """What the head of an answer announces."""
+
+    WHOLE_OBJECT = "its body is the object, from the first byte"
+    REST_OF_OBJECT = "its body goes on where the part file ends"
+    NOTHING_MISSING = "the part file is the object already"
+
+
 class Transfer:
     """The bytes of one object, on their way from one mirror into a part file.
 
@@ -117,7 +126,7 @@ class Transfer:
             TooLarge, DiskFull: No mirror can mend it.
             OSError: The part file cannot be written.
         """
-        best, barren = 0, False
+        best, no_progress = 0, False
         for _ in range(MOST_CONNECTIONS):
             try:
                 await self._connect(url, headers)
@@ -125,11 +134,11 @@ class Transfer:
             except _Broken as failure:
                 broken = failure
             if self.got > best:
-                best, barren = self.got, False
-            elif barren or not (self._etag and self.got):  # nothing new came: the other mirrors first
+                best, no_progress = self.got, False
+            elif no_progress or not (self._etag and self.got):  # nothing new came: the other mirrors first
                 break
             else:  # they would have to begin anew; so once more here, for what is there already
-                barren = True
+                no_progress = True
                 await asyncio.sleep(self._limits.pause_for(broken.pause))
         raise MediaUnavailable(f"the connection failed ({broken})")
 
@@ -151,12 +160,11 @@ class Transfer:
             for _ in range(LONGEST_REDIRECTS + 1):
                 async with AsyncExitStack() as opened:
                     response = await self._open(opened, url, headers)
-                    if response.is_redirect:
-                        url = _next_hop(httpx.URL(url), response, sized=self._known is not None)
-                    elif self._begin(url, response):
+                    if not response.is_redirect:
+                        if self._read_head(url, response) is _Head.NOTHING_MISSING:
+                            return None
                         return await self._take(response)
-                    else:
-                        return None
+                    url = _next_hop(httpx.URL(url), response, sized=self._known is not None)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Broken(type(error).__name__) from None
         raise MediaUnavailable(f"it redirects more than {LONGEST_REDIRECTS} times")
@@ -170,12 +178,20 @@ class Transfer:
         except TimeoutError:
             raise _Broken(f"no answer within {self._limits.head:g} s") from None
 
-    def _begin(self, url: str, response: httpx.Response) -> bool:
-        """Hold the head of an answer against what is there already; whether a body is to be taken in."""
-        if self._etag and response.status_code in (206, 416):
-            return self._goes_on(response)
-        if self._etag and _is_busy(response):
-            raise _Broken(_said(response), retry_after(response.headers.get("retry-after")))
+    def _read_head(self, url: str, response: httpx.Response) -> _Head:
+        """Hold the head of an answer against what is there already.
+
+        Raises:
+            _Broken: It is busy, or brings another object; what was there is kept, or forgotten.
+            MediaUnavailable, MediaInvalid, TooLarge, DiskFull: It is no answer to take a body from.
+        """
+        if self._etag:
+            if response.status_code == 206:
+                return self._read_range(response)
+            if response.status_code == 416:
+                return self._read_unsatisfied_range(response)
+            if _is_busy(response):
+                raise _Broken(_said(response), retry_after(response.headers.get("retry-after")))
         self._start_over()
         if response.status_code != 200:
             refusal = MediaUnavailable(_said(response), retry_after=retry_after(response.headers.get("retry-after")))
@@ -185,28 +201,30 @@ class Transfer:
         check_room(self.promised, self._part.target, self._limits.largest)
         etag = response.headers.get("etag", "")
         self._etag, self._source = etag if _STRONG_ETAG.fullmatch(etag) else "", url
-        return True
+        return _Head.WHOLE_OBJECT
 
-    def _goes_on(self, response: httpx.Response) -> bool:
-        """Whether the rest of the same object follows; False where nothing is missing.
+    def _read_range(self, response: httpx.Response) -> _Head:
+        """The head of a 206: the rest of the same object, or else that object is given up."""
+        headers, total = response.headers, self.promised or self._known
+        range_ = _RANGE.fullmatch(headers.get("content-range", ""))
+        if range_ and headers.get("etag") == self._etag and not _why_no_video(headers):
+            first, last, size = map(int, range_.groups())
+            if first == self.got and last == size - 1 and total in (None, size):
+                self.promised = size
+                return _Head.REST_OF_OBJECT
+        raise self._another_object()
 
-        Raises:
-            _Broken: It is anything else; what was there is forgotten.
-        """
-        headers = response.headers
-        given = headers.get("content-range", "")
-        total = self.promised or self._known
-        if response.status_code == 416:  # of the two only a 206 has to name the object
-            same = headers.get("etag", self._etag) == self._etag
-            if same and given == f"bytes */{self.got}" and total in (None, self.got):
-                return False
-        elif (range_ := _RANGE.fullmatch(given)) and headers.get("etag") == self._etag and not _why_no_video(headers):
-            first, last, whole = map(int, range_.groups())
-            if first == self.got and last == whole - 1 and total in (None, whole):
-                self.promised = whole
-                return True
+    def _read_unsatisfied_range(self, response: httpx.Response) -> _Head:
+        """The head of a 416: nothing is missing, or else the object is given up."""
+        headers, total = response.headers, self.promised or self._known
+        same = headers.get("etag", self._etag) == self._etag  # only a 206 has to name the object
+        if same and headers.get("content-range", "") == f"bytes */{self.got}" and total in (None, self.got):
+            return _Head.NOTHING_MISSING
+        raise self._another_object()
+
+    def _another_object(self) -> _Broken:
         self._start_over()
-        raise _Broken("another object came in the place of the rest")
+        return _Broken("another object came in the place of the rest")
 
     async def _take(self, response: httpx.Response) -> None:
         """Take a body in, not faster than the disk, not slower than the limit, and not more than promised."""

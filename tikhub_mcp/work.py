@@ -3,10 +3,11 @@
 What is paid for goes on when nobody waits any more; nothing is paid for that could not be kept.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 from tikhub_mcp.archive import Archive, Kept
@@ -34,6 +35,31 @@ from tikhub_mcp.videos import Videos
 
 CLOCK_STEP = 0.1  # seconds by which a timer may end early
 LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age
+
+
+class Refusals:
+    """After a refusal that only a human can mend, one request goes first; the others follow once it was answered."""
+
+    def __init__(self) -> None:
+        self._refused = False
+        self._first = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Make a request in here."""
+        async with AsyncExitStack() as held:
+            if self._refused:
+                await held.enter_async_context(self._first)
+            if not self._refused:  # or not any more
+                await held.aclose()
+            goes_first = self._refused
+            try:
+                yield
+            except AnswerError as error:
+                self._refused |= error.stop
+                raise
+            if goes_first:  # an answer that was under way when the refusal came says nothing of what came after
+                self._refused = False
 
 
 class Worker:
@@ -67,7 +93,7 @@ class Worker:
         self._renewals = renewals
         self._reuse_seconds = reuse_seconds
         self._videos = Videos()
-        self._refused = False
+        self._refusals = Refusals()
         self._closed = False
 
     def close(self) -> None:
@@ -135,11 +161,8 @@ class Worker:
             job.outcome.reused_answer = kept is not None
             if kept is not None:
                 return kept
-            if self._refused:  # the last call was turned away: one request first, the others after it
-                async with self._locks.here("refused"):
-                    if self._refused:
-                        return await self._pay(job)
-            return await self._pay(job)
+            async with self._refusals.turn():
+                return await self._pay(job)
 
     async def _find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
         async with self._locks.here("archive"):
@@ -154,24 +177,19 @@ class Worker:
 
         if self._closed:
             raise NobodyWaits
-        job.payer()  # nothing more is looked at where nobody may pay
-        probing = self._refused
+        payer = job.payer()  # nothing more is looked at where nobody may pay
         try:
             if job.wish.save_raw:
                 async with self._locks.here("archive"):
                     await in_thread(self._archive.check_room)
-            kept = await self._tikhub.look_up(job.link, job.payer().key, job, keep)
+            return await self._tikhub.look_up(job.link, payer.key, job, keep)
         except (DiskFull, NotWritable) as error:  # nothing is paid for that could not be kept
             job.stop(error)
             raise
         except AnswerError as error:
             if error.stop:  # here, before a lock lets the next one through: nothing more is paid for
-                self._refused = True
                 job.stop(error)
             raise
-        if probing:  # an answer that was under way when a refusal came says nothing of what came after
-            self._refused = False
-        return kept
 
     def _keep(self, job: Job, answer: Answer) -> Kept:
         self._unfinished.touch(job.waiting)
