@@ -163,11 +163,22 @@ def test_a_batch_answers_every_line_and_counts(cli: Cli, root: Path) -> None:
     lines = [link("tiktok"), "", "# mine", short_link("douyin"), "no link", link("private"), link("tiktok")]
     ran = cli("batch", listed(Path("links.txt"), *lines))
     shown = ran.out.splitlines()
-    assert [line.split()[0] for line in shown[:-1]] == ["ok", "ok", "failed", "failed", "ok"]
-    assert "unsupported_link: Line 5: There is no link" in shown[2]
-    assert "post_unavailable: " in shown[3]
-    assert shown[-1] == f"5 links: 3 succeeded, 2 failed, 0 skipped; 3 paid API calls. Videos: {root / 'videos'}"
-    assert (ran.code, ran.err) == (1, "")
+    assert [line.split()[0] for line in shown[:-1]] == ["ok", "ok", "failed", "ok"]
+    assert "post_unavailable: " in shown[2]
+    assert shown[-1] == f"4 links: 3 succeeded, 1 failed, 0 skipped; 3 paid API calls. Videos: {root / 'videos'}"
+    assert (ran.code, ran.err) == (1, "note: Lines of the file without a link, left out: 1 (numbers 5).\n")
+
+
+def test_lines_without_a_link_are_no_failures_and_are_told_by_their_numbers_alone(cli: Cli) -> None:
+    path = listed(Path("links.txt"), "Date: secret", link("tiktok"), "", "Date: secret", "https://x.y/secret")
+    ran = cli("batch", path, "--metrics-only")
+    note = "Lines of the file without a link, left out: 2 (numbers 1, 4)."
+    assert (ran.code, ran.err) == (1, f"note: {note}\n")
+    assert "unsupported_link: Line 5: This link leads to x.y." in ran.out
+    as_json = cli("batch", path, "--metrics-only", "--json")
+    assert (BatchReply.model_validate_json(as_json.out).note, as_json.err) == (note, "")
+    assert "secret" not in ran.out + ran.err + as_json.out
+    assert cli("batch", listed(path, "Date: secret", link("tiktok")), "--metrics-only").code == 0
 
 
 def test_a_batch_in_json_is_the_reply_of_the_tool(cli: Cli, root: Path) -> None:
@@ -185,7 +196,7 @@ def test_a_dry_run_counts_and_pays_nothing(cli: Cli, root: Path, sandbox: Sandbo
     path = listed(Path("links.txt"), link("tiktok"), link("tiktok"), link("douyin"), "no link")
     cli("one", link("tiktok"))
     ran = cli("batch", path, "--dry-run")
-    counts = "4 links: 2 distinct posts, 1 on disk, 1 paid calls needed; 0 paid API calls."
+    counts = "3 links: 2 distinct posts, 1 on disk, 1 paid calls needed; 0 paid API calls."
     assert ran.out.endswith(f"{counts} Videos: {root / 'videos'}\n")
     assert (ran.code, len(sandbox.calls)) == (0, 1)
 
@@ -203,9 +214,10 @@ def test_a_refused_key_ends_a_batch_with_its_exit_code(cli: Cli) -> None:
     assert (ran.code, ran.err.split(":")[1].strip()) == (3, "api_key_invalid")
 
 
-@pytest.mark.parametrize("name", ["empty.txt", "gone.txt"])
+@pytest.mark.parametrize("name", ["empty.txt", "gone.txt", "words.txt"])
 def test_a_batch_without_links_is_a_usage_error(cli: Cli, name: str) -> None:
     listed(Path("empty.txt"), "# only a comment")
+    listed(Path("words.txt"), "no link")
     ran = cli("batch", name, "--json")
     reply = BatchReply.model_validate_json(ran.out)
     assert (ran.code, reply.error and reply.error.code, reply.total) == (2, "invalid_input", 0)

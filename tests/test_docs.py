@@ -134,6 +134,12 @@ def test_every_client_entry_is_json_that_starts_our_command_and_fetches_nothing(
     assert not re.search(r"\b(uvx|pipx run|pip install) +tikhub-mcp", README)
 
 
+@pytest.mark.parametrize("document", ["README.md", "SKILL.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+def test_no_example_starts_the_module_in_a_way_that_imports_from_the_working_directory(document: str) -> None:
+    before = re.findall(r"(\S+) -m tikhub_mcp", (ROOT / document).read_text(encoding="utf-8"))
+    assert {option.strip("`") for option in before} <= {"-I", "-P"}
+
+
 def test_the_two_commands_stand_at_the_top_and_set_everything_up() -> None:
     for marker, ending in (("demo", "tikhub-mcp demo"), ("tests", "pytest")):
         [command] = fenced(marker, "bash")
@@ -181,4 +187,5 @@ def test_the_instructions_name_the_tools_the_rule_pending_and_that_texts_are_dat
 
 
 def test_the_changelog_begins_with_this_version() -> None:
-    assert re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[0] == __version__
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[headings[0] == "Unreleased"] == __version__

@@ -125,15 +125,17 @@ def test_json_holds_the_same_and_no_secret(
     monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@h.example:8080")
-    monkeypatch.setenv("all_proxy", f"me:{PASSWORD}@h.example:8080")
+    monkeypatch.setenv("all_proxy", "me:p@ss@h.example:8080")
+    monkeypatch.setenv("NO_PROXY", f"intranet.example, {PASSWORD}")
     assert main(["doctor", "--json", "--online"]) == 0
     text = capsys.readouterr().out
     found = json.loads(text)
     assert [finding["check"] for finding in found] == [*ALWAYS, "account"]
     assert {tuple(finding) for finding in found} == {("check", "state", "found", "advice")}
-    assert "HTTPS_PROXY=http://<redacted>@h.example:8080" in text
-    assert "all_proxy=<redacted>@h.example:8080" in text
-    for secret in (CANARY, PASSWORD, os.environ["HOME"]):
+    assert "HTTPS_PROXY=<not shown; expected: http://HOST:PORT>" in text
+    assert "all_proxy=h.example:8080" in text
+    assert "NO_PROXY=<2 hosts>" in text
+    for secret in (CANARY, "s3cr3t", "p@ss", "ss@", "intranet", os.environ["HOME"]):
         assert secret not in text
     assert [(call.path, call.authorization) for call in sandbox.calls] == [(reach.ACCOUNT_PATH, f"Bearer {CANARY}")]
 
@@ -182,12 +184,17 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
 ) -> None:
     def broken() -> Iterator[Finding]:
-        raise ExceptionGroup("all", [ValueError(f"{CANARY} in {os.environ['HOME']}/x\nand on")])
+        raise ValueError(f"{CANARY} and a password")
+
+    def many() -> Iterator[Finding]:
+        raise ExceptionGroup("a password", [FileNotFoundError(2, f"{CANARY}", "a password")])
 
     monkeypatch.setattr(doctor, "_versions", broken)
+    monkeypatch.setattr(doctor, "_extras", many)
     found = examined()
-    assert (found["versions"].state, found["sandbox"].state) == ("problem", "ok")
-    assert found["versions"].found == "this check broke off: ValueError: <redacted> in ~/x and on"
+    assert [found[name].state for name in ("versions", "extras", "sandbox")] == ["problem", "problem", "ok"]
+    assert re.fullmatch(r"this check broke off: ValueError \(test_doctor\.py:\d+\)", found["versions"].found)
+    assert found["extras"].found == "this check broke off: FileNotFoundError: No such file or directory"
 
 
 @pytest.mark.usefixtures("quick")
@@ -264,8 +271,8 @@ def test_settings_that_cannot_be_used_are_a_problem_and_what_needs_them_is_left_
     assert [each.check for each in found] == checks
     assert [each.state for each in found[4:7]] == ["problem", "warning", "warning"]
     assert "TIKHUB_BASE_URL must look like" in found[4].found
-    assert "TIKHUB_BASE_URL=https://<redacted>@api.example" in found[4].found
-    assert PASSWORD not in findings.as_json(found)
+    assert "TIKHUB_BASE_URL=<not shown; expected: https://HOST>" in found[4].found
+    assert "s3cr3t" not in findings.as_json(found)
 
 
 def test_only_values_that_are_no_secrets_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,7 +484,7 @@ def test_a_proxy_that_lets_it_through_is_said_to_be_used(
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD.replace('/', '%2F')}@127.0.0.1:{port}")
         monkeypatch.setenv("TIKHUB_BASE_URL", f"https://{PUBLIC}")
         found = ways()
-    assert found["proxy"].found.startswith(f"{PUBLIC} is asked through http://<redacted>@127.0.0.1:{port}; set: HTTPS_")
+    assert found["proxy"].found.startswith(f"{PUBLIC} is asked through http://127.0.0.1:{port}; set: HTTPS_PROXY=http:")
     assert found["connection"].found.startswith("reached through the proxy in ")
     assert found["certificate"].state == "ok"
     assert heard[0].startswith(f"CONNECT {PUBLIC}:443 ".encode())
@@ -498,7 +505,7 @@ def test_a_proxy_that_refuses_is_a_problem_and_its_password_is_nowhere(monkeypat
     assert found["name"].found.endswith("; the proxy resolves it")
     assert (found["connection"].state, found["connection"].found) == (
         "problem",
-        "not reached through the proxy: ProxyError: 407",
+        "not reached through the proxy: ProxyError: the proxy refused the connection (HTTP 407)",
     )
     assert "Is the proxy running" in found["connection"].advice
     assert PASSWORD not in findings.as_json(list(found.values()))
@@ -516,22 +523,37 @@ def test_a_proxy_that_cannot_be_used_is_a_problem(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TIKHUB_BASE_URL", "https://api.example")
     found = ways()
     assert "cannot be used" in found["connection"].found
-    assert PASSWORD not in findings.as_json(list(found.values()))
+    assert found["proxy"].found.startswith(
+        "api.example is asked through an address that cannot be read; set: ALL_PROXY=<"
+    )
+    assert "s3cr3t" not in findings.as_json(list(found.values()))
+
+
+ODD_PROXIES = """
+http://me:SECRET@h.example:8080 http://SECRET@h.example http://a@SECRET@h.example:1 me:SECRET@h.example:1
+http://h.example:8080@me:SECRET http:me:SECRET@h.example http://h.example/me:SECRET@ http://h.example?u=SECRET
+http://h.example:1/SECRET http://me:SECRET%40h.example http%3A%2F%2Fme:SECRET@h.example:1 http://:SECRET@ SECRET
+http://me:SECRET/x@h.example:1 http://me:x/SECRET@h.example:1 http://SECRET http://h.example:SECRET SECRET://h.example
+http://me:SECRET@[::1]:1 http://[SECRET]:1 http://SECRET@h_.example:1 //me:SECRET@h.example socks5://SECRET@h.example:1
+http://me:SECRET\\@h.example:1 http://h.example:1#SECRET http=h.example:1;SECRET
+"""
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
-    [
-        ("http://h:1", "http://h:1"),
-        ("h:1", "h:1"),
-        ("http://u:p@h:1", "http://<redacted>@h:1"),
-        ("socks5h://u:p/@//x@h:1", "socks5h://<redacted>@h:1"),
-        ("u:p\n@h:1", "<redacted>@h:1"),
-        (" http://u@h", " http://<redacted>@h"),
-    ],
+    "address", [*ODD_PROXIES.split(), " http://me: SECRET @h.example:1 ", "http://me:SEC\nSECRET@x.y"]
 )
-def test_an_address_is_shown_without_password(given: str, shown: str) -> None:
-    assert findings.without_password(given) == shown
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
+@pytest.mark.usefixtures("quick")
+def test_however_odd_the_address_of_a_proxy_is_its_password_is_nowhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, address: str
+) -> None:
+    monkeypatch.setenv(name, address.replace("SECRET", "s3cr3t"))
+    monkeypatch.setenv("TIKHUB_BASE_URL", "https://api.example")
+    for options in ([], ["--json"]):
+        main(["doctor", *options])
+        told = capsys.readouterr()
+        assert f"{name}=" in told.out
+        assert "s3cr3t" not in told.out + told.err
 
 
 # The account
@@ -668,9 +690,22 @@ def test_an_entry_that_cannot_work_is_told(
     assert says in found.found
 
 
-@pytest.mark.parametrize("name", ["TIKHUB_BASE_URL", "TIKHUB_SKILL_FILE", "TIKHUB_OUTPUT_DIR", "TIKHUB_CALL_SECONDS"])
+@pytest.mark.parametrize("name", sorted({*settings.TELLABLE, "HTTPS_PROXY", "SSL_CERT_FILE"}))
+@pytest.mark.parametrize("key", ["made-up-key", "made+up/key==", "1madeup", "https://made:up-key@api.example/made-up"])
 @pytest.mark.usefixtures("quick")
-def test_a_key_in_the_wrong_variable_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_key_in_the_wrong_variable_is_not_shown_and_what_is_expected_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, key: str
+) -> None:
     monkeypatch.setenv("TIKHUB_API_KEY", "")
-    monkeypatch.setenv(name, "made-up-key-in-the-wrong-place")
-    assert "made-up-key" not in findings.as_json(list(doctor.examine(online=False)))
+    monkeypatch.setenv(name, key)
+    main(["doctor", "--json"])
+    told = capsys.readouterr()
+    assert not re.search("made.?up", told.out + told.err)
+    assert f"{name}=<not shown; expected: " in told.out or f"{name}=https://api.example" in told.out
+
+
+def test_a_command_with_a_key_in_it_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    entry(tmp_path, command="TIKHUB_API_KEY=made-up uvx tikhub-mcp")
+    [found] = doctor._clients()
+    assert found.found.startswith("Cursor: its command is not there (")

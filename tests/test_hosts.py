@@ -522,9 +522,10 @@ def test_the_command_is_the_script_beside_python_or_python_itself_by_its_link(tm
     (tmp_path / "real").touch()
     python = tmp_path / "python"
     python.symlink_to("real")
-    assert hosts.server_command(str(python)) == [str(python), "-m", "tikhub_mcp"]
+    by_module = [str(python), "-E", "-P", "-m", "tikhub_mcp"]
+    assert hosts.server_command(str(python)) == by_module
     file(tmp_path, "", "tikhub-mcp.exe")
-    assert hosts.server_command(str(python), "linux") == [str(python), "-m", "tikhub_mcp"]
+    assert hosts.server_command(str(python), "linux") == by_module
     assert hosts.server_command(str(python), "win32") == [str(tmp_path / "tikhub-mcp.exe")]
     assert hosts.server_command() == [SCRIPT]
 

@@ -13,15 +13,17 @@ PACKAGE = Path(tikhub_mcp.__file__).parent
 
 # A module imports only from its left. What a link passes through, and then what serves the people who paste it.
 LEFT_TO_RIGHT = """
-    errors text settings links answer aweme post retry streams network client names files edits changes hosts mp4
-    transfer download videos archive locks call jobs parts columns fields snapshots cells spool tables workbook report
-    summary replies batch tools wire lifetime server sandbox demo findings reach doctor terminal cli __main__
+    isolation errors text settings links answer aweme post retry streams reasons network client names files edits
+    changes hosts mp4 transfer download videos archive locks moments call unfinished work jobs parts columns fields
+    snapshots cells spool tables workbook report summary replies batch tools wire lifetime server sandbox demo shown
+    findings reach doctor terminal cli __main__
 """
 ORDER = LEFT_TO_RIGHT.split()
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
 MODULES = {name.partition(".")[0] for name in FILES} - {"__init__"}
-HTTPX = {"network", "client", "transfer"}
+HTTPX = {"reasons", "network", "client", "transfer"}
 SANDBOX_USERS = {"demo", "doctor", "cli"}
+ENVIRONMENT = {"settings", "isolation"}  # the second runs before any other may be imported
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -72,8 +74,17 @@ def test_what_has_one_place_is_nowhere_else(name: str) -> None:
     assert "print()" not in called or module in {"cli", "terminal"}
     assert "httpx" not in roots or module in HTTPX
     assert "sandbox" not in ours(FILES[name]) or module in SANDBOX_USERS | {"sandbox"}
-    assert not {"os.environ", "os.getenv", "os.getenv()", "os.environb"} & called or module == "settings"
+    assert not {"os.environ", "os.getenv", "os.getenv()", "os.environb"} & called or module in ENVIRONMENT
     assert not {import_ for import_ in imported if import_.startswith(("os.environ", "os.getenv"))}
+
+
+def test_what_leaves_the_working_directory_out_imports_nothing_that_python_has_not_loaded() -> None:
+    assert set(imports(FILES["isolation"])) == {"os", "sys"}
+    before, _, _ = FILES["__main__"].read_text(encoding="utf-8").partition("def main")
+    assert [line for line in before.splitlines() if "import " in line and '"""' not in line] == [
+        "import sys",
+        "from tikhub_mcp.isolation import leave_out_working_directory",
+    ]
 
 
 def test_no_module_shadows_one_of_the_standard_library() -> None:

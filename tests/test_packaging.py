@@ -112,7 +112,7 @@ def test_the_hook_and_the_command_are_declared_and_what_they_need_is_there_and_n
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert declared["tool"]["hatch"]["build"]["hooks"]["custom"]["path"] == "hatch_build.py"
     assert declared["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["tikhub_mcp"]
-    assert declared["project"]["scripts"] == {"tikhub-mcp": "tikhub_mcp.cli:main"}
+    assert declared["project"]["scripts"] == {"tikhub-mcp": "tikhub_mcp.__main__:main"}
     ignored = pytest.importorskip("pathspec").GitIgnoreSpec.from_lines(
         (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     )

@@ -1,7 +1,17 @@
-"""`python -m tikhub_mcp` is `tikhub-mcp`."""
+"""Where `tikhub-mcp` and `python -m tikhub_mcp` begin: what imports the rest leaves the working directory out."""
 
 import sys
 
-from tikhub_mcp.cli import main
+from tikhub_mcp.isolation import leave_out_working_directory
 
-sys.exit(main())
+
+def main() -> int:
+    """Run a command of the command line, or the server; the process's exit code."""
+    leave_out_working_directory()
+    from tikhub_mcp import cli
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -184,9 +184,7 @@ def _batch(options: argparse.Namespace) -> int:
     from tikhub_mcp.jobs import AT_ONCE, Jobs
     from tikhub_mcp.settings import find_key, load
 
-    settings, key, entries = load(), find_key(), read_list(options.file, largest=None)
-    if not entries:
-        raise InvalidInput(f"{options.file} holds no links.")
+    settings, key, given = load(), find_key(), read_list(options.file, largest=None)
     workers = min(max(options.max_workers, 1), AT_ONCE)
 
     async def work() -> "BatchReply":
@@ -194,9 +192,9 @@ def _batch(options: argparse.Namespace) -> int:
         call, wish = Call(key, max_api_calls=at_least_none(options.max_api_calls)), _wish(options, settings)
         try:
             if options.dry_run:
-                return await plan(jobs, call, entries, wish, workers)
-            with progress_bar(len({entry.key for entry in entries if entry.link})) as watch:
-                return await run_batch(jobs, call, entries, wish, workers, watch)
+                return await plan(jobs, call, given, wish, workers)
+            with progress_bar(len({entry.key for entry in given.entries if entry.link})) as watch:
+                return await run_batch(jobs, call, given, wish, workers, watch)
         finally:
             await jobs.close()
 

@@ -5,7 +5,6 @@ Needs neither key nor network. Every call says what is expected of it; the demo 
 
 import asyncio
 import csv
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from tikhub_mcp import isolation
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.sandbox import Sandbox, link, short_link
 from tikhub_mcp.settings import said
@@ -105,9 +105,8 @@ async def _show(account: Account, sandbox: Sandbox, folder: Path) -> None:
         "TIKHUB_BASE_URL": sandbox.base_url,
         "TIKHUB_OUTPUT_DIR": str(folder),
     }
-    server = StdioServerParameters(
-        command=sys.executable, args=["-m", "tikhub_mcp"], env=environment, cwd=folder.anchor
-    )
+    command, *args = isolation.server()
+    server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.FOLDER)
     say(
         said(
             f"[bold]1.[/] A stand-in for TikHub runs at {sandbox.base_url}; the server starts over stdio …",

@@ -5,9 +5,9 @@ The key is sent nowhere unless that is asked for.
 
 import asyncio
 import platform
+import re
 import shutil
 import string
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,9 +21,9 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 from pydantic import SecretStr
 
-from tikhub_mcp import __version__
+from tikhub_mcp import __version__, isolation, shown
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.findings import Finding, presentable, without_password
+from tikhub_mcp.findings import Finding, presentable
 from tikhub_mcp.hosts import entries
 from tikhub_mcp.reach import account, ways
 from tikhub_mcp.sandbox import Sandbox, link
@@ -38,6 +38,7 @@ from tikhub_mcp.settings import (
     variables,
     why_unusable,
 )
+from tikhub_mcp.shown import failure, has_form, setting
 
 ROUND_TRIP_SECONDS = 30.0  # a machine that needs longer than this to start Python has another problem
 LITTLE_SPACE = 2**30  # bytes
@@ -82,8 +83,7 @@ def examine(*, online: bool) -> Iterator[Finding]:
             cause: BaseException = error
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
-            words = f"{type(cause).__name__}: {cause}".rstrip(": ")
-            broke = said(f"this check broke off: {words}", f"检查中断：{words}")
+            broke = said(f"this check broke off: {failure(cause)}", f"检查中断：{failure(cause)}")
             yield presentable(Finding(name, "problem", broke))
 
 
@@ -94,8 +94,15 @@ def _versions() -> Iterator[Finding]:
             libraries.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             libraries.append(said(f"{name} is missing", f"缺少 {name}"))
-    system = f"Python {platform.python_version()}, {platform.platform()}"
+    system = f"Python {platform.python_version()}, {_system()}"
     yield Finding("versions", "ok", f"tikhub-mcp {__version__}, {system}, {', '.join(libraries)}")
+
+
+def _system() -> str:
+    """The system, its version and the machine; not `platform.platform`, which runs whatever PATH has for `uname`."""
+    name, mac, libc = platform.system(), platform.mac_ver()[0], "".join(platform.libc_ver())
+    release = mac or (platform.version() if name == "Windows" else platform.release())
+    return "-".join(filter(None, ("macOS" if mac else name, release, platform.machine(), libc and f"with-{libc}")))
 
 
 def _extras() -> Iterator[Finding]:
@@ -176,16 +183,32 @@ def _key_of(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _imports_from_project(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry starts the module by its name, and without an option that keeps the working directory out."""
+    given = entry.get("args")
+    args = [str(arg) for arg in given] if isinstance(given, list) else []
+    options = args[: args.index("tikhub_mcp")] if "tikhub_mcp" in args else []
+    return "-m" in options and not any(re.fullmatch("-[a-zA-Z]*[IP][a-zA-Z]*", option) for option in options)
+
+
 def _clients() -> Iterator[Finding]:
     """What the clients on this machine start, and with which key: their servers see nothing of this shell."""
     none = True
     for client, path, entry in entries():
         none = False
         command = str(entry.get("command", ""))
-        if not shutil.which(command):
-            found = said(f"{client}: {command} is not there ({path})", f"{client}：找不到 {command}（{path}）")
-            again = said("Enter it anew with `tikhub-mcp install`.", "请用 `tikhub-mcp install` 重新写入。")
+        again = said("Enter it anew with `tikhub-mcp install`.", "请用 `tikhub-mcp install` 重新写入。")
+        # A relative one was found in the folder where this runs, which is not where the client starts it.
+        if not Path(shutil.which(command) or "").is_absolute():
+            told = shown.command(command)
+            found = said(f"{client}: {told} is not there ({path})", f"{client}：找不到 {told}（{path}）")
             yield Finding("clients", "problem", found, again)
+        elif _imports_from_project(entry):
+            found = said(
+                f"{client}: python -m imports modules from the open project's folder, with your key ({path})",
+                f"{client}：python -m 会从打开的项目文件夹导入模块，并带有您的密钥（{path}）",
+            )
+            yield Finding("clients", "warning", found, again)
         elif reason := _key_of(entry):
             advice = said(
                 "The server then looks into SKILL.md only. `tikhub-mcp install … --with-key` puts the key in.",
@@ -211,19 +234,18 @@ def _not_looked_at() -> Iterator[Finding]:
 
 
 def _settings(wrong: str) -> Iterator[Finding]:
-    told = []
-    for name, value in variables().items():
-        if name.startswith("TIKHUB_"):
-            shown = without_password(value or "") if name == "TIKHUB_BASE_URL" else value
-            told.append(name if value is None else f"{name}={shown}")
-    unread = [name for name in told if name not in {*TELLABLE, "TIKHUB_API_KEY"} and "=" not in name]
-    found = ", ".join(told) or said("no TIKHUB_ variable is set", "没有设置任何 TIKHUB_ 变量")
+    ours = {name: value for name, value in variables().items() if name.startswith("TIKHUB_")}
+    unread = [name for name in ours if name not in {*TELLABLE, "TIKHUB_API_KEY"}]
+    odd = [name for name, value in ours.items() if value is not None and not has_form(name, value)]
+    told = ", ".join(setting(name, value) for name, value in ours.items())
+    found = told or said("no TIKHUB_ variable is set", "没有设置任何 TIKHUB_ 变量")
+    mend = said("Mend or unset that variable.", "请改正或删去这个变量。")
     advice = said(f"Nothing reads {', '.join(unread)}: misspelt?", f"没有程序读取 {'、'.join(unread)}：是否拼错？")
     if wrong:
-        mend = said("Mend or unset that variable.", "请改正或删去这个变量。")
         yield Finding("settings", "problem", f"{wrong} ({found})", mend)
     else:
-        yield Finding("settings", "warning" if unread else "ok", found, advice if unread else "")
+        because = " ".join([advice] * bool(unread) + [mend] * bool(odd))
+        yield Finding("settings", "warning" if because else "ok", found, because)
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
@@ -273,9 +295,8 @@ async def _one_call() -> str:
             "TIKHUB_BASE_URL": sandbox.base_url,
             "TIKHUB_OUTPUT_DIR": folder,
         }
-        server = StdioServerParameters(
-            command=sys.executable, args=["-m", "tikhub_mcp"], env=environment, cwd=Path(folder).anchor
-        )
+        command, *args = isolation.server()
+        server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.FOLDER)
         async with asyncio.timeout(ROUND_TRIP_SECONDS), Client(server) as client:
             result = await client.call_tool("download_video", {"url": link("tiktok"), "metrics_only": True})
             return str((result.structured_content or {}).get("status"))

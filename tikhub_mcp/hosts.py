@@ -63,11 +63,19 @@ HOSTS = {
 
 
 def server_command(python: str = sys.executable, platform: str = sys.platform) -> list[str]:
-    """How the server of this installation is started, from any folder: its script, or Python with its module."""
+    """How the server of this installation is started, from any folder: its script, or Python with its module.
+
+    Raises:
+        InvalidInput: Python does not know where it is itself.
+    """
+    if not python:
+        raise InvalidInput("Python does not know its own path: run this by the path of its script, …/bin/tikhub-mcp.")
     # Not resolved: it is by the link in a virtual environment that Python finds the environment.
     here = Path(python).absolute()
     script = here.with_name("tikhub-mcp.exe" if platform == "win32" else "tikhub-mcp")
-    return [str(script)] if script.is_file() else [str(here), "-m", "tikhub_mcp"]
+    # -P keeps the folder out where the client starts it, -E what PYTHONPATH adds; -I would also drop what is installed
+    # for the user alone, where there is no script beside Python.
+    return [str(script)] if script.is_file() else [str(here), "-E", "-P", "-m", "tikhub_mcp"]
 
 
 def find_file(

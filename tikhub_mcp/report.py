@@ -8,12 +8,12 @@ import heapq
 import json
 import re
 import subprocess
-import sys
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from tikhub_mcp import isolation
 from tikhub_mcp.answer import Json
 from tikhub_mcp.aweme import whole
 from tikhub_mcp.fields import Row, reported
@@ -31,7 +31,7 @@ MOST_POINTS = 200  # of one line: its newest
 
 TEMPLATE: Final = Path(__file__).with_name("report.html")
 _MAKE: Final = """
-import sys, vl_convert
+import vl_convert
 sys.stdout.buffer.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode())
 """
 _RANKED: Final = ("plays", "likes", "rate")
@@ -157,9 +157,17 @@ def _totals(found: Findings) -> list[tuple[str, int | None, str]]:
 def library() -> str:
     """The script of the charts; nothing in it may end the element that it stands in.
 
-    Another process makes it: that takes two seconds and 140 MiB, during which a server could do nothing else.
+    Another process makes it: that takes two seconds and 140 MiB, during which a server could do nothing else. It gets
+    neither the key nor a module from the working directory.
     """
-    made = subprocess.run([sys.executable, "-c", _MAKE], stdin=subprocess.DEVNULL, capture_output=True, check=True)  # noqa: S603 - our own
+    made = subprocess.run(  # noqa: S603 - our own
+        isolation.python(_MAKE),
+        cwd=isolation.FOLDER,
+        env=isolation.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
     return re.sub(r"(?i)<(/script|!--)", r"<\\\1", made.stdout.decode())
 
 
