@@ -11,7 +11,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from tests.payloads import address, douyin_post, envelope, tiktok_post, video
+from tests.support.payloads import address, douyin_post, envelope, tiktok_post, video
 
 SIZE = 75_000  # bytes, with two blanks of indent, as our own raw files have
 FIRST = 7_300_000_000_000_000_000

@@ -22,7 +22,7 @@ WANTED = 1.1  # times the ideal
 MOST_MEMORY = 150  # MiB
 COMMAND = """
 import sys
-from tikhub_mcp.cli import main
+from tikhub_mcp.cli.main import main
 code = main(["batch", sys.argv[1], "-o", sys.argv[2], "--json"])
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
 sys.exit(code)

@@ -24,11 +24,11 @@ from pathlib import Path
 
 from benchmarks.mishaps import FAULTS, GOES_ON, GOOD, RIGHT, SIZE, Fault
 from benchmarks.origin import Origin, refuse
-from tikhub_mcp.download import Downloader
 from tikhub_mcp.errors import FileError
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import Rendition
-from tikhub_mcp.transfer import Limits
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.post import Rendition
 
 DEADLINE = 20.0  # seconds for one run
 QUIET = 2  # seconds without a byte, for every tool that knows such a limit

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faulty import Faulty
-from tests.killing import Yard, kill_many
+from tests.support.fault_server import Faulty
+from tests.support.killed_processes import Yard, kill_many
 
 SEED = 20_260_728
 

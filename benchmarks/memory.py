@@ -21,13 +21,14 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from benchmarks.origin import MEDIA, Act, Origin, Reply, Request
-from tikhub_mcp.client import PATH, Answer, TikHub
-from tikhub_mcp.download import Downloader
+from tikhub_mcp.api.client import PATH, TikHub
 from tikhub_mcp.errors import TikHubMCPError
-from tikhub_mcp.links import parse
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import Rendition
-from tikhub_mcp.transfer import Limits
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.answer import Answer
+from tikhub_mcp.posts.links import parse
+from tikhub_mcp.posts.post import Rendition
 
 MOST = 150  # MiB
 AT_ONCE = 10

@@ -4,7 +4,7 @@ import gzip
 from dataclasses import dataclass
 
 from benchmarks.origin import MEDIA, Act, Reply, Request, chunked, cut, drip, refuse, serve, with_headers
-from tests.make_media import retouched
+from tests.support.make_media import retouched
 
 GOOD = (MEDIA / "h264_large.mp4").read_bytes()
 SIZE, HALF = len(GOOD), len(GOOD) // 2

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.start import LINES
-from tests.payloads import envelope, tiktok_post
+from tests.support.payloads import envelope, tiktok_post
 from tikhub_mcp.sandbox import Sandbox, link
 
 TURNS = 200

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.origin import MEDIA, Act, Origin, Reply, Request, cut, refuse, serve
-from tikhub_mcp.download import Downloader
 from tikhub_mcp.errors import FileError
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import Rendition
-from tikhub_mcp.transfer import Limits
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.post import Rendition
 
 FAILING = 0.3
 AT_ONCE = 10

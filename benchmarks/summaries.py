@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.answers import fill
-from tikhub_mcp.answer import Json
-from tikhub_mcp.summary import Format, summarize
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary.summarize import Format, summarize
 
 TURNS = 3
 WAYS = {  # what, and the how manyth time in one process

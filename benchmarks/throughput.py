@@ -28,7 +28,7 @@ from pathlib import Path
 
 from benchmarks.origin import MEDIA
 from benchmarks.overhead import Server
-from tests.payloads import address, envelope, tiktok_post, video
+from tests.support.payloads import address, envelope, tiktok_post, video
 
 MB = 10**6
 SHAPES = {"one of 200 MB": (1, 200 * MB), "ten of 20 MB": (10, 20 * MB)}
@@ -109,7 +109,7 @@ def api(media: str, size_of_all: int = 0) -> Iterator[str]:
 
 WATCHED = """
 import asyncio, os, time
-from tikhub_mcp.cli import main
+from tikhub_mcp.cli.main import main
 run, longest = asyncio.run, 0.0
 async def watch():
     global longest

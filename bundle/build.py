@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "SKILL.md")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-PINNED = ROOT / "tests" / "hosts" / "package.json"
+PINNED = ROOT / "tests" / "clients" / "package.json"
 
 
 def gather(folder: Path, root: Path = ROOT) -> str:

@@ -1,11 +1,22 @@
 """What several test modules need."""
 
-from collections.abc import Iterator
+import json
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from mcp.client import Client
+from starlette.responses import JSONResponse
 
-from tests.faulty import Faulty
+from tests.support.fault_server import Faulty
+from tests.support.mcp_session import KEY, Desk, Era, Reword
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.sandbox import Sandbox, app, posts
+from tikhub_mcp.server import Server
+from tikhub_mcp.settings import api_key
+from tikhub_mcp.tools.handlers import Tools
 
 
 @pytest.fixture
@@ -24,7 +35,7 @@ def server() -> Iterator[Faulty]:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes are written 4 KiB at a time: with the usual MiB all of a small file would wait in memory until its end."""
-    monkeypatch.setattr("tikhub_mcp.transfer.PIECE", 4096)
+    monkeypatch.setattr("tikhub_mcp.media.transfer.PIECE", 4096)
 
 
 @pytest.fixture
@@ -35,3 +46,62 @@ def target(tmp_path: Path) -> Iterator[Path]:
     path = folder / "tiktok_someone_7000000000000000001.mp4"
     yield path
     assert {entry.name for entry in folder.iterdir()} <= {path.name}
+
+
+@pytest.fixture(params=["legacy", "auto"])
+def era(request: pytest.FixtureRequest) -> Era:
+    """The handshake of 2025-11-25, or the stateless protocol of 2026-07-28."""
+    found: Era = request.param
+    return found
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    running = Sandbox().start()
+    yield running
+    threading.Thread(target=running.stop).start()  # it takes 0.2 s, for which nobody has to wait
+
+
+@pytest.fixture
+def environ(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the server reads; the home and temporary directories are empty ones, and no SKILL.md holds a key."""
+    for name in ("home", "temp", "package"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
+    monkeypatch.setattr(api_key, "_PACKAGE", tmp_path / "package")
+    return {
+        "TIKHUB_API_KEY": KEY,
+        "TIKHUB_BASE_URL": sandbox.base_url,
+        "TIKHUB_OUTPUT_DIR": str(tmp_path / "root"),
+    }
+
+
+@pytest.fixture
+async def desk(era: Era, sandbox: Sandbox, environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Desk]:
+    async with Client(Server(Tools(environ)), mode=era) as client:
+        yield Desk(client, sandbox, environ, tmp_path / "root")
+
+
+@pytest.fixture
+def reword(monkeypatch: pytest.MonkeyPatch) -> Reword:
+    """Let every post of the sandbox have other values: `reword(desc="…", author={"nickname": "…"})`."""
+
+    class Escaped(JSONResponse):
+        def render(self, content: Json) -> bytes:
+            return json.dumps(content).encode()  # lone surrogates as escapes, as they come over the wire
+
+    def change(**values: Json) -> None:
+        real = posts.data
+
+        def data(order: posts.Order, shape: str) -> Json:
+            answer = real(order, shape)
+            for post in answer.get("aweme_details") or [answer.get("aweme_detail")]:
+                for name, value in values.items():
+                    post[name] = {**post.get(name, {}), **value} if isinstance(value, dict) else value
+            return answer
+
+        monkeypatch.setattr(posts, "data", data)
+        monkeypatch.setattr(app, "JSONResponse", Escaped)
+
+    return change

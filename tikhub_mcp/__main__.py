@@ -8,9 +8,9 @@ from tikhub_mcp.isolation import leave_out_working_directory
 def main() -> int:
     """Run a command of the command line, or the server; the process's exit code."""
     leave_out_working_directory()
-    from tikhub_mcp import cli
+    from tikhub_mcp.cli import main as cli_main
 
-    return cli.main()
+    return cli_main.main()
 
 
 if __name__ == "__main__":

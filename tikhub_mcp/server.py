@@ -19,13 +19,15 @@ from mcp_types import INVALID_PARAMS, CallToolResult, ResourceLink, ToolAnnotati
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tikhub_mcp import __version__, lifetime, replies
-from tikhub_mcp.answer import Json
+from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
-from tikhub_mcp.settings import log_level
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.settings.environment import log_level
+from tikhub_mcp.stdio import lifetime
+from tikhub_mcp.stdio.streams import MOST_UNANSWERED, Incoming, Outgoing, hang_up_watch
 from tikhub_mcp.text import clean
-from tikhub_mcp.tools import Tools, result
-from tikhub_mcp.wire import MOST_UNANSWERED, Incoming, Outgoing, hang_up_watch
+from tikhub_mcp.tools import replies
+from tikhub_mcp.tools.handlers import Tools, result
 
 logger = logging.getLogger(__name__)
 

@@ -6,17 +6,15 @@ Bodies are in test_client_body.py; rates and cancelling in test_client_turns.py.
 import re
 import socket
 import ssl
-from typing import Any
 
 import httpx
 import pytest
 import respx
 
-from tests.asking import BASE, KEY, POST, PROXIES, Chunks, Desk, always, raw
-from tests.faulty import Act, Faulty
-from tests.payloads import REQUEST_ID, TIKTOK_ID, douyin_post, envelope, error_answer, tiktok_post
-from tikhub_mcp.answer import REDACTED, Json
-from tikhub_mcp.client import PATH
+from tests.support.api_client import BASE, KEY, POST, PROXIES, Chunks, Desk, always, every_exception_of_httpx, made, raw
+from tests.support.fault_server import Act, Faulty
+from tests.support.payloads import REQUEST_ID, TIKTOK_ID, douyin_post, envelope, error_answer, tiktok_post
+from tikhub_mcp.api.client import PATH
 from tikhub_mcp.errors import (
     AnswerError,
     ApiCallLimit,
@@ -27,7 +25,8 @@ from tikhub_mcp.errors import (
     TikHubUnavailable,
     UnexpectedAnswer,
 )
-from tikhub_mcp.links import parse
+from tikhub_mcp.posts.answer import REDACTED, Json
+from tikhub_mcp.posts.links import parse
 from tikhub_mcp.sandbox import Sandbox, link, short_link
 
 GOOD = envelope(tiktok_post())
@@ -179,27 +178,6 @@ def test_who_pays_is_asked_before_every_request(route: respx.Route) -> None:
     with pytest.raises(ApiCallLimit):
         Desk(most=2).ask()
     assert route.call_count == 2
-
-
-# What is lost on the way
-
-
-def every_exception_of_httpx() -> list[type[Exception]]:
-    found: list[type[Exception]] = [httpx.InvalidURL]
-    waiting: list[type[Exception]] = [httpx.HTTPError]
-    while waiting:
-        kind = waiting.pop()
-        waiting += kind.__subclasses__()
-        found += [kind] if kind.__module__ == "httpx" else []
-    return sorted(found, key=lambda kind: kind.__name__)
-
-
-def made(kind: type[Exception]) -> Exception:
-    known: dict[str, Any] = {}
-    if kind is httpx.HTTPStatusError:
-        request = httpx.Request("GET", BASE)
-        known = {"request": request, "response": httpx.Response(500, request=request)}
-    return kind(f"Illegal header value b'Bearer {KEY}'", **known)
 
 
 UNSENT = {"ConnectError", "ConnectTimeout", "InvalidURL", "LocalProtocolError", "ProxyError", "UnsupportedProtocol"}

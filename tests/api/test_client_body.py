@@ -9,11 +9,11 @@ import zlib
 import httpx
 import pytest
 
-from tests.asking import KEY, Chunks, Desk, always, raw
-from tests.payloads import REQUEST_ID, TIKTOK_ID, envelope, tiktok_post
-from tikhub_mcp import client
-from tikhub_mcp.answer import REDACTED, Json
+from tests.support.api_client import KEY, Chunks, Desk, always, raw
+from tests.support.payloads import REQUEST_ID, TIKTOK_ID, envelope, tiktok_post
+from tikhub_mcp.api import client
 from tikhub_mcp.errors import DiskFull, TikHubUnavailable, UnexpectedAnswer
+from tikhub_mcp.posts.answer import REDACTED, Json
 
 GOOD = envelope(tiktok_post())
 BODY = json.dumps(GOOD).encode()
@@ -198,7 +198,8 @@ def test_an_answer_that_cannot_be_kept_was_charged_and_is_not_asked_for_again() 
 
 
 def test_a_kept_answer_says_when_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tikhub_mcp.client.time.time", lambda: 1_234_567_890.0)
+    monkeypatch.setattr("tikhub_mcp.api.client.time.time", lambda: 1_234_567_890.0)
+    monkeypatch.setattr("tikhub_mcp.api.limiter.time.time", lambda: 1_234_567_890.0)
     desk = Desk()
     desk.ask(raw(BODY)[0])
     assert (desk.kept[0].received, desk.kept[0].request_id) == (1_234_567_890.0, REQUEST_ID)

@@ -13,15 +13,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from tests.asking import KEY, POST, PROXIES, Desk
-from tests.faulty import Act, Faulty, Move, Request
-from tests.payloads import envelope, tiktok_post
-from tests.serving import until
-from tikhub_mcp import client
-from tikhub_mcp.client import ORDINARY_BODY, PATH, TikHub
+from tests.support.api_client import KEY, POST, PROXIES, Desk
+from tests.support.fault_server import Act, Faulty, Move, Request
+from tests.support.mcp_session import until
+from tests.support.payloads import envelope, tiktok_post
+from tikhub_mcp.api import client
+from tikhub_mcp.api.client import ORDINARY_BODY, PATH, TikHub
 from tikhub_mcp.errors import TikHubUnavailable
-from tikhub_mcp.links import Link, parse
-from tikhub_mcp.network import Network
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.links import Link, parse
 
 JSON = (("Content-Type", "application/json"),)
 GOOD = Act(headers=JSON, body=json.dumps(envelope(tiktok_post())).encode())

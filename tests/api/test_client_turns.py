@@ -11,12 +11,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from tests.asking import BASE, KEY, POST, Chunks, Desk
-from tests.serving import until
-from tikhub_mcp import client
-from tikhub_mcp.client import CALLS_A_SECOND, MOST_CONNECTIONS, Answer, Gate, TikHub
+from tests.support.api_client import BASE, KEY, POST, Chunks, Desk
+from tests.support.mcp_session import until
+from tikhub_mcp import concurrency
+from tikhub_mcp.api import client, limiter
+from tikhub_mcp.api.client import MOST_CONNECTIONS, TikHub
+from tikhub_mcp.api.limiter import CALLS_A_SECOND, Gate
 from tikhub_mcp.errors import RateLimited, TikHubUnavailable, UnexpectedAnswer
-from tikhub_mcp.network import Network
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.answer import Answer
 
 DATE = "Sat, 01 Jan 2000 00:00:07 GMT"
 EPOCH = 946_684_800.0  # the year 2000
@@ -41,8 +44,11 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(client, "asyncio", clock)
+    monkeypatch.setattr(limiter, "asyncio", clock)
+    monkeypatch.setattr(concurrency, "asyncio", clock)
     monkeypatch.setattr(client, "time", clock.time)
-    monkeypatch.setattr("tikhub_mcp.retry.time", clock.time)
+    monkeypatch.setattr(limiter, "time", clock.time)
+    monkeypatch.setattr("tikhub_mcp.net.headers.time", clock.time)
     return clock
 
 
@@ -230,13 +236,13 @@ def test_what_goes_wrong_after_a_cancellation_troubles_nobody_and_is_not_asked_a
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        (running,) = client._running
+        (running,) = concurrency._running
         line.go.set()
         await asyncio.wait([running])
         del running
         await asyncio.sleep(0)
         gc.collect()
-        assert (complaints, line.requests, len(client._running)) == ([], 1, 0)
+        assert (complaints, line.requests, len(concurrency._running)) == ([], 1, 0)
         assert (desk.refunded, len(desk.kept)) == ((0, 1) if status == 200 else (1, 0))
 
     play(story)

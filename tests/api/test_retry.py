@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tikhub_mcp import retry
+from tikhub_mcp.api.retry import LONGEST_WAIT, next_wait
 from tikhub_mcp.errors import AnswerError, PostUnavailable, RateLimited, TikHubUnavailable, UnexpectedAnswer
-from tikhub_mcp.retry import LONGEST_WAIT, next_wait, retry_after
+from tikhub_mcp.net import headers
+from tikhub_mcp.net.headers import retry_after
 
 NOW = 1_760_000_000.0
 OF_NOW = datetime.fromtimestamp(NOW, UTC)
@@ -22,7 +23,7 @@ OF_NOW = datetime.fromtimestamp(NOW, UTC)
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Stand the clock still, in a place that is not on UTC."""
-    monkeypatch.setattr(retry, "time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr(headers, "time", SimpleNamespace(time=lambda: NOW))
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     time.tzset()
     yield

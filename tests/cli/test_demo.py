@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tikhub_mcp import demo
+from tikhub_mcp.cli import demo
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.sandbox import link
 

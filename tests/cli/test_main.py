@@ -17,13 +17,14 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.summing import COUNTS, answer, save_all
-from tikhub_mcp import __version__, client
-from tikhub_mcp.cli import main
-from tikhub_mcp.post import Metrics
-from tikhub_mcp.replies import BatchReply, SummaryReply, VideoReply
+from tests.support.summary_inputs import COUNTS, answer, save_all
+from tikhub_mcp import __version__
+from tikhub_mcp.api import client, limiter
+from tikhub_mcp.cli.main import main
+from tikhub_mcp.posts.post import Metrics
 from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, posts, short_link
-from tikhub_mcp.settings import why_unusable
+from tikhub_mcp.settings.api_key import why_unusable
+from tikhub_mcp.tools.replies import BatchReply, SummaryReply, VideoReply
 
 METRICS = [name for name in Metrics.model_fields if name != "notes"]
 
@@ -224,7 +225,7 @@ def test_a_batch_without_links_is_a_usage_error(cli: Cli, name: str) -> None:
 
 
 def test_three_hundred_links_are_not_too_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = client.Gate
+    gate = limiter.Gate
     monkeypatch.setattr(client, "Gate", lambda: gate(calls=1000))  # which lets 10 a second out
     path = listed(Path("links.txt"), *good_links(30) * 10)
     reply = BatchReply.model_validate_json(cli("batch", path, "--metrics-only", "--no-save-raw", "--json").out)
@@ -321,7 +322,7 @@ def test_a_command_whose_output_was_closed_ends_well(root: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; sys.stdout = None; from tikhub_mcp.cli import main; sys.exit(main())",
+            "import sys; sys.stdout = None; from tikhub_mcp.cli.main import main; sys.exit(main())",
             "summarize",
         ],
         capture_output=True,
@@ -352,7 +353,7 @@ def test_the_sandbox_says_how_to_use_it(cli: Cli, monkeypatch: pytest.MonkeyPatc
 
 def test_the_demo_is_given_its_folder_and_its_exit_code_is_handed_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = {None: 5, Path.cwd() / "x": 6}
-    monkeypatch.setattr("tikhub_mcp.demo.run", folders.get)
+    monkeypatch.setattr("tikhub_mcp.cli.demo.run", folders.get)
     assert (cli("demo").code, cli("demo", "-o", "x").code) == (5, 6)
 
 
@@ -449,7 +450,7 @@ def test_quick_commands_import_nothing_slow(root: Path, arguments: str, absent: 
     (root / "raw").mkdir(parents=True)
     save_all(root / "raw", [answer()])
     program = (
-        "import sys; from tikhub_mcp.cli import main\n"
+        "import sys; from tikhub_mcp.cli.main import main\n"
         "try: main(sys.argv[2:])\n"
         "except SystemExit: pass\n"
         "print([name for name in sys.argv[1].split() if name in sys.modules], file=sys.stderr)"

@@ -20,15 +20,16 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, get_default_environment, stdio_client
 
-from tests import serving
-from tests.serving import CANARY, checked
-from tikhub_mcp import demo, doctor, hosts, isolation, report
+from tests.support.mcp_session import CANARY, checked
+from tikhub_mcp import isolation
+from tikhub_mcp.cli import demo
+from tikhub_mcp.doctor import checks
 from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.install import hosts
 from tikhub_mcp.sandbox import Sandbox, link
+from tikhub_mcp.summary import page
 
-sandbox = serving.sandbox
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 26, 10, 15, tzinfo=UTC)
 SCRIPT = Path(sys.executable).with_name("tikhub-mcp")
 MODULE = [sys.executable, "-m", "tikhub_mcp"]
@@ -347,18 +348,18 @@ def test_the_process_that_makes_the_charts_has_no_key_and_imports_only_from_wher
     secret = {"TIKHUB_API_KEY": CANARY, "TIKHUB_APIKEY": CANARY, "OPENAI_API_KEY": CANARY, "PYTHONPATH": ":"}
     for name, value in secret.items():
         monkeypatch.setenv(name, value)
-    report.library.cache_clear()
+    page.library.cache_clear()
     try:
-        told = json.loads(report.library())
+        told = json.loads(page.library())
     finally:
-        report.library.cache_clear()
+        page.library.cache_clear()
     assert CANARY not in str(told)
     assert set(told["environment"]) <= isolation._FOR_CHILDREN | {"LC_CTYPE"}  # that one Python adds itself
     assert (told["folder"], told["isolated"]) == (isolation.FOLDER, 1)
     assert not {"", str(here)} & set(told["path"])
 
 
-@pytest.mark.parametrize("starter", [demo, doctor])
+@pytest.mark.parametrize("starter", [demo, checks])
 def test_the_servers_that_demo_and_doctor_start_are_isolated_and_have_a_key_of_the_sandbox(
     starter: Any,  # noqa: ANN401 - a module
     tmp_path: Path,
@@ -376,7 +377,7 @@ def test_the_servers_that_demo_and_doctor_start_are_isolated_and_have_a_key_of_t
     monkeypatch.setenv("TIKHUB_API_KEY", CANARY)
     monkeypatch.setenv("PYTHONPATH", ":")
     with pytest.raises(Seen):
-        starter.run(tmp_path) if starter is demo else next(iter(doctor._round_trip()))
+        starter.run(tmp_path) if starter is demo else next(iter(checks._round_trip()))
     [(command, args, env, cwd)] = seen
     assert (command, args[:2], cwd) == (sys.executable, ["-I", "-c"], isolation.FOLDER)
     assert CANARY not in str(env)
@@ -431,7 +432,7 @@ def test_doctor_warns_of_an_entry_that_imports_from_the_open_project(
     entry = {"command": sys.executable, "args": args, "env": {"TIKHUB_API_KEY": "made-up-key-of-a-client"}}
     (tmp_path / ".cursor").mkdir()
     (tmp_path / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"tikhub": entry}}))
-    [found] = doctor._clients()
+    [found] = checks._clients()
     assert found.state == state
     assert ("open project" in found.found) == (state == "warning")
 
@@ -446,5 +447,5 @@ def test_doctor_does_not_take_a_program_in_the_working_directory_for_the_one_of_
     (tmp_path / ".cursor").mkdir()
     for command in ("tikhub-mcp", "./tikhub-mcp"):
         (tmp_path / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"tikhub": {"command": command}}}))
-        [found] = doctor._clients()
+        [found] = checks._clients()
         assert (found.state, " is not there (" in found.found) == ("problem", True)

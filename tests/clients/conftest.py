@@ -4,10 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import serving
-from tests.hosts.node import Node, install, uv_home
-
-sandbox = serving.sandbox
+from tests.clients.node import Node, install, uv_home
 
 
 @pytest.fixture(scope="session")

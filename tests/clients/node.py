@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bundle import build
-from tikhub_mcp.answer import Json
-from tikhub_mcp.server import mcp
-
 if sys.platform != "win32":
     import fcntl
+from bundle import build
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.server import mcp
 
 HERE = Path(__file__).parent
 WANTED = HERE / "package.json"

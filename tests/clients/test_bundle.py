@@ -13,11 +13,12 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 from bundle import build
-from tests.hosts.node import SCRIPTS, Node
-from tests.serving import KEY, TOOLS_LIST
-from tikhub_mcp import __version__, settings
-from tikhub_mcp.answer import Json
+from tests.clients.node import SCRIPTS, Node
+from tests.support.mcp_session import KEY, TOOLS_LIST
+from tikhub_mcp import __version__
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, link
+from tikhub_mcp.settings import environment as settings_environment
 
 pytestmark = pytest.mark.timeout(600)  # the first run on a machine installs
 
@@ -75,7 +76,7 @@ def test_the_manifest_tells_of_the_tools_in_the_servers_own_words() -> None:
 def test_the_key_is_asked_for_and_kept_as_a_secret_and_every_setting_is_read() -> None:
     asked = MANIFEST["user_config"]
     assert (asked["api_key"]["sensitive"], asked["api_key"]["required"]) == (True, True)
-    assert asked["output_dir"]["default"] == settings.DEFAULT_ROOT.replace("~", "${HOME}")
+    assert asked["output_dir"]["default"] == settings_environment.DEFAULT_ROOT.replace("~", "${HOME}")
     env = MANIFEST["server"]["mcp_config"]["env"]
     assert env == {"TIKHUB_API_KEY": "${user_config.api_key}", "TIKHUB_OUTPUT_DIR": "${user_config.output_dir}"}
 
@@ -100,7 +101,7 @@ def test_the_bundle_holds_the_server_and_nothing_that_was_made_beside_it(packed:
         names = set(bundle.namelist())
         assert json.loads(bundle.read("manifest.json")) == {**MANIFEST, "version": __version__}
         assert bundle.read("SKILL.md") == (build.ROOT / "SKILL.md").read_bytes()
-    modules = {f"tikhub_mcp/{path.name}" for path in (build.ROOT / "tikhub_mcp").glob("*.py")}
+    modules = {path.relative_to(build.ROOT).as_posix() for path in (build.ROOT / "tikhub_mcp").rglob("*.py")}
     assert {*build.FILES, "manifest.json", MANIFEST["server"]["entry_point"], *modules} <= names
     assert {name.split("/")[0] for name in names} == {*build.FILES, "manifest.json", "tikhub_mcp"}
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc") or "/." in name]

@@ -16,11 +16,11 @@ from subprocess import CompletedProcess
 import pytest
 
 from bundle import build
-from tests.hosts.node import HERE, SCRIPTS, WANTED, Node
-from tests.serving import KEY, TOOLS_LIST, patience
-from tikhub_mcp.answer import Json
+from tests.clients.node import HERE, SCRIPTS, WANTED, Node
+from tests.support.mcp_session import KEY, TOOLS_LIST, patience
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
-from tikhub_mcp.settings import DEFAULT_BASE_URL
+from tikhub_mcp.settings.environment import DEFAULT_BASE_URL
 
 pytestmark = pytest.mark.timeout(600)  # the first run on a machine installs
 
@@ -119,7 +119,7 @@ def checkout(tmp_path: Path, node: Node, sandbox: Sandbox) -> Path:
     """
     folder = tmp_path / "checkout"
     build.gather(folder)
-    settings = folder / "tikhub_mcp" / "settings.py"
+    settings = folder / "tikhub_mcp" / "settings" / "environment.py"
     text = settings.read_text(encoding="utf-8")
     assert DEFAULT_BASE_URL in text
     settings.write_text(text.replace(DEFAULT_BASE_URL, sandbox.base_url), encoding="utf-8")

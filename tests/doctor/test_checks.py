@@ -20,14 +20,17 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
-from tests.enclosed import World, enclose
-from tests.faulty import Act, Faulty
-from tests.test_network_ways import by_openssl, certificate, secured
-from tikhub_mcp import doctor, findings, network, reach, settings
-from tikhub_mcp.answer import Json
-from tikhub_mcp.cli import main
-from tikhub_mcp.findings import NAMES, Finding
+from tests.support.certificates import by_openssl, certificate, secured
+from tests.support.closed_network import World, enclose
+from tests.support.fault_server import Act, Faulty
+from tikhub_mcp.cli.main import main
+from tikhub_mcp.doctor import checks as doctor_checks
+from tikhub_mcp.doctor import connectivity, findings
+from tikhub_mcp.doctor.findings import NAMES, Finding
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox
+from tikhub_mcp.settings import api_key
+from tikhub_mcp.settings import environment as settings_environment
 
 CANARY = "canary+4f1d9c2b7a6e/=="
 PASSWORD = "s3cr3t/p@ss"
@@ -48,7 +51,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setenv("TIKHUB_OUTPUT_DIR", str(tmp_path / "home" / "out"))
     monkeypatch.setenv("TIKHUB_API_KEY", CANARY)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
-    monkeypatch.setattr(settings, "_PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(api_key, "_PACKAGE", tmp_path / "package")
     monkeypatch.setenv("TIKHUB_BASE_URL", "http://127.0.0.1:9")
     return enclose(monkeypatch)
 
@@ -67,12 +70,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     async def call() -> str:
         return "ok"
 
-    monkeypatch.setattr(doctor, "_one_call", call)
+    monkeypatch.setattr(doctor_checks, "_one_call", call)
 
 
 def examined(*, online: bool = False) -> dict[str, Finding]:
     """The last finding of each check; none of them may hold what is nobody's business."""
-    found = list(doctor.examine(online=online))
+    found = list(doctor_checks.examine(online=online))
     text = "\n".join(map(str, found)) + findings.as_json(found)
     assert CANARY not in text
     assert os.environ["HOME"] not in text
@@ -80,7 +83,7 @@ def examined(*, online: bool = False) -> dict[str, Finding]:
 
 
 def ways() -> dict[str, Finding]:
-    return {finding.check: findings.presentable(finding) for finding in reach.ways(settings.load())}
+    return {finding.check: findings.presentable(finding) for finding in connectivity.ways(settings_environment.load())}
 
 
 # The whole
@@ -105,7 +108,7 @@ def test_a_sound_installation_has_no_problem_and_nothing_is_left_or_sent_with_th
 
 
 def test_the_round_trip_is_one_call_of_the_real_server() -> None:
-    [found] = doctor._round_trip()
+    [found] = doctor_checks._round_trip()
     assert (found.state, found.found[:31]) == ("ok", "server, protocol and one post i")
     assert not list(Path(tempfile.gettempdir()).iterdir())
 
@@ -114,8 +117,8 @@ def test_a_round_trip_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch) -
     async def call() -> str:
         return "failed"
 
-    monkeypatch.setattr(doctor, "_one_call", call)
-    [found] = doctor._round_trip()
+    monkeypatch.setattr(doctor_checks, "_one_call", call)
+    [found] = doctor_checks._round_trip()
     assert (found.state, found.found) == ("problem", "the call came back as failed")
     assert "tikhub-mcp demo" in found.advice
 
@@ -137,7 +140,9 @@ def test_json_holds_the_same_and_no_secret(
     assert "NO_PROXY=<2 hosts>" in text
     for secret in (CANARY, "s3cr3t", "p@ss", "ss@", "intranet", os.environ["HOME"]):
         assert secret not in text
-    assert [(call.path, call.authorization) for call in sandbox.calls] == [(reach.ACCOUNT_PATH, f"Bearer {CANARY}")]
+    assert [(call.path, call.authorization) for call in sandbox.calls] == [
+        (connectivity.ACCOUNT_PATH, f"Bearer {CANARY}")
+    ]
 
 
 @pytest.mark.usefixtures("quick")
@@ -189,8 +194,8 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
     def many() -> Iterator[Finding]:
         raise ExceptionGroup("a password", [FileNotFoundError(2, f"{CANARY}", "a password")])
 
-    monkeypatch.setattr(doctor, "_versions", broken)
-    monkeypatch.setattr(doctor, "_extras", many)
+    monkeypatch.setattr(doctor_checks, "_versions", broken)
+    monkeypatch.setattr(doctor_checks, "_extras", many)
     found = examined()
     assert [found[name].state for name in ("versions", "extras", "sandbox")] == ["problem", "problem", "ok"]
     assert re.fullmatch(r"this check broke off: ValueError \(test_doctor\.py:\d+\)", found["versions"].found)
@@ -203,7 +208,7 @@ def test_without_a_home_nothing_breaks(monkeypatch: pytest.MonkeyPatch, sandbox:
         raise RuntimeError("no home")
 
     monkeypatch.setattr(Path, "home", home)
-    assert {found.state for found in doctor.examine(online=False)} == {"ok"}
+    assert {found.state for found in doctor_checks.examine(online=False)} == {"ok"}
 
 
 # This machine
@@ -215,9 +220,9 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             raise PackageNotFoundError
         return "1.0"
 
-    monkeypatch.setattr(doctor, "version", version)
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    [versions], [extras] = doctor._versions(), doctor._extras()
+    monkeypatch.setattr(doctor_checks, "version", version)
+    monkeypatch.setattr(doctor_checks, "find_spec", lambda name: None)
+    [versions], [extras] = doctor_checks._versions(), doctor_checks._extras()
     assert versions.found.endswith("mcp 1.0, httpx 1.0, pydantic 1.0, msgspec is missing")
     assert (extras.state, extras.found) == ("ok", "xlsx: not installed, report: not installed")
     assert extras.advice.endswith("pip install -e '.[xlsx,report]'")
@@ -236,7 +241,7 @@ def test_a_key_that_is_none_is_a_problem_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str, reason: str
 ) -> None:
     monkeypatch.setenv("TIKHUB_API_KEY", key)
-    [found] = doctor._key()
+    [found] = doctor_checks._key()
     assert found.state == "problem"
     package = tmp_path / "package" / "SKILL.md"
     assert found.found == f"no usable key; looked at: TIKHUB_API_KEY ({reason}), {package} (nothing there)"
@@ -252,7 +257,7 @@ def test_where_the_key_comes_from_is_said_and_where_another_one_is(
     monkeypatch.setenv("TIKHUB_API_KEY", "<your-key>")
     for path in (skill, tmp_path / "package" / "SKILL.md"):
         path.write_text(f"## API_KEY\n{CANARY}\n")
-    [found] = map(findings.presentable, doctor._key())
+    [found] = map(findings.presentable, doctor_checks._key())
     assert found.state == "ok"
     assert found.found.startswith(
         "from ~/SKILL.md: 22 characters (letters, digits, +/=); looked at: TIKHUB_API_KEY (ho"
@@ -266,7 +271,7 @@ def test_settings_that_cannot_be_used_are_a_problem_and_what_needs_them_is_left_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TIKHUB_BASE_URL", f"https://me:{PASSWORD}@api.example")
-    found = list(doctor.examine(online=True))
+    found = list(doctor_checks.examine(online=True))
     checks = ["versions", "extras", "key", "clients", "settings", "videos", "connection", "sandbox"]
     assert [each.check for each in found] == checks
     assert [each.state for each in found[4:7]] == ["problem", "warning", "warning"]
@@ -277,18 +282,18 @@ def test_settings_that_cannot_be_used_are_a_problem_and_what_needs_them_is_left_
 
 def test_only_values_that_are_no_secrets_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKHUB_LOG_LEVEL", "debug")
-    [found] = doctor._settings("")
+    [found] = doctor_checks._settings("")
     assert "TIKHUB_LOG_LEVEL=debug" in found.found
     assert re.search(r"TIKHUB_API_KEY(,|$)", found.found)
     for name in [name for name in os.environ if name.startswith("TIKHUB_")]:
         monkeypatch.delenv(name)
-    assert [each.found for each in doctor._settings("")] == ["no TIKHUB_ variable is set"]
+    assert [each.found for each in doctor_checks._settings("")] == ["no TIKHUB_ variable is set"]
 
 
 def test_folders_are_tried_without_being_made(tmp_path: Path) -> None:
     (tmp_path / "home" / "out" / "raw").mkdir(parents=True)
     (tmp_path / "home" / "out" / "reports").write_text("a file in the way")
-    found = {each.check: each for each in doctor._folders(settings.load())}
+    found = {each.check: each for each in doctor_checks._folders(settings_environment.load())}
     assert [found[name].state for name in ("videos", "raw", "reports", "disk")] == ["ok", "ok", "problem", "ok"]
     assert found["reports"].found.endswith("reports cannot be written: Not a directory")
     assert found["raw"].found == str(tmp_path / "home" / "out" / "raw")
@@ -300,7 +305,7 @@ def test_folders_are_tried_without_being_made(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_ones_own_is_a_problem(tmp_path: Path, mode: int) -> None:
     (tmp_path / "home").chmod(mode)
     try:
-        found = next(doctor._folders(settings.load()))
+        found = next(doctor_checks._folders(settings_environment.load()))
     finally:
         (tmp_path / "home").chmod(0o755)
     assert found.state == "problem"
@@ -309,7 +314,7 @@ def test_a_folder_that_is_not_ones_own_is_a_problem(tmp_path: Path, mode: int) -
 
 def test_little_space_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**29))
-    *_, disk = doctor._folders(settings.load())
+    *_, disk = doctor_checks._folders(settings_environment.load())
     assert (disk.check, disk.state, disk.found[:12]) == ("disk", "warning", "0.5 GiB free")
 
 
@@ -325,7 +330,7 @@ def test_a_closed_port_is_a_problem_that_names_what_to_check() -> None:
 
 
 def test_silence_ends_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(connectivity, "LOOK_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("TIKHUB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         found = ways()["connection"]
@@ -335,7 +340,7 @@ def test_silence_ends_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_look_up_that_hangs_is_given_up_and_does_not_hold_the_process_up(tmp_path: Path) -> None:
     program = """
 import socket, time
-from tikhub_mcp import reach, settings
+from tikhub_mcp.doctor import connectivity as reach; from tikhub_mcp.settings import environment as settings
 def hang(*_, **__):
     time.sleep(1.5)
     raise socket.gaierror("late")
@@ -374,7 +379,7 @@ def test_what_a_name_look_up_raises_comes_out_of_its_thread(error: Exception) ->
             await asyncio.get_running_loop().run_in_executor(None, refuse)
 
     with pytest.raises(type(error), match=str(error)):
-        reach._run(look_up())
+        connectivity._run(look_up())
 
 
 @pytest.mark.parametrize(
@@ -410,7 +415,7 @@ def test_a_certificate_that_holds_is_shown_with_issuer_and_days(
 
 
 def test_where_the_system_keeps_certificates_to_itself_that_is_said() -> None:
-    assert reach._certificate({}).found == "holds; this system keeps its issuer to itself"
+    assert connectivity._certificate({}).found == "holds; this system keeps its issuer to itself"
 
 
 @by_openssl
@@ -561,9 +566,9 @@ def test_however_odd_the_address_of_a_proxy_is_its_password_is_nowhere(
 
 def account(monkeypatch: pytest.MonkeyPatch, act: Act) -> Finding:
     with Faulty() as server:
-        server.on(reach.ACCOUNT_PATH, act)
+        server.on(connectivity.ACCOUNT_PATH, act)
         monkeypatch.setenv("TIKHUB_BASE_URL", server.base_url)
-        [found] = reach.account(settings.load(), SecretStr(CANARY))
+        [found] = connectivity.account(settings_environment.load(), SecretStr(CANARY))
         assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {CANARY}"]
     return findings.presentable(found)
 
@@ -613,7 +618,7 @@ def test_what_the_account_says_is_shown_and_judged(
         (Act(status=500, body=b"{}"), "warning", "HTTP 500"),
         (Act(body=b"<html>"), "warning", "HTTP 200, without an account"),
         (Act(body=b"{}" * 999, cut=3, end="reset"), "warning", "HTTP 200, without an account"),
-        (Act(body=b"[" * 2 * network.LARGEST_LOOK), "warning", "HTTP 200, without an account"),
+        (Act(body=b"[" * 2 * connectivity.LARGEST_LOOK), "warning", "HTTP 200, without an account"),
         (Act(raw=b"\r\n" * 9), "problem", "not reached: RemoteProtocolError"),
         (Act(status=401, body=json.dumps({"detail": {"headers": CANARY}}).encode()), "problem", "refuses"),
     ],
@@ -640,14 +645,14 @@ def test_without_a_usable_key_nobody_is_asked(monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_of_a_body_without_an_end_only_so_much_is_read() -> None:
-    async def within_seconds(url: str) -> network.Seen:
+    async def within_seconds(url: str) -> connectivity.Seen:
         async with asyncio.timeout(10):
-            return await network.look(url, {}, seconds=60)
+            return await connectivity.look(url, {}, seconds=60)
 
     with Faulty() as server:
-        url = server.on("/", Act(framing="none", body=b"x" * (network.LARGEST_LOOK + 1), end="stall"))
+        url = server.on("/", Act(framing="none", body=b"x" * (connectivity.LARGEST_LOOK + 1), end="stall"))
         seen = asyncio.run(within_seconds(url))
-    assert (seen.status, len(seen.body)) == (200, network.LARGEST_LOOK)
+    assert (seen.status, len(seen.body)) == (200, connectivity.LARGEST_LOOK)
 
 
 def entry(home: Path, **entry: Json) -> None:
@@ -660,13 +665,13 @@ def entry(home: Path, **entry: Json) -> None:
 def test_what_a_client_starts_and_with_which_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("TIKHUB_API_KEY", raising=False)
-    monkeypatch.setattr("tikhub_mcp.settings.skill_files", lambda environ=None: [tmp_path / "SKILL.md"])
-    [none] = doctor._clients()
+    monkeypatch.setattr("tikhub_mcp.settings.api_key.skill_files", lambda environ=None: [tmp_path / "SKILL.md"])
+    [none] = doctor_checks._clients()
     assert (none.state, none.found) == ("ok", "no client has an entry where it is looked for")
     entry(tmp_path, command=sys.executable, env={"TIKHUB_API_KEY": "made-up-key-of-a-client"})
-    [found] = doctor._clients()
+    [found] = doctor_checks._clients()
     assert (found.state, found.found) == ("ok", f"Cursor: {sys.executable}, with a key")
-    [key] = doctor._key()
+    [key] = doctor_checks._key()
     assert (key.state, key.found.partition(";")[0]) == ("ok", "in a client's entry, not in this shell")
 
 
@@ -683,14 +688,14 @@ def test_an_entry_that_cannot_work_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, key: str, state: str, says: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("tikhub_mcp.settings.skill_files", lambda environ=None: [tmp_path / "SKILL.md"])
+    monkeypatch.setattr("tikhub_mcp.settings.api_key.skill_files", lambda environ=None: [tmp_path / "SKILL.md"])
     entry(tmp_path, command=command, env={"TIKHUB_API_KEY": key})
-    [found] = doctor._clients()
+    [found] = doctor_checks._clients()
     assert found.state == state
     assert says in found.found
 
 
-@pytest.mark.parametrize("name", sorted({*settings.TELLABLE, "HTTPS_PROXY", "SSL_CERT_FILE"}))
+@pytest.mark.parametrize("name", sorted({*settings_environment.TELLABLE, "HTTPS_PROXY", "SSL_CERT_FILE"}))
 @pytest.mark.parametrize("key", ["made-up-key", "made+up/key==", "1madeup", "https://made:up-key@api.example/made-up"])
 @pytest.mark.usefixtures("quick")
 def test_a_key_in_the_wrong_variable_is_not_shown_and_what_is_expected_there_is(
@@ -707,5 +712,5 @@ def test_a_key_in_the_wrong_variable_is_not_shown_and_what_is_expected_there_is(
 def test_a_command_with_a_key_in_it_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     entry(tmp_path, command="TIKHUB_API_KEY=made-up uvx tikhub-mcp")
-    [found] = doctor._clients()
+    [found] = doctor_checks._clients()
     assert found.found.startswith("Cursor: its command is not there (")

@@ -23,11 +23,12 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from pydantic import SecretStr
 
-from tikhub_mcp import cli, edits, hosts
-from tikhub_mcp.changes import Change
-from tikhub_mcp.cli import main
+from tikhub_mcp.cli import main as cli_main
+from tikhub_mcp.cli.main import main
 from tikhub_mcp.errors import InvalidInput, NotWritable, TikHubMCPError
-from tikhub_mcp.files import Part
+from tikhub_mcp.install import edits, hosts
+from tikhub_mcp.install.changes import Change
+from tikhub_mcp.storage.atomic import Part
 
 KEY = "a-key-that-nobody-may-see"
 COMMAND = ["/opt/tikhub/bin/tikhub-mcp"]
@@ -585,7 +586,7 @@ def test_the_note_says_where_the_key_is_or_belongs(home: Path, name: str, env: d
 
 
 def test_the_command_line_knows_the_hosts() -> None:
-    assert list(hosts.HOSTS) == list(cli.HOST_NAMES)
+    assert list(hosts.HOSTS) == list(cli_main.HOST_NAMES)
 
 
 def test_without_a_terminal_and_without_yes_the_change_is_only_shown(run: Run, home: Path) -> None:

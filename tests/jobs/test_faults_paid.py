@@ -11,20 +11,21 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import SecretStr
 
-from tests.crossing import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, SIZE, crossed
-from tests.downloading import PAGE
-from tests.faulty import Act, Faulty, Move, Request
-from tests.payloads import ANSWERED, tiktok_post
-from tests.test_jobs import FIRST, FakeTikHub, call, link
-from tikhub_mcp.archive import Archive
-from tikhub_mcp.call import Outcome, Wish
-from tikhub_mcp.client import Answer, Purse
-from tikhub_mcp.download import Downloader
-from tikhub_mcp.jobs import Jobs
-from tikhub_mcp.links import Link
-from tikhub_mcp.locks import Locks
-from tikhub_mcp.network import Network
-from tikhub_mcp.transfer import Limits
+from tests.support.downloads import PAGE
+from tests.support.fake_tikhub import FIRST, FakeTikHub, call, link
+from tests.support.fault_server import Act, Faulty, Move, Request
+from tests.support.media_faults import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, SIZE, crossed
+from tests.support.payloads import ANSWERED, tiktok_post
+from tikhub_mcp.api.client import Purse
+from tikhub_mcp.jobs.model import Outcome, Wish
+from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.answer import Answer
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.storage.archive import Archive
+from tikhub_mcp.storage.locks import Locks
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 
@@ -149,7 +150,7 @@ def test_the_second_round_comes_a_second_after_the_first() -> None:
 
 
 class Clock:
-    """The time as jobs.py sees it."""
+    """The time as scheduler.py sees it."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -236,7 +237,7 @@ def test_old_links_that_a_page_answers_for_are_renewed_once_and_never_twice(
     mirrors: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -282,7 +283,7 @@ TIMELESS: dict[str, Move] = {
 def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_links(
     server: Faulty, show: Callable[..., None], name: str, mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -298,7 +299,7 @@ def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_
 def test_links_that_are_renewed_in_the_middle_give_a_file_no_second_time(
     server: Faulty, show: Callable[..., None], mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
     hesitant = replace(refusal(), wait=0.3 / mirrors)  # 0.6 s in two rounds
     slow = Act(body=FILM, drip=SIZE // 14)  # 0.7 s: more than is left, and less than a second of its own
 

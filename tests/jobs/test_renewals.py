@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_jobs import World, call, link, show, video
-from tikhub_mcp.call import Outcome
+from tests.support.fake_tikhub import World, call, link, show, video
 from tikhub_mcp.errors import MediaUnavailable
+from tikhub_mcp.jobs.model import Outcome
 
 
 def dead(world: World, refused: int = 20) -> None:
@@ -112,7 +112,7 @@ def test_links_that_grew_old_are_renewed_once_in_the_time_of_reuse(
         world.tikhub.posts[link().key] = video(36_000)
         await world.get(call(), link(), metrics_only=True)
         world.downloader.failures = [MediaUnavailable("the CDN answered HTTP 403") for _ in range(9)]
-        monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
+        monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
         assert_final(await world.get(call(), link()), api_calls=1)
         assert_final(await world.get(call(), link()), api_calls=0)
 

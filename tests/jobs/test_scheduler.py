@@ -1,148 +1,17 @@
-"""jobs.py and call.py: one job a post, ten at once, in time, within budget; with a TikHub that answers on cue."""
+"""scheduler.py and model.py: one job a post, ten at once, in time, within budget; with a TikHub that answers on cue."""
 
 import asyncio
-import json
-import time
-from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-from pydantic import SecretStr
 
-from tests.payloads import ANSWERED, envelope, tiktok_post
-from tikhub_mcp.archive import Archive
-from tikhub_mcp.call import Call, Job, Outcome, Wish
-from tikhub_mcp.client import Answer, Purse, TikHub
-from tikhub_mcp.download import Downloader, Saved
-from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, TikHubMCPError, TikHubUnavailable
-from tikhub_mcp.jobs import AT_ONCE, Jobs
-from tikhub_mcp.links import Link, Platform, parse
-from tikhub_mcp.locks import Locks
-from tikhub_mcp.mp4 import Media
-from tikhub_mcp.post import Rendition
-
-T = TypeVar("T")
-FIRST = 7000000000000001000
-
-
-class FakeTikHub(TikHub):
-    """Answers when told to: `go` lets requests through, `began` says that one is out."""
-
-    def __init__(self) -> None:
-        self.go, self.began = asyncio.Event(), asyncio.Event()
-        self.go.set()
-        self.asked: list[str] = []
-        self.failures: dict[str, TikHubMCPError] = {}
-        self.posts: dict[str, dict[str, Any]] = {}
-        self.lost: set[str] = set()  # of which the answer is lost on its way, each time
-        self.now = self.most = 0
-
-    async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[T]]) -> T:
-        purse.spend()
-        self.asked.append(link.key)
-        self.now += 1
-        self.most = max(self.most, self.now)
-        self.began.set()
-        try:
-            await self.go.wait()
-        finally:
-            self.now -= 1
-        if link.key in self.lost:
-            purse.spend()  # the client asks once more
-        if link.key in self.failures:
-            purse.refund()
-            raise self.failures[link.key]
-        post = self.posts.get(link.key) or tiktok_post(aweme_id=link.post_id or "7000000000000009999")
-        value = envelope(post)
-        return await keep(Answer(json.dumps(value).encode(), value, time.time(), f"{len(self.asked):016}"))
-
-
-class FakeDownloader(Downloader):
-    """Writes a few bytes when told to."""
-
-    def __init__(self) -> None:
-        self.go, self.began = asyncio.Event(), asyncio.Event()
-        self.go.set()
-        self.targets: list[Path] = []
-        self.failures: list[TikHubMCPError] = []
-        self.cancelled = 0
-        self.now = self.most = 0
-        self.seconds: float = 1800
-
-    def time_is_up(self) -> float:
-        return time.monotonic() + self.seconds
-
-    async def fetch(
-        self,
-        file: Rendition,
-        platform: Platform,
-        target: Path,
-        progress: Callable[[int], None],
-        until: float | None = None,
-    ) -> Saved:
-        self.targets.append(target)
-        self.now += 1
-        self.most = max(self.most, self.now)
-        self.began.set()
-        progress(1)
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self.now -= 1
-        if self.failures:
-            raise self.failures.pop(0)
-        return Saved(target, 5, "0" * 64, Media("h264", 1, 1, 1, True))
-
-
-class World:
-    """Jobs with fakes around them."""
-
-    def __init__(self, folder: Path, reuse_seconds: float = 3600.0) -> None:
-        self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
-        self.jobs = Jobs(
-            self.tikhub,
-            Archive(folder / "raw", reuse_seconds),
-            self.downloader,
-            Locks(folder / ".lock"),
-            folder / ".state",
-            reuse_seconds,
-        )
-        self.wish = Wish(folder / "videos")
-        self.seen: list[Job] = []
-
-    async def get(self, call: Call, link: Link, **wish: object) -> Outcome:
-        return await self.jobs.get(call, link, replace(self.wish, **wish), self.seen.append)  # type: ignore[arg-type]
-
-    async def get_all(self, call: Call, links: list[Link], workers: int = 10) -> dict[str, Outcome]:
-        return await self.jobs.get_all(call, links, self.wish, workers, self.seen.append)
-
-
-def link(number: int = 0) -> Link:
-    return parse(f"https://www.tiktok.com/@someone/video/{FIRST + number}")
-
-
-def call(seconds: float | None = None, cap: int = 0) -> Call:
-    return Call(SecretStr("a-key"), seconds, cap)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(0)
-
-
-def show(tmp_path: Path, story: Callable[[World], Coroutine[Any, Any, None]], **settings: float) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(20):
-            world = World(tmp_path, **settings)
-            await story(world)
-            await world.jobs.close()
-
-    asyncio.run(run())
+from tests.support.fake_tikhub import FIRST, World, call, link, show, until, video
+from tests.support.payloads import tiktok_post
+from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, TikHubUnavailable
+from tikhub_mcp.jobs.model import Job
+from tikhub_mcp.jobs.scheduler import AT_ONCE
+from tikhub_mcp.posts.links import parse
 
 
 def test_a_link_becomes_an_answer_on_disk_and_a_file_under_its_name(tmp_path: Path) -> None:
@@ -469,7 +338,7 @@ def test_a_refresh_that_was_pending_long_ago_is_a_new_wish(tmp_path: Path, monke
         assert (await world.get(call(seconds=0.2), link(), refresh=True)).status == "pending"
         world.downloader.go.set()
         await until(lambda: not world.jobs._jobs)
-        monkeypatch.setattr("tikhub_mcp.unfinished.REJOIN_SECONDS", 0.0)
+        monkeypatch.setattr("tikhub_mcp.jobs.unfinished.REJOIN_SECONDS", 0.0)
         assert (await world.get(call(), link(), refresh=True)).api_calls == 1
         assert len(world.tikhub.asked) == 2
 
@@ -623,14 +492,6 @@ def test_an_unavailable_post_asked_again_says_since_when_and_costs_nothing(tmp_p
     show(tmp_path, story)
 
 
-def video(expires: int) -> dict[str, Any]:
-    """A video whose links end so many seconds after the answer, by the clock that dated the answer."""
-    post = tiktok_post(aweme_id=str(FIRST))
-    path = f"{'0' * 32}/{ANSWERED + expires:08x}"
-    address = {"url_list": [f"https://cdn.example/{path}/video/x"], "data_size": 9, "width": 1, "height": 1}
-    return post | {"video": {"duration": 1000, "play_addr": address}}
-
-
 def test_links_that_have_expired_are_renewed_by_one_more_paid_call_before_they_are_tried(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.tikhub.posts[link().key] = video(-10)
@@ -660,7 +521,7 @@ def test_old_links_that_all_refuse_are_renewed_once_and_never_twice(
         world.tikhub.posts[link().key] = video(3600)
         await world.get(call(), link(), metrics_only=True)
         world.downloader.failures = [MediaUnavailable("refused")] * (1 + also_then)
-        monkeypatch.setattr("tikhub_mcp.work.LINKS_LIVE", 0.0)
+        monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
         outcome = await world.get(call(), link())
         assert outcome.status == ("failed" if also_then else "ok")
         assert outcome.api_calls == 1

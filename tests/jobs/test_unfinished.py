@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.test_jobs import World, call, link, show, until
-from tikhub_mcp.call import Outcome, Wish
-from tikhub_mcp.links import Link
-from tikhub_mcp.moments import Moments
+from tests.support.fake_tikhub import World, call, link, show, until
+from tikhub_mcp.jobs.model import Outcome, Wish
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.storage.moments import Moments
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
 MANY = [link(number) for number in range(30)]

@@ -12,25 +12,13 @@ from typing import Literal
 import httpx
 import pytest
 
-from tests.downloading import (
-    GOOD,
-    H266,
-    MUSIC,
-    PAGE,
-    QUICK,
-    SIZE,
-    UNSIZED,
-    VIDEO,
-    fetch,
-    nothing,
-    rendition,
-)
-from tests.faulty import Act, Faulty, redirect
-from tikhub_mcp.download import REFERERS, Downloader, Saved
+from tests.support.downloads import GOOD, H266, MUSIC, PAGE, QUICK, SIZE, UNSIZED, VIDEO, fetch, nothing, rendition
+from tests.support.fault_server import Act, Faulty, redirect
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.links import Platform
-from tikhub_mcp.network import USER_AGENT, Network
-from tikhub_mcp.transfer import Limits
+from tikhub_mcp.media.download import REFERERS, Downloader, Saved
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import USER_AGENT, Network
+from tikhub_mcp.posts.links import Platform
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 
@@ -184,7 +172,7 @@ def test_a_whole_file_is_measured_and_says_when_nothing_confirmed_its_size(
     size: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.transfer.PIECE", 20_000)  # so that it is written in three pieces
+    monkeypatch.setattr("tikhub_mcp.media.transfer.PIECE", 20_000)  # so that it is written in three pieces
     told: list[int] = []
     saved = fetch(rendition(server.on("/a", Act(body=VIDEO, framing=framing)), size=size), target, progress=told.append)
     assert (saved.path, saved.size, saved.reused) == (target, SIZE, False)
@@ -351,7 +339,7 @@ class Pauses(Downloader):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **failures: FileError) -> None:
         super().__init__(Network(), replace(QUICK, pause=1.0, longest_pause=20.0))
         self.failures, self.tried, self.pauses = failures, list[str](), list[tuple[str, float]]()
-        monkeypatch.setattr("tikhub_mcp.download.asyncio.sleep", self.sleep)
+        monkeypatch.setattr("tikhub_mcp.media.download.asyncio.sleep", self.sleep)
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append((self.tried[-1], seconds))

@@ -15,25 +15,14 @@ from typing import IO, Any, NoReturn
 
 import pytest
 
-from tests.downloading import (
-    GOOD,
-    H266,
-    MEDIA,
-    PAGE,
-    QUICK,
-    SIZE,
-    UNSIZED,
-    VIDEO,
-    fetch,
-    fetching,
-    rendition,
-)
-from tests.faulty import Act, Faulty, redirect
-from tests.make_media import retouched
-from tikhub_mcp import download
-from tikhub_mcp.download import existing
+from tests.support.downloads import GOOD, H266, MEDIA, PAGE, QUICK, SIZE, UNSIZED, VIDEO, fetch, fetching, rendition
+from tests.support.fault_server import Act, Faulty, redirect
+from tests.support.make_media import retouched
+from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, NotWritable
-from tikhub_mcp.transfer import Limits, in_thread
+from tikhub_mcp.media import download
+from tikhub_mcp.media.download import existing
+from tikhub_mcp.media.transfer import Limits
 
 
 @pytest.mark.parametrize("size", [SIZE, None])

@@ -10,11 +10,24 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.crossing import FILM, GOOD, HASTY, KNOWN, LIMITS, MDAT, PART, SIZE, assert_whole, breaking_off, crossed, film
-from tests.downloading import MUSIC, PAGE, fetch
-from tests.faulty import Act, Faulty, Move, cdn, redirect
+from tests.support.downloads import MUSIC, PAGE, fetch
+from tests.support.fault_server import Act, Faulty, Move, cdn, redirect
+from tests.support.media_faults import (
+    FILM,
+    GOOD,
+    HASTY,
+    KNOWN,
+    LIMITS,
+    MDAT,
+    PART,
+    SIZE,
+    assert_whole,
+    breaking_off,
+    crossed,
+    film,
+)
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.transfer import Limits
+from tikhub_mcp.media.transfer import Limits
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 

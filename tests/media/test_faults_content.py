@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crossing import FILM, GOOD, KNOWN, LIMITS, MDAT, OTHER, PART, SIZE, assert_whole, crossed, film
-from tests.downloading import MEDIA, UNSIZED, fetch
-from tests.faulty import Act, Faulty, Move, cdn, redirect, spoiled
+from tests.support.downloads import MEDIA, UNSIZED, fetch
+from tests.support.fault_server import Act, Faulty, Move, cdn, redirect, spoiled
+from tests.support.media_faults import FILM, GOOD, KNOWN, LIMITS, MDAT, OTHER, PART, SIZE, assert_whole, crossed, film
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable
 
 x509 = pytest.importorskip("cryptography.x509", reason="makes certificates")

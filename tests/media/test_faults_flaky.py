@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tests.crossing import LIMITS
-from tests.downloading import SIZE, VIDEO, nothing, rendition
-from tests.faulty import Act, Faulty, Request, cdn, spoiled
-from tikhub_mcp.download import Downloader
+from tests.support.downloads import SIZE, VIDEO, nothing, rendition
+from tests.support.fault_server import Act, Faulty, Request, cdn, spoiled
+from tests.support.media_faults import LIMITS
 from tikhub_mcp.errors import FileError
-from tikhub_mcp.jobs import AT_ONCE
-from tikhub_mcp.network import Network
+from tikhub_mcp.jobs.scheduler import AT_ONCE
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.net.transport import Network
 
 DOWNLOADS, FAILING = 300, 0.3
 GOOD = cdn(VIDEO)

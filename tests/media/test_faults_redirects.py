@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.crossing import BROKEN_OFF, GOOD, LIMITS, assert_whole, film
-from tests.downloading import nothing
-from tests.enclosed import World, enclose
-from tests.faulty import Act, Faulty, Request, redirect
-from tikhub_mcp.download import Downloader, Saved
+from tests.support.closed_network import World, enclose
+from tests.support.downloads import nothing
+from tests.support.fault_server import Act, Faulty, Request, redirect
+from tests.support.media_faults import BROKEN_OFF, GOOD, LIMITS, assert_whole, film
 from tikhub_mcp.errors import MediaUnavailable
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import Rendition
+from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.post import Rendition
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 

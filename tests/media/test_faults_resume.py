@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crossing import (
+from tests.support.downloads import PAGE, fetch
+from tests.support.fault_server import Act, End, Faulty, Move, Request, cdn, played, redirect, spoiled
+from tests.support.media_faults import (
     BROKEN_OFF,
     FILM,
     GOOD,
@@ -22,10 +24,8 @@ from tests.crossing import (
     crossed,
     film,
 )
-from tests.downloading import PAGE, fetch
-from tests.faulty import Act, End, Faulty, Move, Request, cdn, played, redirect, spoiled
-from tikhub_mcp import transfer
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable
+from tikhub_mcp.media import transfer
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 
@@ -76,7 +76,7 @@ def test_connections_have_an_end_even_when_each_brings_something(
     server: Faulty, target: Path, mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if mirrors > 1:
-        monkeypatch.setattr("tikhub_mcp.transfer.MOST_CONNECTIONS", 7)
+        monkeypatch.setattr("tikhub_mcp.media.transfer.MOST_CONNECTIONS", 7)
     crumbs = spoiled(GOOD, cut=100)
     with pytest.raises(MediaUnavailable, match="RemoteProtocolError"):
         fetch(film(server, "data_size", mirrors, crumbs, others=(crumbs,)), target, LIMITS)

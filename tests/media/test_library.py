@@ -1,4 +1,4 @@
-"""videos.py: finding a video that is in the folder already."""
+"""library.py: finding a video that is in the folder already."""
 
 import errno
 import os
@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.downloading import VIDEO, rendition
-from tests.payloads import TIKTOK_ID, envelope, tiktok_post
-from tikhub_mcp import videos
-from tikhub_mcp.links import parse as parse_link
-from tikhub_mcp.names import video_name
-from tikhub_mcp.post import Post, read
-from tikhub_mcp.videos import Videos
+from tests.support.downloads import VIDEO, rendition
+from tests.support.payloads import TIKTOK_ID, envelope, tiktok_post
+from tikhub_mcp.media import library
+from tikhub_mcp.media.library import Videos
+from tikhub_mcp.posts.links import parse as parse_link
+from tikhub_mcp.posts.post import Post, read
+from tikhub_mcp.storage.filenames import video_name
 
 POST = read(envelope(tiktok_post()), parse_link(f"https://www.tiktok.com/@a/video/{TIKTOK_ID}"), 1_760_000_000.0)
 TOOK = 0.05  # seconds for a listing
@@ -46,7 +46,7 @@ class Disk:
         self.now, self.listed, self.broken = 100.0, list[Path](), False
         self._scandir = os.scandir
         monkeypatch.setattr(os, "scandir", self.scandir)
-        monkeypatch.setattr(videos, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(library, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def scandir(self, folder: Path) -> Entries:
         self.now += TOOK
@@ -107,7 +107,7 @@ def test_one_listing_serves_every_quality_and_each_folder_has_its_own(tmp_path: 
 def test_a_listing_is_good_for_fifty_times_as_long_as_it_took_and_five_seconds_at_most(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, took: float, good: float
 ) -> None:
-    monkeypatch.setattr("tests.test_videos.TOOK", took)
+    monkeypatch.setattr("tests.media.test_library.TOOK", took)
     here = Videos()
     assert found(here, tmp_path) is None
     former = put(tmp_path, "somebody else then")

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import make_media
-from tests.make_media import MEDIA, Codec, Layout, make
-from tikhub_mcp import mp4
+from tests.support import make_media
+from tests.support.make_media import MEDIA, Codec, Layout, make
 from tikhub_mcp.errors import MediaInvalid
-from tikhub_mcp.mp4 import Media, inspect
+from tikhub_mcp.media import mp4
+from tikhub_mcp.media.mp4 import Media, inspect
 
 Look = Callable[[bytes], Media]
 CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf")

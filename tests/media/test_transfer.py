@@ -7,10 +7,10 @@ from typing import Literal
 
 import pytest
 
-from tests.downloading import GOOD, MEDIA, PAGE, SIZE, VIDEO, fetch, rendition
-from tests.faulty import Act, Faulty, redirect
-from tikhub_mcp import transfer
-from tikhub_mcp.transfer import Limits
+from tests.support.downloads import GOOD, MEDIA, PAGE, SIZE, VIDEO, fetch, rendition
+from tests.support.fault_server import Act, Faulty, redirect
+from tikhub_mcp.media import transfer
+from tikhub_mcp.media.transfer import Limits
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 

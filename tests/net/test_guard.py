@@ -1,6 +1,6 @@
-"""network.py: which addresses are connected to, judged on the very ones, and what is sent.
+"""transport.py: which addresses are connected to, judged on the very ones, and what is sent.
 
-Nothing but the loopback interface is reached, see enclosed.py; proxies and certificates are in test_network_ways.py.
+Nothing but the loopback interface is reached, see closed_network.py; proxies and certificates are in test_transport.py.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.enclosed import World, enclose, get
-from tests.faulty import Act, Faulty, redirect
-from tikhub_mcp import network
-from tikhub_mcp.network import may_connect
+from tests.support.closed_network import World, enclose, get
+from tests.support.fault_server import Act, Faulty, redirect
+from tikhub_mcp.net import transport
+from tikhub_mcp.net.guard import may_connect
 
 PUBLIC = "93.184.216.34"
 FAKE_IP = "198.18.0.5"
@@ -173,7 +173,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(world: World, server
     with pytest.raises(httpx.ConnectError):
         get("https://cdn.example/")
     assert [host for host, _ in world.connected] == world.names["cdn.example"]
-    assert world.timeouts == [3.0, 3.0, network.CONNECT_SECONDS]
+    assert world.timeouts == [3.0, 3.0, transport.CONNECT_SECONDS]
 
 
 def test_the_second_address_may_be_the_one_that_answers(world: World, server: Faulty) -> None:
@@ -189,7 +189,7 @@ def test_a_name_that_does_not_resolve_or_not_in_time_is_a_failed_connection(
         with pytest.raises(httpx.ConnectError):
             get(f"https://{host}/")
     monkeypatch.setattr(world, "look_up", lambda *_: asyncio.Event().wait())
-    monkeypatch.setattr(network, "CONNECT_SECONDS", 0.02)
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.02)
     with pytest.raises(httpx.ConnectTimeout, match="not resolved in time"):
         get("https://slow.example/")
     assert world.connected == []
@@ -211,7 +211,7 @@ def test_a_request_carries_no_cookie_no_password_and_nothing_of_netrc(
     for request in server.requests:
         headers = dict(request.headers)
         assert headers.pop("host").startswith("127.0.0.1:")
-        assert headers.pop("user-agent") == network.USER_AGENT
+        assert headers.pop("user-agent") == transport.USER_AGENT
         assert headers == {
             "accept": "*/*",
             "accept-encoding": "identity",

@@ -10,14 +10,13 @@ from base64 import b64decode
 import httpx
 import pytest
 
-from tests.asking import Desk
-from tests.enclosed import World, enclose
-from tests.faulty import Act, Faulty, Request
-from tests.test_client import every_exception_of_httpx, made
-from tests.test_network_ways import talking
+from tests.support.api_client import Desk, every_exception_of_httpx, made
+from tests.support.certificates import talking
+from tests.support.closed_network import World, enclose
+from tests.support.fault_server import Act, Faulty, Request
+from tikhub_mcp.doctor.connectivity import look
 from tikhub_mcp.errors import TikHubUnavailable
-from tikhub_mcp.network import look
-from tikhub_mcp.reasons import NOT_SOCKS, PROXY_UNUSABLE, tls_failure, why
+from tikhub_mcp.net.reasons import NOT_SOCKS, PROXY_UNUSABLE, tls_failure, why
 
 SECRET = "s3cr3t-p4ss"
 API = "https://api.example"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.payloads import ECHOED_KEY, douyin_post, envelope, error_answer, tiktok_post
-from tikhub_mcp.answer import REDACTED, Json, check_utf_8, find_post, parse, redact, why_missing, write
+from tests.support.payloads import ECHOED_KEY, douyin_post, envelope, error_answer, tiktok_post
+from tikhub_mcp.posts.answer import REDACTED, Json, check_utf_8, find_post, parse, redact, why_missing, write
 
 SECRET = ECHOED_KEY
 SAID = {"desc": "纸船 🌊 é", "n": [1, -2.5, True, None]}

@@ -6,21 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.payloads import (
-    ANSWERED,
-    TIKTOK_ID,
-    Object,
-    address,
-    envelope,
-    paths,
-    replaced,
-    tiktok_post,
-    video,
-)
-from tikhub_mcp.answer import Json
+from tests.support.payloads import ANSWERED, TIKTOK_ID, Object, address, envelope, paths, replaced, tiktok_post, video
 from tikhub_mcp.errors import NotAVideo, PostUnavailable
-from tikhub_mcp.links import parse as parse_link
-from tikhub_mcp.post import Metrics, Post, Quality, choose, judge, read
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.links import parse as parse_link
+from tikhub_mcp.posts.post import Metrics, Post, Quality, choose, judge, read
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.links import LONGEST_LINK, Lines, Link, entries, find, one, parse, shown
+from tikhub_mcp.posts.links import LONGEST_LINK, Lines, Link, entries, find, one, parse, shown
 from tikhub_mcp.text import clean
 
 ID = "7400000000000000017"

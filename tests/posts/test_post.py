@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from tests.payloads import (
+from tests.support.payloads import (
     ANSWERED,
     DOUYIN_ID,
     PHOTO_ID,
@@ -19,11 +19,11 @@ from tests.payloads import (
     tiktok_post,
     video,
 )
-from tikhub_mcp.answer import Json
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
-from tikhub_mcp.links import Link
-from tikhub_mcp.links import parse as parse_link
-from tikhub_mcp.post import Metrics, Post, Quality, choose, identify, judge, read, safe_id
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.posts.links import parse as parse_link
+from tikhub_mcp.posts.post import Metrics, Post, Quality, choose, identify, judge, read, safe_id
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp import client, jobs, retry, transfer
-from tikhub_mcp.jobs import Jobs
-from tikhub_mcp.settings import Settings
-from tikhub_mcp.transfer import Limits
+from tikhub_mcp.api import client, limiter, retry
+from tikhub_mcp.jobs import scheduler
+from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.media import transfer
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.settings.environment import Settings
 
 A_SECOND, A_KIB, A_MIB, A_GIB = 1.0, 2**10, 2**20, 2**30
 LIMITS = Limits()
@@ -20,9 +22,9 @@ LIMITS = Limits()
         ("A14 the largest body", client.LARGEST_BODY, 16 * A_MIB),
         ("A14 of larger ones one at a time", client.ORDINARY_BODY, A_MIB),
         ("A8 the longest rate limit that is waited for", retry.LONGEST_WAIT, 20 * A_SECOND),
-        ("M10 calls in a second", client.CALLS_A_SECOND, 10),
+        ("M10 calls in a second", limiter.CALLS_A_SECOND, 10),
         ("M10 connections to the API", client.MOST_CONNECTIONS, 10),
-        ("M10 jobs, and with them connections to a CDN", jobs.AT_ONCE, 10),
+        ("M10 jobs, and with them connections to a CDN", scheduler.AT_ONCE, 10),
         ("D16 the longest pause that a CDN can ask for", LIMITS.longest_pause, 20 * A_SECOND),
         ("D19 the largest file", LIMITS.largest, 4 * A_GIB),
         ("D21 silence in a download", LIMITS.silence, 10 * A_SECOND),
@@ -40,6 +42,6 @@ def test_a_server_that_nobody_configures_has_these_ends(tmp_path: Path) -> None:
     assert made._worker._downloader._limits == LIMITS
     assert made._worker._tikhub._deadline == client.DEADLINE
     assert made._worker._tikhub._lines._value == client.MOST_CONNECTIONS
-    assert made._worker._tikhub._gate._recent.maxlen == client.CALLS_A_SECOND
+    assert made._worker._tikhub._gate._recent.maxlen == limiter.CALLS_A_SECOND
     assert made._worker._tikhub._gate._window >= A_SECOND
-    assert made._slots._value == jobs.AT_ONCE
+    assert made._slots._value == scheduler.AT_ONCE

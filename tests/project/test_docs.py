@@ -11,13 +11,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tikhub_mcp import __version__, cli, errors, settings
-from tikhub_mcp.columns import COLUMNS
+from tikhub_mcp import __version__, errors
+from tikhub_mcp.cli import main
 from tikhub_mcp.errors import TikHubMCPError
 from tikhub_mcp.server import INSTRUCTIONS, Server
-from tikhub_mcp.tools import Tools
+from tikhub_mcp.settings import api_key, environment
+from tikhub_mcp.summary.columns import COLUMNS
+from tikhub_mcp.tools.handlers import Tools
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 TOOLS = {tool.name: tool for tool in Server(Tools({}))._ours.values()}
@@ -57,11 +59,11 @@ def test_the_skill_names_every_error_code() -> None:
 
 def test_the_settings_of_the_readme_are_those_that_are_read() -> None:
     told = {row[0].strip("`"): row[1].strip("`") for row in rows(between("settings", "/settings"))}
-    read = set(re.findall(r'"(TIKHUB_[A-Z_]+)"', inspect.getsource(settings)))
+    read = set(re.findall(r'"(TIKHUB_[A-Z_]+)"', inspect.getsource(environment) + inspect.getsource(api_key)))
     assert set(told) == read
-    default = settings.load({"HOME": "/nowhere"})
+    default = environment.load({"HOME": "/nowhere"})
     assert told["TIKHUB_BASE_URL"] == default.base_url
-    assert told["TIKHUB_OUTPUT_DIR"] == settings.DEFAULT_ROOT
+    assert told["TIKHUB_OUTPUT_DIR"] == environment.DEFAULT_ROOT
     assert told["TIKHUB_CALL_SECONDS"] == f"{default.call_seconds:g}"
     assert told["TIKHUB_REUSE_SECONDS"] == f"{default.reuse_seconds:g}"
     assert told["TIKHUB_DOWNLOAD_SECONDS"] == f"{default.download_seconds:g}"
@@ -74,7 +76,7 @@ def test_the_columns_of_the_readme_are_those_of_the_table_in_their_order() -> No
 
 
 def test_the_commands_and_options_of_the_readme_are_those_of_the_parser() -> None:
-    [commands] = [action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [commands] = [action for action in main._parser()._actions if isinstance(action, argparse._SubParsersAction)]
     table = {row[0]: row[1] for row in rows(between("commands", "/commands"))}
     same = set(re.findall(r"-{1,2}[a-z][a-z-]*", table["`tikhub-mcp one URL`"]))
     for name, parser in commands.choices.items():
@@ -130,7 +132,7 @@ def test_every_client_entry_is_json_that_starts_our_command_and_fetches_nothing(
         [server] = (entry.get("mcpServers") or entry["servers"]).values()
         assert server["command"].endswith("/.venv/bin/tikhub-mcp")
         assert set(server["env"]) == {"TIKHUB_API_KEY"}
-        assert settings.why_unusable(server["env"]["TIKHUB_API_KEY"]) == "holds a placeholder"
+        assert api_key.why_unusable(server["env"]["TIKHUB_API_KEY"]) == "holds a placeholder"
     assert not re.search(r"\b(uvx|pipx run|pip install) +tikhub-mcp", README)
 
 
@@ -165,7 +167,7 @@ def test_the_skill_has_frontmatter_by_the_rules_and_an_empty_key_section() -> No
     assert fields["name"] == "tikhub-mcp"
     assert 1 <= len(fields["description"]) <= 1024
     assert re.fullmatch(r".*^## API_KEY\n\s*", body, re.DOTALL | re.MULTILINE)
-    assert settings._key_in_skill(ROOT / "SKILL.md") == ""
+    assert api_key._key_in_skill(ROOT / "SKILL.md") == ""
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""The shape of the package: one direction, one place for each thing that must have one place only."""
+"""The shape of the package: folders in levels, one place for each thing that must have one place only."""
 
 import ast
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,26 @@ import tikhub_mcp
 
 PACKAGE = Path(tikhub_mcp.__file__).parent
 
-# A module imports only from its left. What a link passes through, and then what serves the people who paste it.
-LEFT_TO_RIGHT = """
-    isolation errors text settings links answer aweme post retry streams reasons network client names files edits
-    changes hosts mp4 transfer download videos archive locks moments call unfinished work jobs parts columns fields
-    snapshots cells spool tables workbook report summary replies batch tools wire lifetime server sandbox demo shown
-    findings reach doctor terminal cli __main__
+# A folder, or a module beside the folders, imports only from the lines above its own, and from itself.
+LEVELS = """
+    isolation errors messages text concurrency
+    settings posts net
+    api storage stdio
+    media summary install
+    jobs doctor
+    tools
+    server
+    cli
+    __main__
 """
-ORDER = LEFT_TO_RIGHT.split()
+LEVEL = {name: number for number, line in enumerate(LEVELS.strip().splitlines()) for name in line.split()}
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
-MODULES = {name.partition(".")[0] for name in FILES} - {"__init__"}
-HTTPX = {"reasons", "network", "client", "transfer"}
-SANDBOX_USERS = {"demo", "doctor", "cli"}
-ENVIRONMENT = {"settings", "isolation"}  # the second runs before any other may be imported
+MODULES = {name.removesuffix(".__init__") for name in FILES} - {"__init__"}
+TOP = {name.partition(".")[0] for name in MODULES}
+FOLDERS = sorted(name.removesuffix(".__init__") for name in FILES if name.endswith(".__init__"))
+HTTPX = {"api.client", "doctor.connectivity", "media.transfer", "net.guard", "net.reasons", "net.transport"}
+ENVIRONMENT = {"isolation", "messages", "settings"}
+MOST_MODULES, MOST_LINES = 13, 350  # of a folder, of a module
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -38,9 +46,13 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def ours(path: Path) -> set[str]:
-    """The modules of this package that a file imports."""
-    parts = (name.split(".") for name in imports(path))
-    return {name[1] for name in parts if name[0] == "tikhub_mcp" and len(name) > 1} & MODULES
+    """The modules of this package that a file imports, without `tikhub_mcp.` before them."""
+    found = set()
+    for name in imports(path):
+        parts = name.split(".")[1:] if name.split(".")[0] == "tikhub_mcp" else []
+        known = [".".join(parts[:end]) for end in range(1, len(parts) + 1) if ".".join(parts[:end]) in MODULES]
+        found |= set(known[-1:])
+    return found
 
 
 def calls(path: Path) -> Iterator[str]:
@@ -52,30 +64,64 @@ def calls(path: Path) -> Iterator[str]:
             yield ast.unparse(node)
 
 
-def test_the_order_names_every_module_once() -> None:
-    assert sorted(ORDER) == sorted(MODULES)
+def test_the_table_names_every_folder_and_every_module_beside_them_once() -> None:
+    assert sorted(LEVELS.split()) == sorted(TOP - {"sandbox"})
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_module_imports_only_from_its_left(name: str) -> None:
-    module = name.partition(".")[0]
-    if module == "__init__":
-        assert not ours(FILES[name])
-    elif module == "sandbox":
-        assert ours(FILES[name]) <= {"sandbox"}
+def test_a_module_imports_only_from_its_folder_and_from_the_levels_below(name: str) -> None:
+    folder = name.partition(".")[0]
+    imported = {other.partition(".")[0] for other in ours(FILES[name])} - {folder}
+    if folder in ("__init__", "sandbox"):
+        assert not imported
     else:
-        assert not ours(FILES[name]) - set(ORDER[: ORDER.index(module)])
+        users = {"doctor", "cli"}  # of the sandbox
+        above = {other for other in imported - {"sandbox"} if LEVEL[other] >= LEVEL[folder]}
+        assert not above
+        assert "sandbox" not in imported or folder in users
+
+
+@pytest.mark.parametrize("folder", sorted(TOP))
+def test_within_a_folder_no_import_leads_back(folder: str) -> None:
+    inside = {name: path for name, path in FILES.items() if name.startswith(f"{folder}.") and "__init__" not in name}
+    left = {name: ours(path) & inside.keys() - {name} for name, path in inside.items()}
+    while ready := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in ready}
+    assert not left
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_has_one_place_is_nowhere_else(name: str) -> None:
-    module, imported, called = name.partition(".")[0], set(imports(FILES[name])), set(calls(FILES[name]))
+    folder, imported, called = name.partition(".")[0], set(imports(FILES[name])), set(calls(FILES[name]))
     roots = {import_.partition(".")[0] for import_ in imported}
-    assert "print()" not in called or module in {"cli", "terminal"}
-    assert "httpx" not in roots or module in HTTPX
-    assert "sandbox" not in ours(FILES[name]) or module in SANDBOX_USERS | {"sandbox"}
-    assert not {"os.environ", "os.getenv", "os.getenv()", "os.environb"} & called or module in ENVIRONMENT
+    assert "print()" not in called or folder == "cli"
+    assert "httpx" not in roots or name in HTTPX
+    assert not {"os.environ", "os.getenv", "os.getenv()", "os.environb"} & called or folder in ENVIRONMENT
     assert not {import_ for import_ in imported if import_.startswith(("os.environ", "os.getenv"))}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_says_what_it_is_for_and_is_not_too_large(name: str) -> None:
+    modules = [other for other in FILES if other.rpartition(".")[0] == name and not other.endswith("__init__")]
+    assert len(modules) <= MOST_MODULES
+    body = ast.parse(FILES[f"{name}.__init__"].read_text(encoding="utf-8")).body
+    assert isinstance(body[0], ast.Expr)
+    assert len(body) == 1 or name == "sandbox"  # whatever it has is imported from where it is
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_module_is_not_too_long(name: str) -> None:
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_no_module_shadows_one_of_the_standard_library_or_of_a_dependency() -> None:
+    # `mcp dev FILE` puts the file's folder first on the path.
+    assert not TOP & sys.stdlib_module_names
+    assert not TOP & packages_distributions().keys()
+
+
+def test_the_reader_of_imports_sees_those_inside_functions() -> None:
+    assert {"cli.demo", "server", "sandbox", "jobs.scheduler"} <= ours(FILES["cli.main"])
 
 
 def test_what_leaves_the_working_directory_out_imports_nothing_that_python_has_not_loaded() -> None:
@@ -85,13 +131,3 @@ def test_what_leaves_the_working_directory_out_imports_nothing_that_python_has_n
         "import sys",
         "from tikhub_mcp.isolation import leave_out_working_directory",
     ]
-
-
-def test_no_module_shadows_one_of_the_standard_library() -> None:
-    # `mcp dev FILE` puts the file's folder first on the path.
-    assert not MODULES & sys.stdlib_module_names
-    assert not MODULES & {"mcp", "httpx", "pydantic", "rich", "httpcore", "starlette", "uvicorn", "truststore", "anyio"}
-
-
-def test_the_reader_of_imports_sees_those_inside_functions() -> None:
-    assert {"demo", "server", "sandbox", "jobs"} <= ours(FILES["cli"])

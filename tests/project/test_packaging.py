@@ -11,9 +11,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tikhub_mcp import settings
+from tikhub_mcp.settings import api_key
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KEY = "a-key-that-nobody-has"
 PACKED = {"tikhub_mcp/py.typed", "tikhub_mcp/sandbox/shapes.json", "tikhub_mcp/__main__.py"} | {
     f"tikhub_mcp/sandbox/media/{name}"
@@ -75,7 +75,7 @@ def test_a_skill_without_a_key_is_packed(build: ModuleType, tmp_path: Path, what
     path.write_bytes(skill(EMPTY[what], newline).encode())
     assert initialize(build, tmp_path, "wheel") == {str(path): "tikhub_mcp/SKILL.md"}
     assert initialize(build, tmp_path, "sdist") == {}  # it is there by pyproject.toml
-    assert settings.why_unusable(settings._key_in_skill(path)) == "is empty"
+    assert api_key.why_unusable(api_key._key_in_skill(path)) == "is empty"
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

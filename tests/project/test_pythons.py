@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.node import UV_NO_NETWORK
+from tests.clients.node import UV_NO_NETWORK
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 MINORS = range(11, 15)
 UV = Path(sys.executable).with_name("uv")
 

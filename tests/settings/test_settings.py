@@ -10,20 +10,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tikhub_mcp import settings
 from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
-from tikhub_mcp.settings import (
-    DEFAULT_BASE_URL,
-    LONGEST_KEY,
-    Settings,
-    allowed_path,
-    find_key,
-    key_places,
-    load,
-    log_level,
-    said,
-    variables,
-)
+from tikhub_mcp.messages import said
+from tikhub_mcp.settings import api_key
+from tikhub_mcp.settings.api_key import LONGEST_KEY, find_key, key_places
+from tikhub_mcp.settings.environment import DEFAULT_BASE_URL, Settings, load, log_level, variables
+from tikhub_mcp.settings.paths import allowed_path
 
 KEY = "Made+Up/Key0123456789=="
 PLACEHOLDERS = """
@@ -174,7 +166,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An editable checkout: pyproject.toml, the package in it, and no SKILL.md yet."""
     (tmp_path / "tikhub_mcp").mkdir()
     (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(settings, "_PACKAGE", tmp_path / "tikhub_mcp")
+    monkeypatch.setattr(api_key, "_PACKAGE", tmp_path / "tikhub_mcp")
     return tmp_path
 
 
@@ -202,7 +194,7 @@ def test_the_key_is_looked_for_in_the_order_of_the_contract(checkout: Path) -> N
 def test_without_a_pyproject_beside_the_package_a_skill_there_is_somebody_elses(checkout: Path) -> None:
     (checkout / "pyproject.toml").unlink()
     skill(checkout / "SKILL.md", "of-somebody-else")
-    assert settings.skill_files({}) == [checkout / "tikhub_mcp" / "SKILL.md"]
+    assert api_key.skill_files({}) == [checkout / "tikhub_mcp" / "SKILL.md"]
     with pytest.raises(KeyMissing):
         find_key({})
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tikhub_mcp import shown
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.settings import TELLABLE
+from tikhub_mcp.settings import shown
+from tikhub_mcp.settings.environment import TELLABLE
 
 SECRET = "s3cr3t"
 

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import test_stdio
-from tests.serving import SLOW, Reply, patience
-from tests.test_stdio import DISCOVERY, Environment, Wire, parts, wait
-from tikhub_mcp.answer import Json
-from tikhub_mcp.jobs import AT_ONCE
+from tests.support.mcp_session import SLOW, patience
+from tests.support.stdio_client import DISCOVERY, Caller, Environment, Wire, downloading, parts, wait
+from tikhub_mcp.jobs.scheduler import AT_ONCE
 from tikhub_mcp.sandbox import Sandbox, good_links, link
-
-environment, home, root = test_stdio.environment, test_stdio.home, test_stdio.root
 
 QUICK = 3  # files that come at once; the others take 8 s each
 LINKS = good_links(QUICK + AT_ONCE + 3)
@@ -36,32 +32,6 @@ def sandbox() -> Iterator[Uneven]:
         yield running
 
 
-class Caller:
-    """A client of one era."""
-
-    def __init__(self, wire: Wire, meta: Json) -> None:
-        self.wire, self.meta = wire, meta
-        if not meta:
-            wire.shake_hands()
-
-    def begin(self, number: int, tool: str, arguments: Json) -> None:
-        """Call without waiting for the reply."""
-        params = {"name": tool, "arguments": arguments, "_meta": self.meta}
-        self.wire.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
-
-    def cancel(self, number: Json) -> None:
-        cancelled = {"requestId": number, "reason": "changed its mind", "_meta": self.meta}
-        self.wire.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
-
-    def call(self, number: int, tool: str, arguments: Json) -> Reply:
-        return self.wire.call(number, tool, arguments, self.meta)
-
-    def end(self) -> None:
-        """What nobody asked for never came."""
-        assert self.wire.end()[0] == 0
-        assert self.wire.heard == []
-
-
 @pytest.fixture(params=[{}, DISCOVERY], ids=["legacy", "auto"])
 def caller(request: pytest.FixtureRequest, environment: Environment, tmp_path: Path) -> Iterator[Caller]:
     with Wire(environment, tmp_path / "log") as wire:
@@ -75,10 +45,6 @@ def answers(root: Path) -> list[Path]:
 def videos(root: Path) -> dict[Path, int]:
     """The finished files, and which they are, so that a new one under an old name is seen."""
     return {path: path.stat().st_ino for path in (root / "videos").glob("*.mp4")}
-
-
-def downloading(root: Path) -> int:
-    return sum(".mp4." in part.name for part in parts(root))
 
 
 def test_a_batch_cancelled_in_the_middle_keeps_what_is_done_and_goes_on_from_there_when_asked_again(

@@ -12,20 +12,21 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, get_default_environment, stdio_client
 
-from tests import serving, test_stdio
-from tests.serving import CANARY, SLOW, TOOLS_LIST, Era, checked, content, listing, patience
-from tests.test_cancelling import Caller, downloading
-from tests.test_stdio import CLIENT, DISCOVERY, HANDSHAKE, MODULE, Environment, Wire, parts, wait
-from tikhub_mcp.answer import Json
-from tikhub_mcp.sandbox import Sandbox, good_links, link
-
-era, home, root, sandbox, wire = (
-    serving.era,
-    test_stdio.home,
-    test_stdio.root,
-    serving.sandbox,
-    test_stdio.wire,
+from tests.support.mcp_session import CANARY, SLOW, TOOLS_LIST, Era, checked, content, listing, patience
+from tests.support.stdio_client import (
+    CLIENT,
+    DISCOVERY,
+    HANDSHAKE,
+    MODULE,
+    Caller,
+    Environment,
+    Wire,
+    downloading,
+    parts,
+    wait,
 )
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.sandbox import Sandbox, good_links, link
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="variables, permissions and folders as POSIX has them")
 

@@ -15,21 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from tests import test_stdio
-from tests.payloads import envelope, tiktok_post, video
-from tests.serving import SLOW, patience
-from tests.test_stdio import Environment, Wire, parts, wait
-from tests.test_wire import Deaf
-from tikhub_mcp.answer import Json
-from tikhub_mcp.files import STALE_SECONDS
-from tikhub_mcp.jobs import AT_ONCE
+from tests.support import stdio_client
+from tests.support.mcp_session import SLOW, patience
+from tests.support.payloads import envelope, tiktok_post, video
+from tests.support.stdio_client import Deaf, Environment, Wire, parts, wait
+from tikhub_mcp.jobs.scheduler import AT_ONCE
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
-from tikhub_mcp.summary import CSV_NAME, JSON_NAME
-from tikhub_mcp.wire import MOST_UNANSWERED
+from tikhub_mcp.stdio.streams import MOST_UNANSWERED
+from tikhub_mcp.storage.atomic import STALE_SECONDS
+from tikhub_mcp.summary.summarize import CSV_NAME, JSON_NAME
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, pipes and terminals as POSIX has them")
-environment, home, root = test_stdio.environment, test_stdio.home, test_stdio.root
-sandbox, wire = test_stdio.sandbox, test_stdio.wire
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 END_OF_INPUT = 0  # among the signals
@@ -226,7 +223,7 @@ def test_in_a_terminal_it_ends_as_other_programs_do(
     codes: set[int],
 ) -> None:
     sandbox.media_bytes_per_second = SLOW
-    hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": test_stdio.HANDSHAKE}
+    hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": stdio_client.HANDSHAKE}
     ask = call("batch_download", {"urls": good_links(AT_ONCE)})
     with terminal(environment, tmp_path / "log") as (process, outer):
         for message in (hello, {"jsonrpc": "2.0", "method": "notifications/initialized"}, ask):
@@ -283,17 +280,17 @@ import builtins, os, subprocess
 real = builtins.__import__
 
 def noisy(name, *rest, **named):
-    if name == "tikhub_mcp.tools":
+    if name == "tikhub_mcp.tools.handlers":
         {NOISE}
     return real(name, *rest, **named)
 
 builtins.__import__ = noisy
-from tikhub_mcp.cli import main
+from tikhub_mcp.cli.main import main
 main([])
 """
 IN_A_CALL = f"""
 import os, subprocess
-from tikhub_mcp import links
+from tikhub_mcp.posts import links
 real = links.one
 
 def noisy(url):
@@ -301,7 +298,7 @@ def noisy(url):
     return real(url)
 
 links.one = noisy
-from tikhub_mcp.cli import main
+from tikhub_mcp.cli.main import main
 main([])
 """
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp import lifetime
-from tikhub_mcp.jobs import AT_ONCE, JOURNAL_NAME, LOCK_NAME
+from tikhub_mcp.jobs.scheduler import AT_ONCE, JOURNAL_NAME, LOCK_NAME
 from tikhub_mcp.sandbox import Sandbox, good_links
+from tikhub_mcp.stdio import lifetime
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and process groups as POSIX has them")
 

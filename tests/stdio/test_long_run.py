@@ -6,12 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import serving, test_stdio
-from tests.test_stdio import Wire, wait
+from tests.support.stdio_client import Wire, wait
 from tikhub_mcp.sandbox import Sandbox, good_links, link
-
-sandbox, home, root = serving.sandbox, test_stdio.home, test_stdio.root
-environment, wire = test_stdio.environment, test_stdio.wire
 
 CALLS, FIRST = 500, 100
 EVERY = 20  # so many calls, one download is a new one: TikHub is asked ten times a second at most

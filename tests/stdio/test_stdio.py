@@ -3,61 +3,24 @@
 import asyncio
 import json
 import math
-import os
-import queue
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Self
 
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp_types import CallToolResult
 
-from tests import serving
-from tests.serving import CANARY, SLOW, TOOLS_LIST, Era, checked, content, listing, patience, until
+from tests.support.mcp_session import CANARY, SLOW, TOOLS_LIST, Era, checked, content, listing, patience, until
+from tests.support.stdio_client import DISCOVERY, MODULE, Environment, Wire, parts, wait
 from tikhub_mcp import server as server_module
-from tikhub_mcp.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 
-era, sandbox = serving.era, serving.sandbox
-
-MODULE = [sys.executable, "-m", "tikhub_mcp"]
 SCRIPT = [str(Path(sys.executable).with_name("tikhub-mcp"))]
-CLIENT = {"name": "a-client", "version": "1"}
-DISCOVERY = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientInfo": CLIENT,
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
-HANDSHAKE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
-
-Environment = dict[str, str]
 Connect = Callable[[Environment], AbstractAsyncContextManager[Client]]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    (tmp_path / "home").mkdir()
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def root(home: Path) -> Path:
-    """Where files go when nobody says otherwise."""
-    return home / "Downloads" / "tikhub_mcp"
-
-
-@pytest.fixture
-def environment(sandbox: Sandbox, home: Path) -> Environment:
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
-    ours = {"TIKHUB_API_KEY": CANARY, "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_LOG_LEVEL": "DEBUG"}
-    return {**measured, **ours, "HOME": str(home), "PATH": os.defpath}
 
 
 @pytest.fixture
@@ -72,110 +35,6 @@ def connect(era: Era, tmp_path: Path) -> Iterator[Connect]:
 
         yield start
     assert CANARY not in log.read_text(encoding="utf-8")
-
-
-class Wire:
-    """A server process, and the lines to and from it; each line that comes is held to the protocol."""
-
-    def __init__(self, environment: Environment, log: Path, command: list[str] = MODULE) -> None:
-        self.log = log
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd="/", env=environment
-            )
-        self.lines: queue.Queue[bytes] = queue.Queue()
-        self.heard: list[Json] = []  # all messages but the answers asked for
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        assert CANARY not in self.log.read_text(encoding="utf-8")
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
-
-    def send(self, message: Json) -> None:
-        line = message if isinstance(message, bytes) else json.dumps(message).encode()
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
-
-    def ask(self, number: int | str, method: str, params: Json = None) -> Json:
-        self.send({"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}})
-        return self.answer(number)
-
-    def answer(self, number: int | str) -> Json:
-        while (message := self.message()).get("id") != number:
-            self.heard.append(message)
-        return message.get("result") or message["error"]
-
-    def message(self) -> Json:
-        return strict(self.lines.get(timeout=60))
-
-    def call(self, number: int, tool: str, arguments: Json, meta: Json = None) -> serving.Reply:
-        params = {"name": tool, "arguments": arguments, "_meta": meta or {}}
-        return checked(tool, CallToolResult.model_validate(self.ask(number, "tools/call", params)))
-
-    def shake_hands(self) -> Json:
-        result = self.ask(0, "initialize", HANDSHAKE)
-        self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        return result
-
-    def end(self) -> tuple[int, float]:
-        """Close its input; the exit code, and after how many seconds."""
-        began = time.monotonic()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        code = self.process.wait(timeout=60)
-        seconds = time.monotonic() - began
-        self.reader.join()
-        while not self.lines.empty():
-            self.heard.append(self.message())
-        return code, seconds
-
-
-def strict(line: bytes) -> Json:
-    """A line of standard output, which is JSON-RPC in valid UTF-8 with finite numbers."""
-
-    def no_number(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
-
-    assert line.endswith(b"\n")
-    message = json.loads(line.decode("utf-8"), parse_constant=no_number)
-    assert message["jsonrpc"] == "2.0"
-    assert "method" in message or {"result", "error"} & message.keys()
-    return message
-
-
-@pytest.fixture
-def wire(environment: Environment, tmp_path: Path) -> Iterator[Wire]:
-    with Wire(environment, tmp_path / "log") as running:
-        yield running
-
-
-def parts(root: Path) -> list[Path]:
-    return list(root.rglob("*.part"))
-
-
-def wait(condition: Callable[[], object], seconds: float = 30) -> float:
-    """Wait for what has no event; how long it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 @pytest.mark.anyio
@@ -364,8 +223,8 @@ def test_the_server_loads_neither_the_sandbox_nor_what_only_the_command_line_nee
     # httpx loads rich for a command line of its own, where click is installed: that is kept from it here.
     code = "import sys; sys.modules['httpx._main'] = None; import tikhub_mcp.server; print(*sys.modules)"
     loaded = set(ran(code, environment).split())
-    assert "tikhub_mcp.jobs" in loaded
-    assert not {"tikhub_mcp.cli", "tikhub_mcp.demo", "tikhub_mcp.sandbox"} & loaded
+    assert "tikhub_mcp.jobs.scheduler" in loaded
+    assert not {"tikhub_mcp.cli.main", "tikhub_mcp.cli.demo", "tikhub_mcp.sandbox"} & loaded
     assert not {"rich.progress", "rich.table", "argparse", "typer"} & loaded
 
 

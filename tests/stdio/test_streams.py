@@ -1,4 +1,4 @@
-"""wire.py: how many requests may wait for an answer, what that saves, and what becomes of lines that are none."""
+"""streams.py: how many requests may wait for an answer, what that saves, and what becomes of lines that are none."""
 
 import asyncio
 import sys
@@ -25,11 +25,8 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from tests import test_stdio
-from tests.test_stdio import HANDSHAKE, Environment, Wire, wait
-from tikhub_mcp.wire import MOST_UNANSWERED, Incoming, Outgoing
-
-environment, home, sandbox = test_stdio.environment, test_stdio.home, test_stdio.sandbox
+from tests.support.stdio_client import Deaf, Environment, Wire, wait
+from tikhub_mcp.stdio.streams import MOST_UNANSWERED, Incoming, Outgoing
 
 MOST = 3  # unanswered requests, here
 AFTERWARDS = 3000  # requests of a client that reads only then
@@ -241,25 +238,6 @@ async def test_the_context_of_whoever_sent_a_message_comes_with_it() -> None:
     assert incoming.last_context[sender] == "the client"
     for stream in (send, incoming, answered, answers):
         await stream.aclose()
-
-
-class Deaf(Wire):
-    """A client that does not read until it is told to."""
-
-    def __init__(self, environment: Environment, log: Path) -> None:
-        self.listening = threading.Event()
-        super().__init__(environment, log)
-        self.send({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": HANDSHAKE})
-        self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
-
-    def _read(self) -> None:
-        self.listening.wait()
-        super()._read()
-
-    def __exit__(self, *problem: object) -> None:
-        self.process.kill()  # before anybody listens, so that there is an end to what is heard
-        self.listening.set()
-        super().__exit__(*problem)
 
 
 @pytest.fixture

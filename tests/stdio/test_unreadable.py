@@ -5,12 +5,9 @@ import json
 import pytest
 from mcp_types import CallToolResult
 
-from tests import test_stdio
-from tests.serving import checked
-from tests.test_stdio import Wire
+from tests.support.mcp_session import checked
+from tests.support.stdio_client import Wire
 from tikhub_mcp.sandbox import link
-
-environment, home, sandbox, wire = test_stdio.environment, test_stdio.home, test_stdio.sandbox, test_stdio.wire
 
 
 def called(tool: str, arguments: str, name: str = "") -> bytes:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.keeping import DOUYIN, NAME, SHORT, TIKTOK, Restart, answered, desc, other
-from tests.payloads import DOUYIN_ID, TIKTOK_ID, douyin_post, envelope, private_answer, tiktok_post
-from tikhub_mcp import archive as module
-from tikhub_mcp.answer import Json, parse
-from tikhub_mcp.archive import Archive
+from tests.support.payloads import DOUYIN_ID, TIKTOK_ID, douyin_post, envelope, private_answer, tiktok_post
+from tests.support.raw_answers import DOUYIN, NAME, SHORT, TIKTOK, Restart, answered, desc, other
 from tikhub_mcp.errors import DiskFull, NotWritable
-from tikhub_mcp.links import Link
+from tikhub_mcp.posts.answer import Json, parse
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.storage import archive as module
+from tikhub_mcp.storage.archive import Archive
 
 
 @pytest.fixture

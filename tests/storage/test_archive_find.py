@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.keeping import DOUYIN, NAME, SHORT, TIKTOK, Restart, age, answered, desc, other
-from tests.payloads import PHOTO_ID, TIKTOK_ID, envelope, private_answer, tiktok_post
-from tikhub_mcp import archive as module
-from tikhub_mcp import files
-from tikhub_mcp.answer import Json
-from tikhub_mcp.archive import Archive
-from tikhub_mcp.client import Answer
-from tikhub_mcp.links import parse
+from tests.support.payloads import PHOTO_ID, TIKTOK_ID, envelope, private_answer, tiktok_post
+from tests.support.raw_answers import DOUYIN, NAME, SHORT, TIKTOK, Restart, age, answered, desc, other
+from tikhub_mcp.posts.answer import Answer, Json
+from tikhub_mcp.posts.links import parse
+from tikhub_mcp.storage import archive as module
+from tikhub_mcp.storage import reading
+from tikhub_mcp.storage.archive import Archive
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def test_a_new_process_reads_files_only_as_old_as_reuse_goes_and_ten_minutes_at_
 ) -> None:
     archive.keep(TIKTOK, answered(), save=True)
     age(folder / NAME, seconds)
-    read, real = list[str](), files.read_regular
+    read, real = list[str](), reading.read_regular
 
     def noted(path: Path, largest: int) -> bytes:
         read.append(path.name)
@@ -235,7 +234,7 @@ def test_a_folder_that_cannot_be_read_holds_nothing(
 def test_the_index_forgets_what_has_grown_old(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     for number in range(20):
-        monkeypatch.setattr("tikhub_mcp.archive.time.time", lambda number=number: now + 1000 * number)
+        monkeypatch.setattr("tikhub_mcp.storage.archive.time.time", lambda number=number: now + 1000 * number)
         link = parse(f"https://vm.tiktok.com/code{number}/")
         archive.keep(link, answered(private_answer(), received=now + 1000 * number), save=False)
         archive.keep(TIKTOK, answered(received=now + 1000 * number), save=False)

@@ -10,13 +10,12 @@ from typing import NoReturn
 
 import pytest
 
-from tests.keeping import DOUYIN, SHORT, TIKTOK, desc, other
-from tests.payloads import TIKTOK_ID
-from tikhub_mcp.answer import Json
-from tikhub_mcp.archive import Archive
-from tikhub_mcp.client import Answer
+from tests.support.payloads import TIKTOK_ID
+from tests.support.raw_answers import DOUYIN, SHORT, TIKTOK, desc, other
 from tikhub_mcp.errors import NotWritable
-from tikhub_mcp.links import Link
+from tikhub_mcp.posts.answer import Answer, Json
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.storage.archive import Archive
 
 Archives = Callable[[], Archive]
 POST = f"tiktok:{TIKTOK_ID}"
@@ -269,7 +268,7 @@ def test_a_journal_that_cannot_be_read_for_want_of_numbers_counts_as_unread_and_
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr("tikhub_mcp.archive.careful", refused)
+        patch.setattr("tikhub_mcp.storage.archive.careful", refused)
         with pytest.raises(NotWritable, match="Nothing was paid for"):
             found(ours)
     assert found(ours) == "theirs"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp import files
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, TikHubMCPError
-from tikhub_mcp.files import ORDINARY, PRIVATE, Part, make_folder, os_errors, write_whole
+from tikhub_mcp.storage import atomic, reading
+from tikhub_mcp.storage.atomic import ORDINARY, PRIVATE, Part, make_folder, os_errors, write_whole
 
 OLD, NEW = b"what was there", b"what comes in its place" * 1000
 REFUSALS = {
@@ -167,7 +167,7 @@ def test_a_part_whose_folder_went_away_is_discarded_in_silence(tmp_path: Path) -
 
 
 class System:
-    """The system as files.py sees it, by this name; nobody else may see that, least of all pathlib."""
+    """The system as atomic.py sees it, by this name; nobody else may see that, least of all pathlib."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -177,7 +177,7 @@ class System:
 
 
 class Waiting:
-    """The time as files.py sees it: waiting takes none, and is noted."""
+    """The time as atomic.py sees it: waiting takes none, and is noted."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -189,7 +189,7 @@ class Waiting:
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
     waiting = Waiting()
-    monkeypatch.setattr(files, "time", waiting)
+    monkeypatch.setattr(atomic, "time", waiting)
     return waiting
 
 
@@ -214,7 +214,8 @@ PAUSES = [0.1, 0.3, 0.6]  # a second in all
 def test_on_windows_a_file_that_is_held_for_a_moment_is_replaced_within_a_second_or_stays_as_it_was(
     target: Path, waiting: Waiting, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "os", System("nt"))
+    monkeypatch.setattr(atomic, "os", System("nt"))
+    monkeypatch.setattr(reading, "os", System("nt"))
     attempts = hold(monkeypatch, times)
     if times <= len(PAUSES):
         write_whole(target, NEW)
@@ -230,7 +231,8 @@ def test_on_windows_a_file_that_is_held_for_a_moment_is_replaced_within_a_second
 def test_a_refusal_that_does_not_pass_by_itself_is_told_at_once(
     target: Path, waiting: Waiting, system: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "os", System(system))
+    monkeypatch.setattr(atomic, "os", System(system))
+    monkeypatch.setattr(reading, "os", System(system))
     attempts = hold(monkeypatch, 1, code)
     with pytest.raises(NotWritable, match="Access is denied"):
         write_whole(target, NEW)

@@ -9,11 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tikhub_mcp.answer import Json
-from tikhub_mcp.aweme import Aweme
-from tikhub_mcp.files import PART_SUFFIX
-from tikhub_mcp.names import LONGEST_AUTHOR, LONGEST_AUTHOR_BYTES, author_part, identity, raw_name, video_name
-from tikhub_mcp.post import safe_id
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.aweme import Aweme
+from tikhub_mcp.posts.post import safe_id
+from tikhub_mcp.storage.atomic import PART_SUFFIX
+from tikhub_mcp.storage.filenames import (
+    LONGEST_AUTHOR,
+    LONGEST_AUTHOR_BYTES,
+    author_part,
+    identity,
+    raw_name,
+    video_name,
+)
 
 ID = "7400000000000000017"
 LONGEST_ID = "9" * 25

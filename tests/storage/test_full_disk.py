@@ -6,13 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import serving
-from tests.serving import Desk, Era, content
-from tests.torturing import Watch
-from tikhub_mcp.archive import LEAST_FREE
+from tests.support.failing_disk import Watch
+from tests.support.mcp_session import Desk, Era, content
 from tikhub_mcp.sandbox import good_links
-
-desk, environ, sandbox = serving.desk, serving.environ, serving.sandbox
+from tikhub_mcp.storage.archive import LEAST_FREE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it")]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faulty import Faulty
-from tests.keeping import age
-from tests.killing import Nursery, Yard, kill_many
-from tikhub_mcp.files import STALE_SECONDS, make_folder
+from tests.support.fault_server import Faulty
+from tests.support.killed_processes import Nursery, Yard, kill_many
+from tests.support.raw_answers import age
+from tikhub_mcp.storage.atomic import STALE_SECONDS, make_folder
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
 
@@ -51,7 +51,7 @@ def test_a_part_that_a_killed_process_left_goes_at_the_next_start_once_it_is_a_d
     part = left_by_a_kill(yard)
     for seconds, there in ((0.0, True), (STALE_SECONDS - 60, True), (STALE_SECONDS + 60, False)):
         age(part, seconds)
-        monkeypatch.setattr("tikhub_mcp.files._swept", set())  # a process that has just been started
+        monkeypatch.setattr("tikhub_mcp.storage.atomic._swept", set())  # a process that has just been started
         make_folder(part.parent)
         assert part.exists() is there
 

@@ -14,14 +14,14 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
-from tests.serving import Reply, checked, content
-from tikhub_mcp.locks import Locks
+from tests.support.mcp_session import Reply, checked, content
 from tikhub_mcp.sandbox import Sandbox, good_links, link
+from tikhub_mcp.storage.locks import Locks
 
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from tikhub_mcp.locks import Locks
+from tikhub_mcp.storage.locks import Locks
 
 async def hold():
     async with Locks(Path(sys.argv[1])).everywhere("a", "b"):
@@ -100,7 +100,7 @@ def test_where_the_file_system_has_no_locks_a_name_is_held_in_this_process(
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("tikhub_mcp.locks.fcntl.lockf", none)
+    monkeypatch.setattr("tikhub_mcp.storage.locks.fcntl.lockf", none)
 
     async def story() -> None:
         locks = Locks(tmp_path / ".lock")

@@ -15,20 +15,21 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.downloading import MEDIA, PAGE, SIZE, VIDEO, fetch, rendition
-from tests.faulty import Act, Faulty
-from tests.keeping import NAME, TIKTOK, age, answered
-from tests.torturing import CODES, Step, Watch, parts
-from tikhub_mcp import files, summary
-from tikhub_mcp.answer import Json
-from tikhub_mcp.archive import Archive, Kept
-from tikhub_mcp.call import Call, Outcome, Wish
-from tikhub_mcp.download import Saved
+from tests.support.downloads import MEDIA, PAGE, SIZE, VIDEO, fetch, rendition
+from tests.support.failing_disk import CODES, Step, Watch, parts
+from tests.support.fault_server import Act, Faulty
+from tests.support.raw_answers import NAME, TIKTOK, age, answered
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, TikHubMCPError
-from tikhub_mcp.jobs import LOCK_NAME, Jobs
-from tikhub_mcp.links import parse
+from tikhub_mcp.jobs.model import Call, Outcome, Wish
+from tikhub_mcp.jobs.scheduler import LOCK_NAME, Jobs
+from tikhub_mcp.media.download import Saved
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.links import parse
 from tikhub_mcp.sandbox import Sandbox, good_links
-from tikhub_mcp.settings import Settings
+from tikhub_mcp.settings.environment import Settings
+from tikhub_mcp.storage import atomic
+from tikhub_mcp.storage.archive import Archive, Kept
+from tikhub_mcp.summary import summarize
 
 ROOMLESS = ("access", "scandir", "readdir")  # where a full disk makes no difference, and none is made of it
 OLD = b"what was there"
@@ -56,7 +57,7 @@ def failing(folder: Path, code: int) -> Iterator[Watch]:
     for number in itertools.count(1):
         place = folder / str(number)
         place.mkdir()
-        files._swept.clear()  # as in a new process
+        atomic._swept.clear()  # as in a new process
         watch = Watch(place, number, code)
         yield watch
         check_remains(watch)
@@ -73,12 +74,12 @@ def check_remains(watch: Watch) -> None:
     left = parts(watch.folder)
     assert [part for part in left if watch.failed != Step("unlink", part)] == []
     for part in left:
-        files._swept.clear()
-        files.make_folder(part.parent)
+        atomic._swept.clear()
+        atomic.make_folder(part.parent)
         assert part.exists(), "it may be another process's"
-        age(part, files.STALE_SECONDS + 60)
-        files._swept.clear()
-        files.make_folder(part.parent)
+        age(part, atomic.STALE_SECONDS + 60)
+        atomic._swept.clear()
+        atomic.make_folder(part.parent)
         assert not part.exists()
 
 
@@ -172,15 +173,15 @@ def test_whichever_call_fails_once_a_summary_is_whole_or_as_before(
     source.mkdir()
     for number in range(3):
         (source / f"{number}.json").write_bytes(answered().body)
-    made = summary.summarize(source, tmp_path)
+    made = summarize.summarize(source, tmp_path)
     whole = {path.name: path.read_bytes() for path in (made.paths["csv"], made.paths["json"])}
     for watch in failing(tmp_path, code):
         out = watch.folder
         for name in whole if before is not None else ():
             (out / name).write_bytes(OLD)
-        result = attempt(watch, partial(summary.summarize, source, out))
+        result = attempt(watch, partial(summarize.summarize, source, out))
         now = {name: content(out / name) for name in whole}
-        if isinstance(result, summary.Summary):
+        if isinstance(result, summarize.Summary):
             assert now == whole
         else:
             assert type(result) is foreseen(watch)
@@ -195,8 +196,8 @@ def test_whichever_call_fails_once_while_raw_files_are_read_their_rows_say_so_or
         for number in range(3):
             (watch.folder / f"{number}.json").write_bytes(answered().body)
         out = tmp_path / f"out {watch.fail_at}"
-        result = attempt(watch, partial(summary.summarize, watch.folder, out))
-        if not isinstance(result, summary.Summary):
+        result = attempt(watch, partial(summarize.summarize, watch.folder, out))
+        if not isinstance(result, summarize.Summary):
             assert isinstance(result, InvalidInput)
             assert not out.exists()
             continue
@@ -213,7 +214,7 @@ def test_whichever_call_fails_once_while_raw_files_are_read_their_rows_say_so_or
 
 def job(settings: Settings, link: str) -> Outcome:
     """One link through a process that has just been started."""
-    files._swept.clear()
+    atomic._swept.clear()
 
     async def run() -> Outcome:
         jobs = Jobs.of(settings)
@@ -306,7 +307,7 @@ def test_the_watch_sees_every_call_that_python_itself_reports(sandbox: Sandbox, 
     sys.addaudithook(hook)  # it cannot be taken away, only silenced
     with Watch(tmp_path) as watch:
         outcome = job(Settings(sandbox.base_url, tmp_path), next(LINKS))
-        summary.summarize(tmp_path / "raw", tmp_path / "reports")
+        summarize.summarize(tmp_path / "raw", tmp_path / "reports")
     active.clear()
     assert outcome.status == "ok"
     assert {call for call, _ in seen} == {"open", *events.values()}

@@ -1,4 +1,5 @@
-"""cells.py: values as a line of CSV, held to the standard library's reader and to what each text is made into alone."""
+"""csv_cells.py: values as a line of CSV, held to the standard library's reader and to what each text is made into
+alone."""
 
 import csv
 import io
@@ -7,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tikhub_mcp.answer import Json
-from tikhub_mcp.cells import LONGEST_CELL, fitting, line, safe
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary.csv_cells import LONGEST_CELL, fitting, line, safe
 
 BLANKS = [char for char in map(chr, range(0x3001)) if char.isspace()]
 # Whatever a formula may begin with, hide behind, or be mistaken for, and what JSON or CSV escapes.

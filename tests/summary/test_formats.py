@@ -18,19 +18,17 @@ import pytest
 from mcp.types import TextContent
 from packaging.requirements import Requirement
 
-from tests import serving
-from tests.serving import ONE_ERA, Desk, Heard, listing, until
-from tests.summing import answer, save_all
-from tests.test_server_calls import Held, cancel, start
-from tikhub_mcp import spool, summary
-from tikhub_mcp.answer import Json
-from tikhub_mcp.cli import main
+from tests.support.held_summaries import Held, cancel, start
+from tests.support.mcp_session import ONE_ERA, Desk, Heard, listing, until
+from tests.support.summary_inputs import answer, save_all
+from tikhub_mcp.cli.main import main
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.replies import SummaryReply, summary_reply
-from tikhub_mcp.summary import DEFAULT_FORMATS, FORMATS, Format, Stopped, Summary, summarize
-from tikhub_mcp.tools import result
-
-desk, environ, era, reword, sandbox = serving.FIXTURES
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary import spool
+from tikhub_mcp.summary import summarize as summary_summarize
+from tikhub_mcp.summary.summarize import DEFAULT_FORMATS, FORMATS, Format, Stopped, Summary, summarize
+from tikhub_mcp.tools.handlers import result
+from tikhub_mcp.tools.replies import SummaryReply, summary_reply
 
 NAMES = {
     "csv": ["tikhub_metrics_history.csv", "tikhub_videos_summary.csv"],
@@ -125,7 +123,7 @@ async def test_a_format_whose_library_is_absent_is_refused_before_any_work(
     filled(desk.root)
     before = listing(desk.root)
     without(library, monkeypatch)
-    monkeypatch.setattr(summary, "read_regular", pytest.fail)
+    monkeypatch.setattr(summary_summarize, "read_regular", pytest.fail)
     reply = await desk.ask("summarize_raw", formats=["csv", wish], out_dir="elsewhere")
     assert (reply.code, reply["status"], reply["csv_path"]) == ("invalid_input", "failed", None)
     assert f"An extra is not installed: '{extra}' for the format {wish}. " in reply.message
@@ -367,7 +365,7 @@ def test_people_are_told_which_extra_is_missing_before_any_work(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wish: str, library: str, extra: str
 ) -> None:
     without(library, monkeypatch)
-    monkeypatch.setattr(summary, "read_regular", pytest.fail)
+    monkeypatch.setattr(summary_summarize, "read_regular", pytest.fail)
     assert main(["summarize", "--json", "-o", "new", "--formats", f"json,{wish}"]) == 2
     out, err = capsys.readouterr()
     assert err.startswith(f"error: invalid_input: An extra is not installed: '{extra}' for the format {wish}. ")
@@ -385,12 +383,12 @@ def test_a_folder_in_nobodys_home_is_a_usage_error(here: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize(("wish", "library", "extra"), LIBRARIES)
 def test_the_extra_that_is_named_brings_the_library_and_more_is_not_needed(wish: str, library: str, extra: str) -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     brought = {Requirement(text).name for text in project["optional-dependencies"][extra]}
-    assert summary._NEEDS[wish][0] == extra
-    assert library in summary._NEEDS[wish][1]
+    assert summary_summarize._NEEDS[wish][0] == extra
+    assert library in summary_summarize._NEEDS[wish][1]
     owners = importlib.metadata.packages_distributions()
-    assert {name for needed in summary._NEEDS[wish][1] for name in map(canonical, owners[needed])} <= set(
+    assert {name for needed in summary_summarize._NEEDS[wish][1] for name in map(canonical, owners[needed])} <= set(
         map(canonical, brought)
     )
 

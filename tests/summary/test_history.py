@@ -1,4 +1,4 @@
-"""snapshots.py: many answers about the same posts; which is the newest, how numbers changed, totals and the top."""
+"""history.py: many answers about the same posts; which is the newest, how numbers changed, totals and the top."""
 
 from itertools import permutations
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.payloads import Object, envelope, private_answer, tiktok_post
-from tests.summing import COUNTS, DAY, answer, lines, row_of, rows, save_all
-from tikhub_mcp.answer import Json
-from tikhub_mcp.fields import Row
-from tikhub_mcp.replies import SummaryReply, summary_reply
-from tikhub_mcp.snapshots import HISTORY, TOP, Snapshots, history
-from tikhub_mcp.summary import summarize
+from tests.support.payloads import Object, envelope, private_answer, tiktok_post
+from tests.support.summary_inputs import COUNTS, DAY, answer, lines, row_of, rows, save_all
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary.history import HISTORY, TOP, Snapshots, history
+from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.summary.summarize import summarize
+from tikhub_mcp.tools.replies import SummaryReply, summary_reply
 
 NONE_OF_THEM = dict.fromkeys(COUNTS, 0)
 

@@ -1,4 +1,4 @@
-"""fields.py: two ways to read an answer that give one row, and the columns of our own."""
+"""rows.py: two ways to read an answer that give one row, and the columns of our own."""
 
 import json
 import time
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.payloads import (
+from tests.support.payloads import (
     TIKTOK_ID,
     Object,
     douyin_post,
@@ -21,12 +21,13 @@ from tests.payloads import (
     replaced,
     tiktok_post,
 )
-from tests.summing import body, row, row_of, rows, save_all
-from tikhub_mcp import fields, parts
-from tikhub_mcp.answer import Json
-from tikhub_mcp.columns import COLUMNS, OURS
-from tikhub_mcp.fields import Row
-from tikhub_mcp.summary import summarize
+from tests.support.summary_inputs import body, row, row_of, rows, save_all
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary import rows as summary_rows
+from tikhub_mcp.summary import schema
+from tikhub_mcp.summary.columns import COLUMNS, OURS
+from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.summary.summarize import summarize
 
 ANSWERS: list[Json] = [
     envelope(tiktok_post()),
@@ -48,7 +49,7 @@ ANYTHING = st.recursive(
     | st.text(st.characters(exclude_categories=())),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=3) | st.sampled_from(sorted(parts.OBJECTS)), inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.sampled_from(sorted(schema.OBJECTS)), inner, max_size=3)
     ),
     max_leaves=5,
 )
@@ -56,13 +57,13 @@ ANYTHING = st.recursive(
 
 def carefully(content: bytes) -> Row:
     """The row by json.loads, as if msgspec could not read the answer."""
-    with patch.object(parts, "decode", side_effect=ValueError("not this way")):
+    with patch.object(schema, "decode", side_effect=ValueError("not this way")):
         return row("raw.json", content)
 
 
 def quickly(content: bytes) -> Row:
     """The row by msgspec; a test fails that needs the other way."""
-    with patch.object(fields, "parse", side_effect=AssertionError("not this way")):
+    with patch.object(summary_rows, "parse", side_effect=AssertionError("not this way")):
         return row("raw.json", content)
 
 
@@ -274,7 +275,7 @@ def test_where_the_link_that_was_asked_for_tells_nothing_the_posts_own_does() ->
 
 def test_plays_of_douyin_are_not_reported_by_whichever_of_its_hosts_it_is_known() -> None:
     value = envelope(douyin_post(), router=None, params={"share_url": "https://www.amemv.com/share/video/1/"})
-    assert fields.reported(row_of(value))["play_count"] is None
+    assert summary_rows.reported(row_of(value))["play_count"] is None
 
 
 @pytest.mark.parametrize(
@@ -368,7 +369,7 @@ def test_the_engagement_rate_needs_plays_and_every_count_in_it(over: Object, exp
 def test_douyin_has_no_engagement_rate_because_its_plays_are_not_real(plays: int) -> None:
     made = row_of(envelope(douyin_post(statistics=FULL | {"play_count": plays}), douyin=True))
     assert (made["play_count"], made["engagement_rate"]) == (plays, None)
-    assert fields.reported(made) == FULL | {"play_count": None, "download_count": None}
+    assert summary_rows.reported(made) == FULL | {"play_count": None, "download_count": None}
 
 
 def test_the_id_of_a_call_is_a_text_also_in_a_broken_row() -> None:
@@ -378,7 +379,7 @@ def test_the_id_of_a_call_is_a_text_also_in_a_broken_row() -> None:
 def test_a_broken_row_has_none_of_our_own_columns() -> None:
     made = row_of(private_answer())
     assert {made[name] for name in OURS} == {None}
-    assert set(fields.reported(made).values()) == {None}
+    assert set(summary_rows.reported(made).values()) == {None}
 
 
 @pytest.mark.parametrize("content", [GOOD, b"\xef\xbb\xbf" + GOOD], ids=["quick", "careful"])

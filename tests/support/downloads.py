@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 
 import tikhub_mcp
-from tests.faulty import Act
-from tikhub_mcp.download import Downloader, Saved
-from tikhub_mcp.links import Platform
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import Rendition
-from tikhub_mcp.transfer import Limits
+from tests.support.fault_server import Act
+from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.links import Platform
+from tikhub_mcp.posts.post import Rendition
 
 MEDIA = Path(tikhub_mcp.__file__).parent / "sandbox" / "media"
 VIDEO, MUSIC = (MEDIA / "h264.mp4").read_bytes(), (MEDIA / "music.m4a").read_bytes()

@@ -17,20 +17,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.downloading import VIDEO, nothing, rendition
-from tests.faulty import Act, Faulty
-from tests.keeping import DOUYIN, TIKTOK, age, answered, other
-from tests.payloads import douyin_post, envelope
-from tikhub_mcp.archive import Archive
-from tikhub_mcp.client import Answer
-from tikhub_mcp.download import Downloader
-from tikhub_mcp.files import PART_SUFFIX, STALE_SECONDS, Part, make_folder, sweep
-from tikhub_mcp.links import Link
-from tikhub_mcp.network import Network
-from tikhub_mcp.summary import CSV_NAME, HISTORY_NAME, JSON_NAME, summarize
-from tikhub_mcp.transfer import Limits
+from tests.support.downloads import VIDEO, nothing, rendition
+from tests.support.fault_server import Act, Faulty
+from tests.support.payloads import douyin_post, envelope
+from tests.support.raw_answers import DOUYIN, TIKTOK, age, answered, other
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.answer import Answer
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.storage.archive import Archive
+from tikhub_mcp.storage.atomic import PART_SUFFIX, STALE_SECONDS, Part, make_folder, sweep
+from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, summarize
 
-TREE = Path(__file__).resolve().parents[1]
+TREE = Path(__file__).resolve().parents[2]
 TARGETS = 5  # names that the videos of one worker go to, over and over
 WORKERS = ("download", "write")
 LONGEST = 0.3  # seconds that a worker lives
@@ -100,7 +100,7 @@ class Nursery:
         self._yard = yard
 
     def __enter__(self) -> "Nursery":
-        command = [sys.executable, "-m", "tests.killing", str(self._yard.root), self._yard.media]
+        command = [sys.executable, "-m", "tests.support.killed_processes", str(self._yard.root), self._yard.media]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TREE)
         return self
 

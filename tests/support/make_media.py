@@ -1,10 +1,11 @@
 """Makes small real videos of our own: a moving gradient and a tone.
 
-A module for the tests, and a script (`python tests/make_media.py [FOLDER]`) that makes the sandbox's media anew:
+A module for the tests, and a script (`python tests/support/make_media.py [FOLDER]`) that makes the sandbox's media
+anew:
 the same bytes again from the same versions of PyAV's libraries.
 """
 
-from __future__ import annotations  # PyAV's packets are generic for type checkers only
+from __future__ import annotations
 
 import heapq
 import math
@@ -22,13 +23,13 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 
-from tikhub_mcp import mp4
+from tikhub_mcp.media import mp4
 
 F = TypeVar("F")
 Codec = Literal["libx264", "libx265"]
 Layout = Literal["moov last", "moov first", "fragmented", "fragmented with default base"]
 
-MEDIA = Path(__file__).parent.parent / "tikhub_mcp" / "sandbox" / "media"
+MEDIA = Path(__file__).parents[2] / "tikhub_mcp" / "sandbox" / "media"
 FRAMES = 30  # pictures a second
 TONE = 44_100  # samples of sound a second
 FRAME_OF_AAC = 1024  # samples

@@ -4,10 +4,8 @@ import asyncio
 import json
 import os
 import stat
-import tempfile
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,19 +15,15 @@ import pytest
 from jsonschema import Draft202012Validator
 from mcp.client import Client
 from mcp_types import CallToolResult, ResourceLink, TextContent
-from starlette.responses import JSONResponse
 
-from tests.payloads import DOUYIN_ID
-from tikhub_mcp import settings
-from tikhub_mcp.answer import Json
-from tikhub_mcp.sandbox import Sandbox, app, clips, posts
-from tikhub_mcp.server import Server
-from tikhub_mcp.tools import Tools
+from tests.support.payloads import DOUYIN_ID
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.sandbox import Sandbox, clips
 
 CANARY = "canary-4f1d9c2b7a6e"
 KEY = "a-key-of-the-tests"
 MEDIA = Path(clips.__file__).with_name("media")
-TOOLS_LIST = Path(__file__).with_name("tools_list.json")
+TOOLS_LIST = Path(__file__).parents[1] / "tools_list.json"
 SLOW = 20_000  # bytes a second: a file of the sandbox takes 8 s
 DOUYIN_LINK = f"https://www.douyin.com/video/{DOUYIN_ID}"
 
@@ -172,65 +166,3 @@ def mode(path: str | Path) -> int:
 def listing(folder: Path) -> list[str]:
     """Everything below a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-@pytest.fixture(params=["legacy", "auto"])
-def era(request: pytest.FixtureRequest) -> Era:
-    """The handshake of 2025-11-25, or the stateless protocol of 2026-07-28."""
-    found: Era = request.param
-    return found
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    running = Sandbox().start()
-    yield running
-    threading.Thread(target=running.stop).start()  # it takes 0.2 s, for which nobody has to wait
-
-
-@pytest.fixture
-def environ(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the server reads; the home and temporary directories are empty ones, and no SKILL.md holds a key."""
-    for name in ("home", "temp", "package"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
-    monkeypatch.setattr(settings, "_PACKAGE", tmp_path / "package")
-    return {
-        "TIKHUB_API_KEY": KEY,
-        "TIKHUB_BASE_URL": sandbox.base_url,
-        "TIKHUB_OUTPUT_DIR": str(tmp_path / "root"),
-    }
-
-
-@pytest.fixture
-async def desk(era: Era, sandbox: Sandbox, environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Desk]:
-    async with Client(Server(Tools(environ)), mode=era) as client:
-        yield Desk(client, sandbox, environ, tmp_path / "root")
-
-
-@pytest.fixture
-def reword(monkeypatch: pytest.MonkeyPatch) -> Reword:
-    """Let every post of the sandbox have other values: `reword(desc="…", author={"nickname": "…"})`."""
-
-    class Escaped(JSONResponse):
-        def render(self, content: Json) -> bytes:
-            return json.dumps(content).encode()  # lone surrogates as escapes, as they come over the wire
-
-    def change(**values: Json) -> None:
-        real = posts.data
-
-        def data(order: posts.Order, shape: str) -> Json:
-            answer = real(order, shape)
-            for post in answer.get("aweme_details") or [answer.get("aweme_detail")]:
-                for name, value in values.items():
-                    post[name] = {**post.get(name, {}), **value} if isinstance(value, dict) else value
-            return answer
-
-        monkeypatch.setattr(posts, "data", data)
-        monkeypatch.setattr(app, "JSONResponse", Escaped)
-
-    return change
-
-
-FIXTURES = (desk, environ, era, reword, sandbox)  # a test module names them, and so has them

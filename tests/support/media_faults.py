@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.downloading import MEDIA, QUICK
-from tests.faulty import Act, End, Faulty, Move, Request, cdn, spoiled
-from tests.make_media import retouched
-from tikhub_mcp.download import Saved
-from tikhub_mcp.post import Rendition
+from tests.support.downloads import MEDIA, QUICK
+from tests.support.fault_server import Act, End, Faulty, Move, Request, cdn, spoiled
+from tests.support.make_media import retouched
+from tikhub_mcp.media.download import Saved
+from tikhub_mcp.posts.post import Rendition
 
 FILM = (MEDIA / "h264_large.mp4").read_bytes()
 SIZE = len(FILM)

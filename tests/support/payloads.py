@@ -6,7 +6,7 @@ Every builder takes what should differ as keyword arguments, which replace whole
 import copy
 from collections.abc import Iterator
 
-from tikhub_mcp.answer import Json
+from tikhub_mcp.posts.answer import Json
 
 TIKTOK_ID = "7300000000000000001"
 DOUYIN_ID = "7400000000000000002"

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.payloads import DOUYIN_ID, TIKTOK_ID, envelope, tiktok_post
-from tikhub_mcp.answer import Json, write
-from tikhub_mcp.archive import Archive
-from tikhub_mcp.client import Answer
-from tikhub_mcp.links import Link, parse
+from tests.support.payloads import DOUYIN_ID, TIKTOK_ID, envelope, tiktok_post
+from tikhub_mcp.posts.answer import Answer, Json, write
+from tikhub_mcp.posts.links import Link, parse
+from tikhub_mcp.storage.archive import Archive
 
 TIKTOK = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 DOUYIN = parse(f"https://www.douyin.com/video/{DOUYIN_ID}")

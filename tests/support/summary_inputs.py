@@ -4,10 +4,10 @@ import csv
 import json
 from pathlib import Path
 
-from tests.payloads import ANSWERED, Object, douyin_post, envelope, tiktok_post
-from tikhub_mcp.answer import Json
-from tikhub_mcp.fields import Answer, Row, read
-from tikhub_mcp.fields import row as row_in
+from tests.support.payloads import ANSWERED, Object, douyin_post, envelope, tiktok_post
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary.rows import Answer, Row, read
+from tikhub_mcp.summary.rows import row as row_in
 
 DAY = 86_400  # seconds
 COUNTS = ("play_count", "digg_count", "comment_count", "share_count", "collect_count", "download_count")

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.payloads import TIKTOK_ID, envelope, tiktok_post
-from tikhub_mcp.batch import LARGEST_LIST, Entry, Given, at_least_none, plan, read_list, run_batch, understand
-from tikhub_mcp.call import Call, Job, Outcome, Watch, Wish
+from tests.support.payloads import TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.errors import InvalidInput, MediaUnavailable, UnsupportedLink
-from tikhub_mcp.jobs import Jobs
-from tikhub_mcp.links import Link, parse
-from tikhub_mcp.post import read
-from tikhub_mcp.replies import PENDING
+from tikhub_mcp.jobs.model import Call, Job, Outcome, Watch, Wish
+from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.posts.links import Link, parse
+from tikhub_mcp.posts.post import read
+from tikhub_mcp.tools.batch import LARGEST_LIST, Entry, Given, at_least_none, plan, read_list, run_batch, understand
+from tikhub_mcp.tools.replies import PENDING
 
 TIKTOK = "https://www.tiktok.com/@someone/video/7000000000000001001"
 SAME = "https://m.tiktok.com/v/7000000000000001001.html"

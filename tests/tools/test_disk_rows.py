@@ -14,16 +14,13 @@ from pathlib import Path
 import pytest
 from mcp.client import Client
 
-from tests import serving
-from tests.serving import MEDIA, Desk, Era, content, until
-from tests.torturing import Watch, parts
-from tikhub_mcp.files import LONGEST_NAME
-from tikhub_mcp.jobs import AT_ONCE
+from tests.support.failing_disk import Watch, parts
+from tests.support.mcp_session import MEDIA, Desk, Era, content, until
+from tikhub_mcp.jobs.scheduler import AT_ONCE
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
 from tikhub_mcp.server import Server
-from tikhub_mcp.tools import Tools
-
-desk, environ, sandbox = serving.desk, serving.environ, serving.sandbox
+from tikhub_mcp.storage.atomic import LONGEST_NAME
+from tikhub_mcp.tools.handlers import Tools
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it")]
 
@@ -268,10 +265,10 @@ CROWD = """
 import asyncio, json, os, resource, sys
 from pathlib import Path
 from pydantic import SecretStr
-from tikhub_mcp.call import Call, Wish
-from tikhub_mcp.jobs import Jobs
-from tikhub_mcp.links import parse
-from tikhub_mcp.settings import Settings
+from tikhub_mcp.jobs.model import Call, Wish
+from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.posts.links import parse
+from tikhub_mcp.settings.environment import Settings
 
 settings = Settings(sys.argv[1], Path(sys.argv[2]))
 links, rounds = [parse(url) for url in sys.argv[4:]], []

@@ -7,12 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.payloads import TIKTOK_ID, douyin_post, envelope, photo_post, tiktok_post
-from tests.summing import row
-from tikhub_mcp import replies
-from tikhub_mcp.answer import Json
-from tikhub_mcp.call import Call, Outcome
-from tikhub_mcp.download import Saved
+from tests.support.payloads import TIKTOK_ID, douyin_post, envelope, photo_post, tiktok_post
+from tests.support.summary_inputs import row
 from tikhub_mcp.errors import (
     ApiCallLimit,
     InsufficientBalance,
@@ -24,11 +20,15 @@ from tikhub_mcp.errors import (
     UnsupportedLink,
     WrongPost,
 )
-from tikhub_mcp.links import Link, parse
-from tikhub_mcp.mp4 import Media
-from tikhub_mcp.post import Post, read
-from tikhub_mcp.snapshots import Findings, Top, Totals
-from tikhub_mcp.summary import Summary
+from tikhub_mcp.jobs.model import Call, Outcome
+from tikhub_mcp.media.download import Saved
+from tikhub_mcp.media.mp4 import Media
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.links import Link, parse
+from tikhub_mcp.posts.post import Post, read
+from tikhub_mcp.summary.history import Findings, Top, Totals
+from tikhub_mcp.summary.summarize import Summary
+from tikhub_mcp.tools import replies
 
 LINK = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 SHORT = parse("https://vm.tiktok.com/ZMabc/")

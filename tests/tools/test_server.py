@@ -12,16 +12,14 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, Tool
 
-from tests import serving
-from tests.serving import CANARY, SLOW, TOOLS_LIST, Desk, Reword, patience, until
-from tikhub_mcp.answer import Json
-from tikhub_mcp.post import Post, Quality, Rendition, choose
+from tests.support.mcp_session import CANARY, SLOW, TOOLS_LIST, Desk, Reword, patience, until
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.post import Post, Quality, Rendition, choose
 from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.server import INSTRUCTIONS, Server
-from tikhub_mcp.tools import Tools
+from tikhub_mcp.tools.handlers import Tools
 
 pytestmark = pytest.mark.anyio
-desk, environ, era, reword, sandbox = serving.FIXTURES
 
 RENEW = "TIKHUB_MCP_RENEW"  # set to 1, the test writes tools_list.json anew: look at the difference before a commit
 ARGUMENTS = {
@@ -193,7 +191,7 @@ async def test_a_bug_is_logged_whole_and_answered_in_a_sentence(
     def bug(*_: object, **__: object) -> None:
         raise ZeroDivisionError(CANARY)
 
-    monkeypatch.setattr("tikhub_mcp.tools.allowed_path", bug)
+    monkeypatch.setattr("tikhub_mcp.tools.handlers.allowed_path", bug)
     reply = await desk.ask(tool, **{"url" if tool == "download_video" else "urls": link("tiktok")})
     assert reply.is_error
     assert reply.code == "internal_error"
@@ -211,7 +209,7 @@ async def test_a_bug_in_one_item_leaves_the_others_alone(
             raise ZeroDivisionError(CANARY)
         return choose(post, quality)
 
-    monkeypatch.setattr("tikhub_mcp.work.choose", bug)
+    monkeypatch.setattr("tikhub_mcp.jobs.worker.choose", bug)
     reply = await desk.batch([link("douyin"), link("tiktok"), link("h265")])
     assert reply.statuses == ["ok", "failed", "ok"]
     assert reply["results"][1]["error"]["code"] == "internal_error"

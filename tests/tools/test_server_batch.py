@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import serving
-from tests.serving import ONE_ERA, Desk, Reply, content, listing, mode, patience
-from tikhub_mcp.answer import Json
+from tests.support.mcp_session import ONE_ERA, Desk, Reply, content, listing, mode, patience
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link, short_link
 
 pytestmark = pytest.mark.anyio
-desk, environ, era, reword, sandbox = serving.FIXTURES
 
 GOOD = good_links(3)
 

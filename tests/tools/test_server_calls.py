@@ -1,36 +1,20 @@
 """The time of a call: what is pending and joined, what a client hears meanwhile, what a cancellation ends."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from tests import serving
-from tests.serving import SLOW, Desk, Reply, patience, until
-from tikhub_mcp import summary
-from tikhub_mcp.answer import Json
+from tests.support.held_summaries import Held, cancel, start
+from tests.support.mcp_session import SLOW, Desk, Reply, patience, until
 from tikhub_mcp.sandbox import good_links, link
 
 pytestmark = pytest.mark.anyio
-desk, environ, era, reword, sandbox = serving.FIXTURES
 
 GOOD = good_links(4)
 Ask = Callable[[Desk], Awaitable[Reply]]
-
-
-def start(reply: Awaitable[Reply]) -> asyncio.Task[Reply]:
-    return asyncio.ensure_future(reply)
-
-
-async def cancel(call: asyncio.Task[Reply]) -> None:
-    call.cancel()
-    with suppress(asyncio.CancelledError):
-        await call
 
 
 async def test_what_takes_longer_than_the_call_is_pending_and_joined_without_paying(desk: Desk) -> None:
@@ -184,28 +168,6 @@ async def test_calls_cancelled_one_after_the_other_leave_nothing_behind(desk: De
     desk.sandbox.media_bytes_per_second = 0
     assert (await desk.batch(GOOD))["succeeded"] == 4
     assert len(desk.asked) == 4
-
-
-class Held:
-    """summarize, which begins when it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go, self.runs, self.told, self.ended = threading.Event(), 0, False, 0
-        self._real = summary.summarize
-        monkeypatch.setattr(summary, "summarize", self)
-
-    def __call__(
-        self, source: Path, target: Path, formats: tuple[summary.Format, ...], **watch: Json
-    ) -> summary.Summary:
-        self.runs += 1
-        while not self.go.wait(0.01):
-            self.told = self.told or watch["stopped"]()
-            if self.told:
-                break
-        try:
-            return self._real(source, target, formats, **watch)
-        finally:
-            self.ended += 1
 
 
 async def test_a_summary_that_is_not_done_in_time_is_pending_and_joined(

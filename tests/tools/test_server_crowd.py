@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests import serving
-from tests.serving import Desk, Era, Reply, patience
-from tikhub_mcp.client import CALLS_A_SECOND
-from tikhub_mcp.jobs import AT_ONCE
+from tests.support.mcp_session import Desk, Era, Reply, patience
+from tikhub_mcp.api.limiter import CALLS_A_SECOND
+from tikhub_mcp.jobs.scheduler import AT_ONCE
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
-
-desk, environ = serving.desk, serving.environ
 
 pytestmark = pytest.mark.anyio
 

@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 from mcp.client import Client
 
-from tests import serving
-from tests.serving import KEY, MEDIA, ONE_ERA, Desk, Era, content, listing, mode
-from tikhub_mcp.answer import Json
+from tests.support import mcp_session
+from tests.support.mcp_session import KEY, MEDIA, ONE_ERA, Desk, Era, content, listing, mode
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link, short_link
 from tikhub_mcp.server import Server
-from tikhub_mcp.tools import Tools
+from tikhub_mcp.tools.handlers import Tools
 
 pytestmark = pytest.mark.anyio
-desk, environ, era, reword, sandbox = serving.FIXTURES
 
 
 @pytest.mark.parametrize(
@@ -295,7 +294,7 @@ async def test_an_output_dir_outside_is_refused_before_anything_is_made_or_paid(
     before = listing(tmp_path)
     for tool, argument in (("download_video", link("tiktok")), ("batch_download", [link("tiktok")])):
         name = "url" if tool == "download_video" else "urls"
-        reply: serving.Reply = await desk.ask(
+        reply: mcp_session.Reply = await desk.ask(
             tool, **{name: argument, "output_dir": given.replace("{tmp}", str(tmp_path))}
         )
         assert reply.is_error

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import serving
-from tests.serving import CANARY, ONE_ERA, Desk, content, listing
-from tikhub_mcp import settings
-from tikhub_mcp.answer import Json
+from tests.support import mcp_session
+from tests.support.mcp_session import CANARY, ONE_ERA, Desk, content, listing
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link
+from tikhub_mcp.settings import api_key
 
 pytestmark = pytest.mark.anyio
-desk, environ, era, reword, sandbox = serving.FIXTURES
 
 MISSING = {
     "absent": None,
@@ -144,7 +143,7 @@ async def test_a_key_in_the_environment_comes_before_the_skill_and_after_it_the_
     def fill(path: Path, key: str) -> None:
         path.write_text(f"## API_KEY\n{key}\n")
 
-    assert tmp_path / "package" == settings._PACKAGE
+    assert tmp_path / "package" == api_key._PACKAGE
     desk.environ |= {"TIKHUB_SKILL_FILE": str(tmp_path / "SKILL.md"), "TIKHUB_API_KEY": "key-of-the-environment"}
     fill(tmp_path / "SKILL.md", "key-of-the-named-file")
     fill(tmp_path / "package" / "SKILL.md", "key-of-the-package")
@@ -186,7 +185,7 @@ async def test_the_key_is_nowhere_but_in_the_header(
 
 
 async def test_an_answer_that_holds_the_key_is_redacted_where_it_is_kept(
-    desk: Desk, reword: serving.Reword, caplog: pytest.LogCaptureFixture
+    desk: Desk, reword: mcp_session.Reword, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     desk.environ["TIKHUB_API_KEY"] = CANARY

@@ -10,16 +10,16 @@ import json
 import logging
 import time
 import zlib
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import httpx
 from pydantic import SecretStr
 
-from tikhub_mcp.answer import Json, hide, parse, redact, write
+from tikhub_mcp.api.limiter import Gate
+from tikhub_mcp.api.retry import next_wait
+from tikhub_mcp.concurrency import carried_through
 from tikhub_mcp.errors import (
     AnswerError,
     InsufficientBalance,
@@ -29,11 +29,11 @@ from tikhub_mcp.errors import (
     TikHubUnavailable,
     UnexpectedAnswer,
 )
-from tikhub_mcp.links import Link
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import named
-from tikhub_mcp.reasons import tls_failure, why
-from tikhub_mcp.retry import next_wait, retry_after
+from tikhub_mcp.net.headers import retry_after
+from tikhub_mcp.net.reasons import tls_failure, why
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.answer import Answer, hide, parse, redact, write
+from tikhub_mcp.posts.links import Link, named
 from tikhub_mcp.text import clean
 
 logger = logging.getLogger(__name__)
@@ -45,26 +45,8 @@ DEADLINE = 60.0  # seconds for one request in all: TikHub's own hint is 30 to 60
 LARGEST_BODY = 16 * 2**20  # bytes; real answers reach 83 kB
 ORDINARY_BODY = 2**20  # bytes; of larger ones, which nobody has seen, only one at a time is taken in
 MOST_CONNECTIONS = 10  # at once, those included that are carried through for nobody
-CALLS_A_SECOND = 10  # TikHub's limit for one key
 
 _REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What TikHub answered with HTTP 200, the key taken out.
-
-    Attributes:
-        body: Clean JSON with two blanks of indent, or the bytes as received where they are none.
-        value: The parsed body.
-        received: Unix seconds.
-        request_id: TikHub's, as served.
-    """
-
-    body: bytes
-    value: Json
-    received: float
-    request_id: Json
 
 
 class Purse(Protocol):
@@ -75,33 +57,6 @@ class Purse(Protocol):
 
     def refund(self) -> None:
         """Take the last one back: it was not charged."""
-
-
-class Gate:
-    """Lets requests out: so many a second, and none while TikHub asked for a pause. One for all jobs."""
-
-    def __init__(self, calls: int = CALLS_A_SECOND, window: float = 1.05) -> None:
-        # A little over a second: requests that left 1.00 s apart may arrive closer.
-        self._window = window
-        self._recent: deque[float] = deque(maxlen=calls)
-        self._closed_until = 0.0
-        self._turn = asyncio.Lock()
-
-    async def wait(self) -> None:
-        """Return when a request may go out, in the order of asking."""
-        async with self._turn:
-            while (pause := self._pause()) > 0:  # noqa: ASYNC110 - only time ends it
-                await asyncio.sleep(pause)
-            self._recent.append(time.monotonic())
-
-    def close(self, seconds: float) -> None:
-        """Let nothing out for this long."""
-        self._closed_until = max(self._closed_until, time.monotonic() + seconds)
-
-    def _pause(self) -> float:
-        full = len(self._recent) == self._recent.maxlen
-        slot = self._recent[0] + self._window if full else 0.0
-        return max(slot, self._closed_until) - time.monotonic()
 
 
 class TikHub:
@@ -220,7 +175,6 @@ _UNSENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-_running: set[asyncio.Task[object]] = set()
 
 
 class _Unreadable(Exception):
@@ -245,20 +199,6 @@ def _lost(error: Exception, status: int, link: Link) -> AnswerError:
         f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been charged.",
         attempts=2 if may_ask_again else 1,
     )
-
-
-def carried() -> set[asyncio.Task[object]]:
-    """The work under way that goes on to its end whatever happens."""
-    return set(_running)
-
-
-async def carried_through(work: Coroutine[None, None, K]) -> K:
-    """Await work that goes on to its end when the one who waits for it is cancelled."""
-    task = asyncio.create_task(work)
-    _running.add(task)  # the loop itself holds its tasks weakly
-    task.add_done_callback(_running.discard)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, though nobody may wait any more
-    return await asyncio.shield(task)
 
 
 async def _read(response: httpx.Response, large: asyncio.Lock) -> bytes:

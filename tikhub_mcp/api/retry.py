@@ -1,10 +1,6 @@
 """Which failures deserve another request, and after how long. Pure."""
 
 import random
-import re
-import time
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 from tikhub_mcp.errors import AnswerError, RateLimited
 
@@ -25,17 +21,3 @@ def next_wait(failure: AnswerError, attempt: int) -> float | None:
         return failure.retry_after if failure.retry_after <= LONGEST_WAIT else None
     # Full jitter in the upper half: ten jobs that failed together do not come back together.
     return BACKOFF * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
-
-
-def retry_after(header: str | None) -> float | None:
-    """The seconds in a Retry-After header, in both of RFC 9110's forms; None where it holds no time to come."""
-    text = (header or "").strip()
-    if re.fullmatch(r"[0-9]{1,15}", text):
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-        # One of the old forms names no zone; HTTP's is always UTC.
-        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return seconds if seconds > 0 else None

@@ -21,8 +21,8 @@ from rich.table import Table
 
 from tikhub_mcp import isolation
 from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link, short_link
-from tikhub_mcp.settings import said
 
 Reply = Mapping[str, Any]
 

@@ -16,17 +16,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tikhub_mcp import __version__
-from tikhub_mcp.errors import InvalidInput, TikHubMCPError
-from tikhub_mcp.lifetime import begin_log, importing, printing_aside
-from tikhub_mcp.terminal import agreed, print_batch, print_json, print_summary, print_video, progress_bar
-from tikhub_mcp.text import clean
-
 if TYPE_CHECKING:
-    from tikhub_mcp.call import Outcome, Wish
-    from tikhub_mcp.replies import BatchReply
-    from tikhub_mcp.settings import Settings
-    from tikhub_mcp.summary import Format
+    from tikhub_mcp.jobs.model import Outcome, Wish
+    from tikhub_mcp.settings.environment import Settings
+    from tikhub_mcp.summary.summarize import Format
+    from tikhub_mcp.tools.replies import BatchReply
+from tikhub_mcp import __version__
+from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_summary, print_video, progress_bar
+from tikhub_mcp.errors import InvalidInput, TikHubMCPError
+from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside
+from tikhub_mcp.text import clean
 
 T = TypeVar("T")
 
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except TikHubMCPError as error:
         if getattr(options, "json", False):
-            from tikhub_mcp.replies import refusal
+            from tikhub_mcp.tools.replies import refusal
 
             print_json(refusal(options.tool, error, getattr(options, "url", "")))
         print(f"error: {error.code}: {error.tell_human or error.message}", file=sys.stderr)
@@ -154,10 +153,12 @@ def _add_host(command: argparse.ArgumentParser, change: str) -> None:
 
 
 def _one(options: argparse.Namespace) -> int:
-    from tikhub_mcp import links, replies
-    from tikhub_mcp.call import Call
-    from tikhub_mcp.jobs import Jobs
-    from tikhub_mcp.settings import find_key, load
+    from tikhub_mcp.jobs.model import Call
+    from tikhub_mcp.jobs.scheduler import Jobs
+    from tikhub_mcp.posts import links
+    from tikhub_mcp.settings.api_key import find_key
+    from tikhub_mcp.settings.environment import load
+    from tikhub_mcp.tools import replies
 
     settings, key, link = load(), find_key(), links.one(options.url)
 
@@ -179,10 +180,11 @@ def _one(options: argparse.Namespace) -> int:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from tikhub_mcp.batch import at_least_none, plan, read_list, run_batch
-    from tikhub_mcp.call import Call
-    from tikhub_mcp.jobs import AT_ONCE, Jobs
-    from tikhub_mcp.settings import find_key, load
+    from tikhub_mcp.jobs.model import Call
+    from tikhub_mcp.jobs.scheduler import AT_ONCE, Jobs
+    from tikhub_mcp.settings.api_key import find_key
+    from tikhub_mcp.settings.environment import load
+    from tikhub_mcp.tools.batch import at_least_none, plan, read_list, run_batch
 
     settings, key, given = load(), find_key(), read_list(options.file, largest=None)
     workers = min(max(options.max_workers, 1), AT_ONCE)
@@ -211,13 +213,13 @@ def _batch(options: argparse.Namespace) -> int:
 
 
 def _summarize(options: argparse.Namespace) -> int:
-    from tikhub_mcp.settings import load
-    from tikhub_mcp.summary import summarize
+    from tikhub_mcp.settings.environment import load
+    from tikhub_mcp.summary.summarize import summarize
 
     source = _here(options.input) or load().raw
     made = summarize(source, _here(options.out_dir) or Path.cwd(), options.formats)
     if options.json:
-        from tikhub_mcp.replies import summary_reply
+        from tikhub_mcp.tools.replies import summary_reply
 
         print_json(summary_reply(made))
     else:
@@ -226,7 +228,7 @@ def _summarize(options: argparse.Namespace) -> int:
 
 
 def _formats(text: str) -> "tuple[Format, ...]":
-    from tikhub_mcp.summary import FORMATS
+    from tikhub_mcp.summary.summarize import FORMATS
 
     if (given := set(text.replace(",", " ").split())) and given <= set(FORMATS):
         return tuple(name for name in FORMATS if name in given)
@@ -254,14 +256,14 @@ def _finish(work: Coroutine[None, None, T]) -> T:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from tikhub_mcp.demo import run
+    from tikhub_mcp.cli.demo import run
 
     return run(_here(options.output_dir))
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from tikhub_mcp.doctor import examine
-    from tikhub_mcp.findings import as_json, summing_up
+    from tikhub_mcp.doctor.checks import examine
+    from tikhub_mcp.doctor.findings import as_json, summing_up
 
     found = []
     for finding in examine(online=options.online):
@@ -273,8 +275,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _connect(options: argparse.Namespace) -> int:
-    from tikhub_mcp import hosts
-    from tikhub_mcp.settings import find_key
+    from tikhub_mcp.install import hosts
+    from tikhub_mcp.settings.api_key import find_key
 
     path = hosts.find_file(options.host, options.project, options.file)
     if options.change == "install":
@@ -319,7 +321,7 @@ def _sandbox(options: argparse.Namespace) -> int:
 
 
 def _wish(options: argparse.Namespace, settings: "Settings") -> "Wish":
-    from tikhub_mcp.call import Wish
+    from tikhub_mcp.jobs.model import Wish
 
     folder = _here(options.output_dir) or settings.videos
     return Wish(folder, options.quality, not options.no_save_raw, options.metrics_only, options.refresh)

@@ -1,4 +1,4 @@
-"""What the command line shows in a terminal: with cli.py the only module that prints."""
+"""What the command line shows in a terminal: with main.py the only module that prints."""
 
 import asyncio
 import json
@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tikhub_mcp.text import clean, writable
-
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from tikhub_mcp.call import Job, Watch
-    from tikhub_mcp.replies import BatchReply, VideoReply
-    from tikhub_mcp.snapshots import Top
-    from tikhub_mcp.summary import Summary
+    from tikhub_mcp.jobs.model import Job, Watch
+    from tikhub_mcp.summary.history import Top
+    from tikhub_mcp.summary.summarize import Summary
+    from tikhub_mcp.tools.replies import BatchReply, VideoReply
+from tikhub_mcp.text import clean, writable
 
 
 @contextmanager
@@ -81,9 +80,9 @@ def print_batch(reply: "BatchReply") -> None:
 
 def print_summary(made: "Summary") -> None:
     """Print where a summary is, and what it comes to."""
-    from tikhub_mcp.fields import reported
-    from tikhub_mcp.post import COUNTED_AS
-    from tikhub_mcp.summary import FORMATS
+    from tikhub_mcp.posts.counts import COUNTED_AS
+    from tikhub_mcp.summary.rows import reported
+    from tikhub_mcp.summary.summarize import FORMATS
 
     found = made.found
     for name in (*FORMATS, *(["history"] if found.histories else [])):

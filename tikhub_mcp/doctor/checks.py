@@ -21,24 +21,17 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 from pydantic import SecretStr
 
-from tikhub_mcp import __version__, isolation, shown
+from tikhub_mcp import __version__, isolation
+from tikhub_mcp.doctor.connectivity import account, ways
+from tikhub_mcp.doctor.findings import Finding, presentable
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.findings import Finding, presentable
-from tikhub_mcp.hosts import entries
-from tikhub_mcp.reach import account, ways
+from tikhub_mcp.install.hosts import entries
+from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link
-from tikhub_mcp.settings import (
-    TELLABLE,
-    Settings,
-    find_key,
-    key_places,
-    load,
-    said,
-    skill_files,
-    variables,
-    why_unusable,
-)
-from tikhub_mcp.shown import failure, has_form, setting
+from tikhub_mcp.settings import shown
+from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
+from tikhub_mcp.settings.environment import TELLABLE, Settings, load, variables
+from tikhub_mcp.settings.shown import failure, has_form, setting
 
 ROUND_TRIP_SECONDS = 30.0  # a machine that needs longer than this to start Python has another problem
 LITTLE_SPACE = 2**30  # bytes

@@ -6,28 +6,33 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import SecretStr
 
-from tikhub_mcp.answer import Json, parse, redact
-from tikhub_mcp.client import PATH
-from tikhub_mcp.findings import Finding, State
-from tikhub_mcp.network import Seen, look, proxy_to
-from tikhub_mcp.reasons import of_tls
-from tikhub_mcp.settings import Settings, said, variables
-from tikhub_mcp.shown import proxy as proxy_address
-from tikhub_mcp.shown import setting
+from tikhub_mcp.api.client import PATH
+from tikhub_mcp.doctor.findings import Finding, State
+from tikhub_mcp.messages import said
+from tikhub_mcp.net.reasons import of_tls, tls_failure, why
+from tikhub_mcp.net.transport import Network, proxy_to
+from tikhub_mcp.posts.answer import Json, parse, redact
+from tikhub_mcp.settings.environment import Settings, variables
+from tikhub_mcp.settings.shown import proxy as proxy_address
+from tikhub_mcp.settings.shown import setting
 
 T = TypeVar("T")
+
 
 LOOK_SECONDS = 5.0  # for a name, and for an answer
 ACCOUNT_SECONDS = 15.0  # for the account: TikHub itself may be slow
 SOON = 14  # days
 ACCOUNT_PATH = "/api/v1/tikhub/user/get_user_info"
+LARGEST_LOOK = 64 * 1024  # bytes; what `look` is for has under one
 
 
 def ways(settings: Settings) -> Iterator[Finding]:
@@ -96,6 +101,25 @@ def _read(body: bytes, key: SecretStr) -> Json:
         return redact(parse(body, errors="replace"), key.get_secret_value())
     except ValueError:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of one look at an address.
+
+    Attributes:
+        status: The HTTP status; 0 where none came.
+        body: What came with it, or the first LARGEST_LOOK bytes of it.
+        certificate: As `ssl` tells it; empty without TLS, and on systems that check certificates themselves.
+        failure: Why no status came, in our own words; the first is the name of httpx's exception.
+        tls: Why TLS refused, where that is the reason.
+    """
+
+    status: int = 0
+    body: bytes = b""
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+    failure: str = ""
+    tls: ssl.SSLError | None = None
 
 
 def _connection(seen: Seen, seconds: float, *, proxied: bool) -> Finding:
@@ -281,3 +305,23 @@ def _no_account(seen: Seen, *, is_json: bool) -> Finding:
         return Finding("account", "warning", found, said("Ask again later.", "请稍后再试。"))
     found = said(f"not reached: {seen.failure}", f"不可达：{seen.failure}")
     return Finding("account", "problem", found, said("See the connection above.", "见上面的连接一项。"))
+
+
+async def look(url: str, headers: Mapping[str, str], *, seconds: float) -> Seen:
+    """Send one GET to a host that the user has named, and tell what came of it rather than raise."""
+    seen, body = Seen(), bytearray()
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            Network().get(url, headers, judged=False, silence=seconds) as response,
+        ):
+            tls = response.extensions["network_stream"].get_extra_info("ssl_object")
+            seen = Seen(response.status_code, certificate=(tls.getpeercert() if tls else None) or {})
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= LARGEST_LOOK:
+                    break
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        if not seen.status:  # with a status the host is reached, whatever becomes of the body
+            return Seen(failure=f"{type(error).__name__}: {why(error)}", tls=tls_failure(error))
+    return replace(seen, body=bytes(body[:LARGEST_LOOK]))

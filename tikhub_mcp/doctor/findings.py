@@ -12,8 +12,9 @@ from typing import Literal
 
 from rich.cells import set_cell_size
 
-from tikhub_mcp.answer import hide
-from tikhub_mcp.settings import key_places, said
+from tikhub_mcp.messages import said
+from tikhub_mcp.posts.answer import hide
+from tikhub_mcp.settings.api_key import key_places
 from tikhub_mcp.text import clean
 
 State = Literal["ok", "warning", "problem"]

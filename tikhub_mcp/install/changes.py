@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tikhub_mcp import edits
-from tikhub_mcp.answer import Json
 from tikhub_mcp.errors import InvalidInput, NotWritable
-from tikhub_mcp.files import PRIVATE, Part, os_errors, read_regular, write_whole
+from tikhub_mcp.install import edits
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors, write_whole
+from tikhub_mcp.storage.reading import read_regular
 from tikhub_mcp.text import clean
 
 KEY = "TIKHUB_API_KEY"

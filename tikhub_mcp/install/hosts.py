@@ -14,10 +14,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from tikhub_mcp import edits
-from tikhub_mcp.changes import KEY, Change, read, target
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.settings import environment, find_key, said, skill_files, why_unusable
+from tikhub_mcp.install import edits
+from tikhub_mcp.install.changes import KEY, Change, read, target
+from tikhub_mcp.messages import said
+from tikhub_mcp.settings.api_key import find_key, skill_files, why_unusable
+from tikhub_mcp.settings.environment import environment
 from tikhub_mcp.text import clean
 
 NAME = "tikhub"

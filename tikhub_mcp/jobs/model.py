@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from tikhub_mcp.download import Saved
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
-from tikhub_mcp.links import Link
-from tikhub_mcp.post import Post, Quality, named
+from tikhub_mcp.media.download import Saved
+from tikhub_mcp.posts.links import Link, named
+from tikhub_mcp.posts.post import Post, Quality
 
 Status = Literal["ok", "failed", "pending", "skipped", "planned"]
 

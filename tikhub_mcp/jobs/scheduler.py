@@ -11,20 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from tikhub_mcp.archive import Archive
-from tikhub_mcp.call import Call, Job, JobState, NobodyWaits, Outcome, Stopped, Watch, Wish
-from tikhub_mcp.client import TikHub, carried
-from tikhub_mcp.download import Downloader
+from tikhub_mcp.api.client import TikHub
+from tikhub_mcp.concurrency import carried, in_thread
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
-from tikhub_mcp.links import Link
-from tikhub_mcp.locks import Locks
-from tikhub_mcp.moments import Moments
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import named
-from tikhub_mcp.settings import Settings
-from tikhub_mcp.transfer import Limits, in_thread
-from tikhub_mcp.unfinished import UnfinishedCalls
-from tikhub_mcp.work import Worker
+from tikhub_mcp.jobs.model import Call, Job, JobState, NobodyWaits, Outcome, Stopped, Watch, Wish
+from tikhub_mcp.jobs.unfinished import UnfinishedCalls
+from tikhub_mcp.jobs.worker import Worker
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.links import Link, named
+from tikhub_mcp.settings.environment import Settings
+from tikhub_mcp.storage.archive import Archive
+from tikhub_mcp.storage.locks import Locks
+from tikhub_mcp.storage.moments import Moments
 
 logger = logging.getLogger(__name__)
 

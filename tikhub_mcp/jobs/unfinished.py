@@ -9,9 +9,9 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 
-from tikhub_mcp.call import Call, Outcome, Wish
-from tikhub_mcp.links import Link
-from tikhub_mcp.moments import Moment, Moments
+from tikhub_mcp.jobs.model import Call, Outcome, Wish
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.storage.moments import Moment, Moments
 
 REJOIN_SECONDS = 1800.0  # between the end of one call and the start of the same again
 

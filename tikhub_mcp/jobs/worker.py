@@ -10,10 +10,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
-from tikhub_mcp.archive import Archive, Kept
-from tikhub_mcp.call import Job, NobodyWaits, Stopped, Wish
-from tikhub_mcp.client import Answer, TikHub, carried_through
-from tikhub_mcp.download import Downloader, Saved
+from tikhub_mcp.api.client import TikHub
+from tikhub_mcp.concurrency import carried_through, in_thread
 from tikhub_mcp.errors import (
     AnswerError,
     ApiCallLimit,
@@ -23,15 +21,18 @@ from tikhub_mcp.errors import (
     NotWritable,
     TikHubMCPError,
 )
-from tikhub_mcp.files import make_folder
-from tikhub_mcp.links import Link
-from tikhub_mcp.locks import Locks
-from tikhub_mcp.moments import Moments
-from tikhub_mcp.names import video_name
-from tikhub_mcp.post import Post, Rendition, choose, identify, judge, read
-from tikhub_mcp.transfer import in_thread
-from tikhub_mcp.unfinished import UnfinishedCalls
-from tikhub_mcp.videos import Videos
+from tikhub_mcp.jobs.model import Job, NobodyWaits, Stopped, Wish
+from tikhub_mcp.jobs.unfinished import UnfinishedCalls
+from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.library import Videos
+from tikhub_mcp.posts.answer import Answer
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.posts.post import Post, Rendition, choose, identify, judge, read
+from tikhub_mcp.storage.archive import Archive, Kept
+from tikhub_mcp.storage.atomic import make_folder
+from tikhub_mcp.storage.filenames import video_name
+from tikhub_mcp.storage.locks import Locks
+from tikhub_mcp.storage.moments import Moments
 
 CLOCK_STEP = 0.1  # seconds by which a timer may end early
 LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age

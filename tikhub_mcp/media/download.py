@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
-from tikhub_mcp.files import Part, check_room, os_errors
-from tikhub_mcp.links import Platform
-from tikhub_mcp.mp4 import Media, inspect
-from tikhub_mcp.network import Network
-from tikhub_mcp.post import Rendition
-from tikhub_mcp.transfer import PIECE, Limits, Transfer, in_thread
+from tikhub_mcp.media.mp4 import Media, inspect
+from tikhub_mcp.media.transfer import PIECE, Limits, Transfer
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.links import Platform
+from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.storage.atomic import Part, check_room, os_errors
 
 REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": "https://www.douyin.com/"}
 _UNSIZED = "nobody said how large the file is, so its size is not confirmed"

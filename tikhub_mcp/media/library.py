@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from threading import Lock
 
-from tikhub_mcp.download import Saved, existing
-from tikhub_mcp.names import identity, video_name
-from tikhub_mcp.post import Post, Rendition
+from tikhub_mcp.media.download import Saved, existing
+from tikhub_mcp.posts.post import Post, Rendition
+from tikhub_mcp.storage.filenames import identity, video_name
 
 # A listing is good for so many times as long as it took, and for so many seconds at most: a fiftieth of the time goes
 # into listings (a tenth in a folder of 200,000 files), and in one of a few hundred files they are milliseconds old.

@@ -9,20 +9,17 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum
-from typing import ParamSpec, TypeVar
 
 import httpx
 
+from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.files import Part, check_room, write_all
-from tikhub_mcp.network import Network
-from tikhub_mcp.retry import retry_after
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from tikhub_mcp.net.headers import retry_after
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.storage.atomic import Part, check_room, write_all
 
 LONGEST_REDIRECTS = 5
 PIECE = 2**20  # bytes that are hashed and written in one go, in a thread
@@ -266,22 +263,6 @@ class Transfer:
         self._etag = self._source = ""
         self._waiting = bytearray()
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-
-
-async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run something short that blocks in a thread; a cancellation waits for its end.
-
-    asyncio.to_thread returns at once when cancelled, while the thread goes on using a file that is then closed under
-    it, its number perhaps already another file's.
-    """
-    task = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):  # cancelled once more meanwhile: that changes nothing
-                await asyncio.wait([task])
-        raise
 
 
 def _said(response: httpx.Response) -> str:

@@ -2,9 +2,11 @@
 
 import json
 from codecs import utf_8_decode
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen where it goes
+
 
 REDACTED = "<redacted>"
 SHORTEST_UNMISTAKABLE = 12  # characters of a key that occurs nowhere else; TikHub's have many more
@@ -145,3 +147,20 @@ def _redact(value: Json, secret: str) -> Json:
                 for key, item in value.items()
             }
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What TikHub answered with HTTP 200, the key taken out.
+
+    Attributes:
+        body: Clean JSON with two blanks of indent, or the bytes as received where they are none.
+        value: The parsed body.
+        received: Unix seconds.
+        request_id: TikHub's, as served.
+    """
+
+    body: bytes
+    value: Json
+    received: float
+    request_id: Json

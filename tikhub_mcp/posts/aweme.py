@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from tikhub_mcp.answer import Json
+from tikhub_mcp.posts.answer import Json
 
 EXACT = 2**53  # larger whole numbers lose digits in JavaScript, where most clients live
 

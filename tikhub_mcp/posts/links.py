@@ -14,13 +14,16 @@ from tikhub_mcp.text import clean
 
 Platform = Literal["tiktok", "douyin"]
 
+
 LONGEST_LINK = 2000  # characters; with all its tracking parameters a real one has about 600
 MOST_CHOICES = 5  # posts that an error names
+
 
 _NO_LINK = (
     "There is no link to a post in this. Give the address of one TikTok or Douyin video, such as "
     "https://www.tiktok.com/@USER/video/ID or https://v.douyin.com/CODE/."
 )
+
 
 # What no link goes beyond: white space, controls, quotes, general punctuation, symbols, CJK and full-width punctuation,
 # lone surrogates, private use, emoji, tags. Chinese letters are not among them: they occur in paths and queries.
@@ -31,6 +34,7 @@ _STOP = (
 )
 _CLOSING = ".,;:!?()[]{}<>\"'*|~+"  # where a link ends with them, they are the sentence's or its markup's
 _CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+
 
 # (?ai): without the a, other letters fold to ASCII ones where case is ignored, as the Kelvin sign does to k.
 _OURS = r"(?ai:(?:[a-z0-9-]+\.)*(?:tiktok\.com|tiktokv\.(?:com|us|eu)|douyin\.com|iesdouyin\.com|amemv\.com)\.?)"
@@ -48,6 +52,7 @@ _LINK = re.compile(
     rf"(?(rest)|(?:[^\s!-~](?:{_ON}\S)*+)?)"
 )
 _SHORT_LINK = re.compile(rf"(?:{_HTTP})?(?ai:v\.douyin|v[mt]\.tiktok|(?:www\.)?tiktok(?=\.com/t/))\.com/[!-~]*")
+
 
 _OUR_LINK = re.compile(
     rf"(?:(?P<plain>(?ai:http)://)|(?:(?ai:https)://)?)(?P<host>{_OURS})(?::(?(plain)80|443))?"
@@ -254,3 +259,8 @@ def _canonical(platform: Platform, host: str, path: str, query: str) -> tuple[st
     kind, user = parts.get("kind", "").lower() or "video", parts.get("user", "")
     site = "www.douyin.com" if platform == "douyin" else f"www.tiktok.com/@{user if _USER.fullmatch(user) else ''}"
     return f"https://{site}/{kind}/{parts['id']}", parts["id"]
+
+
+def named(link: Link) -> str:
+    """What messages call the post that a link leads to."""
+    return f"post {link.post_id}" if link.post_id else f"the post behind {link.url}"

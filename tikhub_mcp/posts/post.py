@@ -10,10 +10,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from tikhub_mcp.answer import Json, find_post, why_missing
-from tikhub_mcp.aweme import EXACT, Address, Aweme, Status, Video, as_object, whole
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
-from tikhub_mcp.links import Link, Platform
+from tikhub_mcp.posts.answer import Json, find_post, why_missing
+from tikhub_mcp.posts.aweme import EXACT, Address, Aweme, Status, Video, as_object, whole
+from tikhub_mcp.posts.counts import COUNTED_AS
+from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.text import clean
 
 Quality = Literal["compatible", "best", "smallest"]
@@ -171,11 +172,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def named(link: Link) -> str:
-    """What messages call the post that a link leads to."""
-    return f"post {link.post_id}" if link.post_id else f"the post behind {link.url}"
-
-
 def _trouble(status: Status) -> str:
     if status.is_delete:
         return "was deleted"
@@ -188,16 +184,6 @@ def _stamp(answer: Json, received: float) -> float:
     served = whole(as_object(answer).get("time_stamp"))
     # A time before TikTok was, or after tomorrow, is none.
     return served if served is not None and 1_400_000_000 < served < time.time() + 86400 else received
-
-
-COUNTED_AS = {  # our names of the counts → the API's
-    "likes": "digg_count",
-    "comments": "comment_count",
-    "shares": "share_count",
-    "plays": "play_count",
-    "saves": "collect_count",
-    "downloads": "download_count",
-}
 
 
 def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, images: bool, stamp: float) -> Metrics:

@@ -11,7 +11,9 @@ import traceback
 from pathlib import Path
 
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
-from tikhub_mcp.settings import LOG_LEVELS, load, said, skill_files
+from tikhub_mcp.messages import said
+from tikhub_mcp.settings.api_key import skill_files
+from tikhub_mcp.settings.environment import LOG_LEVELS, load
 
 _SCHEMES = "https|http|socks5h|socks5|socks4a|socks4|socks|ftp"
 # A path or query with an @ in it is perhaps the second half of a password that holds a slash as it is.

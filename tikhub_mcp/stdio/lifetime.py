@@ -89,7 +89,7 @@ def _log_aside() -> "queue.Queue[logging.LogRecord]":
 
 def begin_log() -> None:
     """Log to standard error, for a command of the command line."""
-    from tikhub_mcp.settings import log_level  # brings pydantic, for which `--help` need not wait
+    from tikhub_mcp.settings.environment import log_level  # brings pydantic, for which `--help` need not wait
 
     # The level is for this package alone: httpx and httpcore would log signed links, and at DEBUG the key.
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)

@@ -27,13 +27,12 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from tikhub_mcp.answer import Json, parse
-from tikhub_mcp.text import sendable
-
 if TYPE_CHECKING:
     from contextvars import Context
 
     from mcp.shared._stream_protocols import ReadStream, WriteStream
+from tikhub_mcp.posts.answer import Json, parse
+from tikhub_mcp.text import sendable
 
 LOOK_SECONDS = 0.2  # between two looks at whether the client is still there, while nothing is read
 MOST_UNANSWERED = 100  # requests, each of some 2 ms and more; hosts have a handful under way

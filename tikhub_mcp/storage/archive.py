@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tikhub_mcp.answer import Json, find_post, parse
-from tikhub_mcp.client import Answer
 from tikhub_mcp.errors import DiskFull, NotWritable, UnsupportedLink
-from tikhub_mcp.files import PRIVATE, Part, careful, make_folder, os_errors, read_regular, write_all, write_whole
-from tikhub_mcp.links import Link
-from tikhub_mcp.links import parse as parse_link
-from tikhub_mcp.names import raw_name
-from tikhub_mcp.post import safe_id
+from tikhub_mcp.posts.answer import Answer, Json, find_post, parse
+from tikhub_mcp.posts.links import Link
+from tikhub_mcp.posts.links import parse as parse_link
+from tikhub_mcp.posts.post import safe_id
+from tikhub_mcp.storage.atomic import PRIVATE, Part, make_folder, os_errors, write_all, write_whole
+from tikhub_mcp.storage.filenames import raw_name
+from tikhub_mcp.storage.reading import careful, read_regular
 
 _MOST_COPIES = 1000  # answers of different content under one name
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # which say nothing of the file, and pass

@@ -1,11 +1,10 @@
-"""Files that appear complete or not at all, and the one door through which the system's errors become ours."""
+"""Files that appear complete or not at all, and the system's errors as ours."""
 
 import errno
 import os
 import re
 import secrets
 import shutil
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -14,19 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
-
 if sys.platform != "win32":
     import fcntl
+from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
 
 PRIVATE = 0o600  # raw answers and reports: a cache_url in them works for whoever holds it
 ORDINARY = 0o666  # videos: what the umask leaves
 PART_SUFFIX = ".part"
-LONGEST_NAME = 143  # bytes of a part's name: what eCryptfs takes, and all that names.py makes
+LONGEST_NAME = 143  # bytes of a part's name: what eCryptfs takes, and all that filenames.py makes
 STALE_SECONDS = 24 * 3600.0  # a part that is older, and that nobody holds, was left by a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
-_CAREFUL = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"))  # Windows has none
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _swept: set[Path] = set()
 _NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # network drives; as PostgreSQL has it
 
@@ -161,37 +157,6 @@ def write_all(file: BinaryIO, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[file.write(view) :]
-
-
-def careful(path: str, flags: int) -> int:
-    """An opener for what may have become a link or a pipe since it was listed: not followed, not waited for."""
-    return os.open(path, flags | _CAREFUL, PRIVATE)
-
-
-def read_regular(path: Path | str, largest: int) -> bytes:
-    """The whole of a regular file, as it was at one moment.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is no regular file, larger than `largest` bytes, or it changed meanwhile.
-    """
-    descriptor = careful(str(path), _READ)  # half the time of open()
-    try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise ValueError("it is no regular file")
-        if before.st_size > largest:
-            raise ValueError(f"it is larger than {largest} bytes")
-        body = more = os.read(descriptor, before.st_size + 1)
-        while more and len(body) < before.st_size:  # some file systems give less than was asked for
-            more = os.read(descriptor, before.st_size + 1 - len(body))
-            body += more
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if len(body) != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
-        raise ValueError("it changed while it was read")
-    return body
 
 
 def _hold(descriptor: int) -> bool:

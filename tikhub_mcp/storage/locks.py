@@ -17,6 +17,7 @@ if sys.platform == "win32":  # pragma: no cover
 else:
     import fcntl
 
+
 POLL_SECONDS = 0.05  # between two looks at what another process holds; the system tells nobody when it lets go
 _BYTES = 2**31 - 1  # a name is a byte of the file, far behind its end; of two thousand million, two may share one
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tikhub_mcp.files import careful, read_regular
+from tikhub_mcp.storage.reading import careful, read_regular
 
 KEPT_SECONDS = 24 * 3600.0  # a time that was not needed for longer is removed
 _LARGEST = 40  # bytes of a file

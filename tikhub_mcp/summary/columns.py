@@ -2,14 +2,8 @@
 
 from typing import Final
 
-COUNTS: Final = {
-    "play_count": "Plays, as the API counts them; Douyin does not report plays and gives 0",
-    "digg_count": "Likes",
-    "comment_count": "Comments",
-    "share_count": "Shares",
-    "collect_count": "Saves (favourites)",
-    "download_count": "Downloads",
-}
+from tikhub_mcp.posts.counts import COUNTS
+
 OURS: Final = {  # columns of this project's own, behind those of the API
     "platform": "tiktok or douyin",
     "as_of": "When TikHub answered, that is the time of all numbers in the row (ISO 8601, UTC)",

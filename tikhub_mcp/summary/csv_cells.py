@@ -8,7 +8,7 @@ from msgspec import Raw
 from msgspec.json import encode
 from msgspec.json import format as formatted
 
-from tikhub_mcp.answer import Json
+from tikhub_mcp.posts.answer import Json
 
 LONGEST_CELL = 32_767  # UTF-16 units: what Excel has beyond that, it takes for cells of their own
 DEEPEST = 300  # levels of objects and lists in one value: far from where writing and reading JSON give up

@@ -7,8 +7,9 @@ from datetime import datetime
 from heapq import nlargest
 from typing import Final
 
-from tikhub_mcp.columns import COUNTS, OURS
-from tikhub_mcp.fields import Row, reported
+from tikhub_mcp.posts.counts import COUNTS
+from tikhub_mcp.summary.columns import OURS
+from tikhub_mcp.summary.rows import Row, reported
 
 SECONDS_A_DAY = 86_400
 TOP = 5  # posts by plays, and as many by likes

@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tikhub_mcp import cells
-from tikhub_mcp.fields import Row
-from tikhub_mcp.files import PRIVATE, Part, os_errors
-from tikhub_mcp.snapshots import Findings
-from tikhub_mcp.spool import CHUNK, Written
+from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors
+from tikhub_mcp.summary import csv_cells
+from tikhub_mcp.summary.history import Findings
+from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.summary.spool import CHUNK, Written
 
 
 class Output(Part):
@@ -71,7 +71,7 @@ class HistoryTable(CsvTable):
 
     def add_history(self, line: Row) -> None:
         """Put a line behind the others."""
-        self.write(cells.line(line.values()) + b"\r\n")
+        self.write(csv_cells.line(line.values()) + b"\r\n")
 
 
 class JsonTable(Output):

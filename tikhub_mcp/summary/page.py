@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from tikhub_mcp import isolation
-from tikhub_mcp.answer import Json
-from tikhub_mcp.aweme import whole
-from tikhub_mcp.fields import Row, reported
-from tikhub_mcp.post import COUNTED_AS
-from tikhub_mcp.snapshots import Findings
-from tikhub_mcp.spool import Written
-from tikhub_mcp.tables import Output
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.aweme import whole
+from tikhub_mcp.posts.counts import COUNTED_AS
+from tikhub_mcp.summary.history import Findings
+from tikhub_mcp.summary.outputs import Output
+from tikhub_mcp.summary.rows import Row, reported
+from tikhub_mcp.summary.spool import Written
 from tikhub_mcp.text import clean
 
 MOST_POSTS = 2000  # in the page's table: those with the most plays and likes; the CSV has all
@@ -29,7 +29,7 @@ MOST_BROKEN = 20  # files without a post that are named; the CSV has all
 MOST_LINES = 10  # in the chart of growth: the posts with the most plays, or likes
 MOST_POINTS = 200  # of one line: its newest
 
-TEMPLATE: Final = Path(__file__).with_name("report.html")
+TEMPLATE: Final = Path(__file__).with_name("page.html")
 _MAKE: Final = """
 import vl_convert
 sys.stdout.buffer.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode())

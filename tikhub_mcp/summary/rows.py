@@ -11,12 +11,13 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import ValidationError, convert
 
-from tikhub_mcp import parts
-from tikhub_mcp.answer import Json, LongInteger, check_utf_8, find_post, parse, why_missing
-from tikhub_mcp.aweme import EXACT, whole
-from tikhub_mcp.columns import COLUMNS, COUNTS
-from tikhub_mcp.links import platform_in
-from tikhub_mcp.parts import ENVELOPE, OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
+from tikhub_mcp.posts.answer import Json, LongInteger, check_utf_8, find_post, parse, why_missing
+from tikhub_mcp.posts.aweme import EXACT, whole
+from tikhub_mcp.posts.counts import COUNTS
+from tikhub_mcp.posts.links import platform_in
+from tikhub_mcp.summary import schema
+from tikhub_mcp.summary.columns import COLUMNS
+from tikhub_mcp.summary.schema import ENVELOPE, OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
 from tikhub_mcp.text import clean, writable
 
 LONGEST_DESC = 2000  # characters
@@ -48,7 +49,7 @@ def read(name: str, body: bytes) -> Answer | Row:
     name = writable(name)
     try:
         check_utf_8(body)  # msgspec looks only at the texts that it keeps
-        root = parts.decode(body)
+        root = schema.decode(body)
         post = (root.data or root).post()
     except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
         post = None

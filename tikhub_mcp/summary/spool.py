@@ -14,9 +14,9 @@ from msgspec import Struct
 from msgspec.json import decode, encode
 from msgspec.json import format as indented
 
-from tikhub_mcp.cells import line
-from tikhub_mcp.fields import Row
-from tikhub_mcp.files import os_errors
+from tikhub_mcp.storage.atomic import os_errors
+from tikhub_mcp.summary.csv_cells import line
+from tikhub_mcp.summary.rows import Row
 
 CHUNK = 2**18  # bytes written at once
 BLOCK = 64  # rows finished at once, if they are not more than CHUNK

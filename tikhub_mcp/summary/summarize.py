@@ -13,14 +13,15 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
-from tikhub_mcp.cells import line
-from tikhub_mcp.columns import COLUMNS
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.fields import Answer, Row, broken_row, read, row
-from tikhub_mcp.files import careful, make_folder, os_errors, read_regular
-from tikhub_mcp.snapshots import HISTORY, Findings, Snapshots, Top, history
-from tikhub_mcp.spool import Spool
-from tikhub_mcp.tables import HistoryTable, JsonTable, Output, RowTable
+from tikhub_mcp.storage.atomic import make_folder, os_errors
+from tikhub_mcp.storage.reading import careful, read_regular
+from tikhub_mcp.summary.columns import COLUMNS
+from tikhub_mcp.summary.csv_cells import line
+from tikhub_mcp.summary.history import HISTORY, Findings, Snapshots, Top, history
+from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable
+from tikhub_mcp.summary.rows import Answer, Row, broken_row, read, row
+from tikhub_mcp.summary.spool import Spool
 from tikhub_mcp.text import clean, writable
 
 T = TypeVar("T")
@@ -203,11 +204,11 @@ def _outputs(formats: Collection[Format], out_dir: Path, source: Path, count: in
         yield "csv", RowTable(out_dir / CSV_NAME, COLUMNS)
         yield "history", HistoryTable(out_dir / HISTORY_NAME, HISTORY)
     if "xlsx" in formats:
-        from tikhub_mcp.workbook import Workbook
+        from tikhub_mcp.summary.xlsx import Workbook
 
         yield "xlsx", Workbook(out_dir / XLSX_NAME)
     if "html" in formats:
-        from tikhub_mcp.report import Report
+        from tikhub_mcp.summary.page import Report
 
         yield "html", Report(out_dir / HTML_NAME, source)
     if "json" in formats:

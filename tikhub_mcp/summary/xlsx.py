@@ -14,16 +14,17 @@ from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
-from tikhub_mcp.answer import Json
-from tikhub_mcp.aweme import whole
-from tikhub_mcp.cells import fitting
-from tikhub_mcp.columns import COLUMNS, COUNTS, OURS
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.fields import Row
-from tikhub_mcp.files import os_errors
-from tikhub_mcp.snapshots import HISTORY, Findings
-from tikhub_mcp.spool import Written
-from tikhub_mcp.tables import Output
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.aweme import whole
+from tikhub_mcp.posts.counts import COUNTS
+from tikhub_mcp.storage.atomic import os_errors
+from tikhub_mcp.summary.columns import COLUMNS, OURS
+from tikhub_mcp.summary.csv_cells import fitting
+from tikhub_mcp.summary.history import HISTORY, Findings
+from tikhub_mcp.summary.outputs import Output
+from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.summary.spool import Written
 
 MOST_ROWS = 1_048_576  # of a sheet, its header among them
 MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all

@@ -5,13 +5,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from tikhub_mcp import links, replies
-from tikhub_mcp.call import Call, Outcome, Watch, Wish
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.jobs import Jobs
-from tikhub_mcp.links import Link
-from tikhub_mcp.replies import BatchReply
+from tikhub_mcp.jobs.model import Call, Outcome, Watch, Wish
+from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.posts import links
+from tikhub_mcp.posts.links import Link
 from tikhub_mcp.text import clean
+from tikhub_mcp.tools import replies
+from tikhub_mcp.tools.replies import BatchReply
 
 LARGEST_LIST = 2**20  # bytes of a file with links
 MOST_LINES = 5  # without a link, that a note names

@@ -13,17 +13,21 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BeforeValidator, Field
 
-from tikhub_mcp import links, replies, summary
-from tikhub_mcp.answer import Json
-from tikhub_mcp.batch import Given, at_least_none, plan, read_list, run_batch, understand
-from tikhub_mcp.call import Call, Job, Watch, Wish
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.files import sweep
-from tikhub_mcp.jobs import AT_ONCE, CLOSING_SECONDS, Jobs
-from tikhub_mcp.post import Quality
-from tikhub_mcp.replies import BatchReply, Reply, SummaryReply, VideoReply
-from tikhub_mcp.settings import Settings, allowed_path, find_key, load
+from tikhub_mcp.jobs.model import Call, Job, Watch, Wish
+from tikhub_mcp.jobs.scheduler import AT_ONCE, CLOSING_SECONDS, Jobs
+from tikhub_mcp.posts import links
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.post import Quality
+from tikhub_mcp.settings.api_key import find_key
+from tikhub_mcp.settings.environment import Settings, load
+from tikhub_mcp.settings.paths import allowed_path
+from tikhub_mcp.storage.atomic import sweep
+from tikhub_mcp.summary import summarize
 from tikhub_mcp.text import sendable
+from tikhub_mcp.tools import replies
+from tikhub_mcp.tools.batch import Given, at_least_none, plan, read_list, run_batch, understand
+from tikhub_mcp.tools.replies import BatchReply, Reply, SummaryReply, VideoReply
 
 MOST_LINKS = 200  # in one call
 UNSEEN_SECONDS = 600.0  # how long a summary that outlasted its call is kept for the next
@@ -33,7 +37,7 @@ Links = Annotated[
     list[str], BeforeValidator(lambda value: [value] * bool(value.strip()) if isinstance(value, str) else value)
 ]
 Formats = Annotated[
-    list[summary.Format],
+    list[summarize.Format],
     BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
 ]
 OutputDir = Annotated[str, Field(description="Folder for the MP4s (default: videos/ in the output folder)")]
@@ -57,7 +61,7 @@ class Tools:
         self._environ = environ
         self._jobs: Jobs | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._summaries: dict[tuple[Path, Path, tuple[summary.Format, ...]], _SummaryRun] = {}
+        self._summaries: dict[tuple[Path, Path, tuple[summarize.Format, ...]], _SummaryRun] = {}
 
     async def download_video(
         self,
@@ -126,7 +130,7 @@ class Tools:
         settings = load(self._environ)
         source = allowed_path(settings, input, settings.raw)
         target = allowed_path(settings, out_dir, settings.reports)
-        wanted = tuple(name for name in summary.FORMATS if name in formats) or summary.DEFAULT_FORMATS
+        wanted = tuple(name for name in summarize.FORMATS if name in formats) or summarize.DEFAULT_FORMATS
         run = self._summaries.get((source, target, wanted))
         if run is None or run.is_over():
             run = _SummaryRun(source, target, wanted)
@@ -185,11 +189,13 @@ def _wish(
 class _SummaryRun:
     """One summary in its thread; it may outlive a call, and the same call again joins it, or gets what it made."""
 
-    def __init__(self, source: Path, target: Path, formats: tuple[summary.Format, ...]) -> None:
+    def __init__(self, source: Path, target: Path, formats: tuple[summarize.Format, ...]) -> None:
         self.stop, self.seen, self._ended = threading.Event(), False, 0.0
         self.done, self.total, self._waiters = 0, 0, 0
         self._task = asyncio.create_task(
-            asyncio.to_thread(summary.summarize, source, target, formats, progress=self._note, stopped=self.stop.is_set)
+            asyncio.to_thread(
+                summarize.summarize, source, target, formats, progress=self._note, stopped=self.stop.is_set
+            )
         )
         self._task.add_done_callback(self._end)
 
@@ -197,7 +203,7 @@ class _SummaryRun:
         """Whether there is nothing in it for another call: stopped, seen, or made too long ago."""
         return self.stop.is_set() or self.seen or 0 < self._ended < time.monotonic() - UNSEEN_SECONDS
 
-    def end(self) -> asyncio.Task[summary.Summary]:
+    def end(self) -> asyncio.Task[summarize.Summary]:
         """Let it stop; the task is done when it has."""
         self.stop.set()
         return self._task
@@ -217,7 +223,7 @@ class _SummaryRun:
         self.seen = self._task.done()
         return replies.summary_reply(self._task.result()) if self.seen else replies.summary_pending()
 
-    def _end(self, task: asyncio.Task[summary.Summary]) -> None:
+    def _end(self, task: asyncio.Task[summarize.Summary]) -> None:
         self._ended = time.monotonic()
         if not task.cancelled():
             task.exception()  # seen, though nobody may wait any more

@@ -5,15 +5,16 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from tikhub_mcp import snapshots
-from tikhub_mcp.call import Call, Outcome, Status
-from tikhub_mcp.download import Saved
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
-from tikhub_mcp.fields import reported
-from tikhub_mcp.links import Link, Platform
-from tikhub_mcp.post import COUNTED_AS, Metrics
-from tikhub_mcp.snapshots import Top
-from tikhub_mcp.summary import Summary
+from tikhub_mcp.jobs.model import Call, Outcome, Status
+from tikhub_mcp.media.download import Saved
+from tikhub_mcp.posts.counts import COUNTED_AS
+from tikhub_mcp.posts.links import Link, Platform
+from tikhub_mcp.posts.post import Metrics
+from tikhub_mcp.summary import history
+from tikhub_mcp.summary.history import Top
+from tikhub_mcp.summary.rows import reported
+from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.text import clean, json_size, shortened
 
 LARGEST_SUMMARY = 4000  # bytes of a summary's reply; with folders of long names it has fewer top posts
@@ -263,7 +264,7 @@ def summary_reply(summary: Summary) -> SummaryReply:
     return reply
 
 
-def _totals(found: snapshots.Totals) -> Totals:
+def _totals(found: history.Totals) -> Totals:
     sums = {shown: found.counts[name] for shown, name in COUNTED_AS.items()}
     return Totals(posts=found.posts, plays_reported=found.reported["play_count"], **sums)
 

@@ -1,0 +1,36 @@
+"""What the tests of stdio share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mcp_session import CANARY
+from tests.support.stdio_client import Environment, Wire
+from tikhub_mcp.sandbox import Sandbox
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def root(home: Path) -> Path:
+    """Where files go when nobody says otherwise."""
+    return home / "Downloads" / "tikhub_mcp"
+
+
+@pytest.fixture
+def environment(sandbox: Sandbox, home: Path) -> Environment:
+    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+    ours = {"TIKHUB_API_KEY": CANARY, "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_LOG_LEVEL": "DEBUG"}
+    return {**measured, **ours, "HOME": str(home), "PATH": os.defpath}
+
+
+@pytest.fixture
+def wire(environment: Environment, tmp_path: Path) -> Iterator[Wire]:
+    with Wire(environment, tmp_path / "log") as running:
+        yield running

@@ -1,0 +1,4 @@
+"""TikHub's API: the only folder that spends money.
+
+Imports net and posts.
+"""

@@ -1,0 +1,4 @@
+"""Pasted text to links, and answers of TikHub to posts: no files, no network.
+
+Imports errors and text.
+"""

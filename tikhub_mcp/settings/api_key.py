@@ -1,0 +1,120 @@
+"""Where the API key is looked for, and what cannot be one."""
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from tikhub_mcp.errors import KeyMissing
+from tikhub_mcp.messages import said
+from tikhub_mcp.settings.environment import value_of
+
+LONGEST_KEY = 1000  # characters; TikHub's keys have well under 200
+_PACKAGE = Path(__file__).resolve().parents[1]
+_PLACEHOLDER = re.compile(
+    r"""(your|insert|enter|paste|put|replace|add|fill)
+        ([ _-]?(with|your|the|real|actual|secret|private|personal|own|tikhub))*
+        [ _-]?(api)?[ _-]?(key|token|me)(here)?(?![a-z0-9]).*
+    | (my|private|personal|tikhub)([ _-]?(my|private|personal|tikhub))*[ _-]?(api)?[ _-]?(key|token)
+    | api[ _-]?(key|token)([ _-]?here)? | none | null | undefined | todo | tbd | placeholder | change[ _-]?me
+    | ([a-z]{1,6}[-_])?x{3,}[x.-]* | .*\.{3}.* | [*._-]+
+    | <.*> | \[.*\] | \{.*\} | .*\$\{.*\}.* | \$[\w:]+ | %\w+%""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
+    """The API key: from TIKHUB_API_KEY, else from the first SKILL.md that holds one.
+
+    Looks again at every call, so that a key filled in later is found without a restart.
+
+    Raises:
+        KeyMissing: There is none; its message is the stop-and-notify instruction for an agent.
+    """
+    env = os.environ if environ is None else environ
+    for _, key in key_places(env):
+        if not why_unusable(key.get_secret_value()):
+            return key
+    found = env.get("TIKHUB_API_KEY", "")
+    raise _key_missing(env, why_unusable(_unwrap(found)) if found.strip() else "")
+
+
+def key_places(environ: Mapping[str, str] | None = None) -> list[tuple[str, SecretStr]]:
+    """Where the key is looked for, in that order: the variable and the files, each with what stands there for a key."""
+    env = os.environ if environ is None else environ
+    texts = {"TIKHUB_API_KEY": env.get("TIKHUB_API_KEY", "")}
+    texts |= {str(path): _key_in_skill(path) for path in skill_files(env)}
+    return [(name, SecretStr(_unwrap(text))) for name, text in texts.items()]
+
+
+def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
+    """The SKILL.md files that may hold the key, in the order in which they are read; at least one."""
+    env = os.environ if environ is None else environ
+    files = []
+    with suppress(OSError, RuntimeError, ValueError):  # no such home, no folder to be relative to, a NUL in it
+        named = Path(value_of(env, "TIKHUB_SKILL_FILE")).expanduser()
+        if named.suffix.lower() == ".md" or named.is_file():  # else it may be the key, which messages would repeat
+            files.append(named.absolute())
+    if (_PACKAGE.parent / "pyproject.toml").is_file():
+        files.append(_PACKAGE.parent / "SKILL.md")
+    return [*files, _PACKAGE / "SKILL.md"]
+
+
+def why_unusable(key: str) -> str:
+    """Why this cannot be a key, in a few words that do not repeat it; empty when it can be one."""
+    if not key:
+        return "is empty"
+    if len(key) > LONGEST_KEY:
+        return "is far too long for a key"
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return "contains white space, control or non-ASCII characters"
+    if _PLACEHOLDER.fullmatch(key):
+        return "holds a placeholder"
+    return ""
+
+
+def _unwrap(text: str) -> str:
+    """The key without what people paste around it: blanks, quotes, back-ticks, the variable's name, `Bearer `."""
+    before = None
+    while text != before:
+        before = text
+        text = text.strip().strip("\ufeff\"'`“”‘’").removeprefix("TIKHUB_API_KEY=")
+        text = re.sub(r"^bearer(\s+|$)", "", text, flags=re.IGNORECASE)
+    return text
+
+
+def _key_in_skill(path: Path) -> str:
+    """The first non-empty line under `## API_KEY`; empty when there is none, or no such file."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError:
+        return ""
+    inside = False
+    for line in re.sub(r"<!--.*?-->", "", "\n".join(lines), flags=re.DOTALL).splitlines():
+        if line.startswith("#"):
+            inside = line.strip() == "## API_KEY"
+        elif inside and line.strip() and not line.strip().startswith("```"):
+            return line
+    return ""
+
+
+def _key_missing(env: Mapping[str, str], reason: str) -> KeyMissing:
+    skill = skill_files(env)[0]
+    found = f" (The environment variable TIKHUB_API_KEY is set, but {reason}.)" if reason else ""
+    error = KeyMissing(
+        "Stop this task now: no TikHub API key is configured. Tell the human user that they need to apply for their "
+        "own paid personal API key at https://tikhub.io/ and fill it into the environment variable TIKHUB_API_KEY, or "
+        f"into the section '## API_KEY' of the SKILL.md at {skill}. Until then do not continue with download, data "
+        f"fetching, retries, workarounds or made-up output.{found}"
+    )
+    error.tell_human = said(
+        "You need to apply for your own paid personal API key at https://tikhub.io/ and fill it into the environment "
+        f"variable TIKHUB_API_KEY, or into the section '## API_KEY' of {skill}.",
+        "您需要在 https://tikhub.io/ 申请自己的付费个人 API 密钥，然后填入环境变量 TIKHUB_API_KEY，"
+        f"或填入 {skill} 的“## API_KEY”一节。",
+        env,
+    )
+    return error
