@@ -17,7 +17,7 @@ from tikhub_mcp import concurrency
 from tikhub_mcp.api import client, limiter
 from tikhub_mcp.api.client import MOST_CONNECTIONS, TikHub
 from tikhub_mcp.api.limiter import CALLS_A_SECOND, Gate
-from tikhub_mcp.errors import RateLimited, TikHubUnavailable, UnexpectedAnswer
+from tikhub_mcp.errors import ApiCallLimit, RateLimited, TikHubUnavailable, UnexpectedAnswer
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
 
@@ -99,6 +99,25 @@ def look_up(line: Line, desk: Desk, sleep: Callable[[float], Awaitable[None]] = 
 
 
 # The gate
+
+
+def test_a_request_that_nobody_pays_for_any_more_uses_up_no_turn() -> None:
+    def refuse() -> None:
+        raise ApiCallLimit("no caller is waiting")
+
+    async def run() -> None:
+        gate = Gate(calls=2, window=60.0)
+        for _ in range(5):
+            with pytest.raises(ApiCallLimit):
+                await gate.wait(refuse)
+        async with asyncio.timeout(1):
+            await gate.wait()
+            await gate.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await gate.wait()
+
+    asyncio.run(run())
 
 
 def test_at_most_ten_requests_go_out_in_any_second_of_however_many_are_wanted(clock: Clock) -> None:

@@ -118,8 +118,7 @@ class TikHub:
         """Return when a request may go out and is accounted for; it goes out at once, and `_send` frees the slot."""
         await self._lines.acquire()
         try:
-            await self._gate.wait()
-            purse.spend()
+            await self._gate.wait(purse.spend)
         except BaseException:  # also where nobody waits any more
             self._lines.release()
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 CALLS_A_SECOND = 10  # TikHub's limit for one key
 
@@ -17,11 +18,17 @@ class Gate:
         self._closed_until = 0.0
         self._turn = asyncio.Lock()
 
-    async def wait(self) -> None:
-        """Return when a request may go out, in the order of asking."""
+    async def wait(self, spend: Callable[[], None] = lambda: None) -> None:
+        """Return when a request may go out, in the order of asking.
+
+        Args:
+            spend: Called at that moment. Where it raises, no request goes out, and none is counted: otherwise requests
+                that no caller is waiting for any more would use up the turns of those that follow.
+        """
         async with self._turn:
             while (pause := self._pause()) > 0:  # noqa: ASYNC110 - only time ends it
                 await asyncio.sleep(pause)
+            spend()
             self._recent.append(time.monotonic())
 
     def close(self, seconds: float) -> None:
