@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tikhub_mcp.text import clean, shortened, writable
+from tikhub_mcp.text import clean, map_json, sendable, shortened, writable
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 ANY_TEXT = st.text(st.characters(), max_size=500)
@@ -115,3 +115,34 @@ def test_whatever_comes_a_writable_text_is_as_long_and_can_be_written(text: str)
     assert len(written) == len(text)
     assert written.encode().decode() == written
     assert written == text or any(unicodedata.category(char) == "Cs" for char in text)
+
+
+def test_a_copy_of_json_has_every_text_and_name_replaced_and_nothing_else() -> None:
+    value = {"a": ["b", 1, None, {"c": {"d": "e"}}], "f": 2.5, "g": True, "h": {}, "i": []}
+    before = json.dumps(value)
+    assert map_json(value, str.upper) == {
+        "A": ["B", 1, None, {"C": {"D": "E"}}],
+        "F": 2.5,
+        "G": True,
+        "H": {},
+        "I": [],
+    }
+    assert json.dumps(value) == before
+
+
+def test_what_takes_the_place_of_a_member_is_copied_like_all_else() -> None:
+    def member(name: str, value: object) -> object:
+        return ["taken", value] if name == "out" else value
+
+    value = {"out": {"out": 1}, "in": [{"out": "x"}]}
+    assert map_json(value, str.upper, member) == {
+        "OUT": ["TAKEN", {"OUT": ["TAKEN", 1]}],
+        "IN": [{"OUT": ["TAKEN", "X"]}],
+    }
+
+
+def test_a_value_can_be_sent_once_no_text_and_no_name_in_it_holds_a_lone_surrogate() -> None:
+    assert sendable({"\ud800": ["a\udfff", {"b": "\ud800"}], "c": 1}) == {
+        "\ufffd": ["a\ufffd", {"b": "\ufffd"}],
+        "c": 1,
+    }

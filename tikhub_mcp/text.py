@@ -1,8 +1,9 @@
-"""Other people's text, made safe to carry."""
+"""Other people's text, made safe to carry, alone and in JSON values."""
 
 import json
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -40,13 +41,32 @@ def writable(text: str) -> str:
 
 def sendable(value: Any) -> Any:  # noqa: ANN401 - JSON of any kind
     """The value with every text in it `writable`: one lone surrogate on the wire would end the server."""
+    return map_json(value, writable)
+
+
+def map_json(
+    value: Any,  # noqa: ANN401 - JSON of any kind
+    text: Callable[[str], str],
+    member: Callable[[str, Any], Any] | None = None,
+) -> Any:  # noqa: ANN401
+    """A copy of a JSON value with every text in it, names of members included, replaced by `text` of it.
+
+    Args:
+        value: What to copy.
+        text: Gives the new text.
+        member: Gives what to copy in the place of a member's value, by its name and that value; None for the value.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
     match value:
         case str():
-            return writable(value)
+            return text(value)
         case list():
-            return [sendable(item) for item in value]
+            return [map_json(item, text, member) for item in value]
         case dict():
-            return {writable(key): sendable(item) for key, item in value.items()}
+            items = value.items() if member is None else ((key, member(key, item)) for key, item in value.items())
+            return {text(key): map_json(item, text, member) for key, item in items}
     return value
 
 

@@ -405,6 +405,22 @@ def test_the_log_level_is_for_this_package_alone(cli: Cli, monkeypatch: pytest.M
     assert levels == [10, 30, 30]
 
 
+def test_a_batch_that_was_interrupted_goes_on_without_paying_again(root: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "links.txt"
+    listed.write_text("\n".join(good_links(12)), encoding="utf-8")
+    with Sandbox(media_latency=1.0) as slow:
+        process = start("batch", str(listed), slow, "--refresh")
+        while len(slow.media_requests) < 10:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        assert process.returncode == 130
+        again = start("batch", str(listed), slow, "--refresh")
+        again.communicate(timeout=30)
+        assert again.returncode == 0
+        assert sorted(call.share_url for call in slow.calls) == sorted(good_links(12))
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_download_that_a_signal_ends_says_so_and_leaves_no_part(root: Path, name: str) -> None:
     with Sandbox(media_bytes_per_second=20_000) as slow, start("one", link("tiktok"), slow) as process:

@@ -31,6 +31,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox
 from tikhub_mcp.settings import api_key
 from tikhub_mcp.settings import environment as settings_environment
+from tikhub_mcp.summary import extras
 
 CANARY = "canary+4f1d9c2b7a6e/=="
 PASSWORD = "s3cr3t/p@ss"
@@ -198,7 +199,7 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
     monkeypatch.setattr(doctor_checks, "_extras", many)
     found = examined()
     assert [found[name].state for name in ("versions", "extras", "sandbox")] == ["problem", "problem", "ok"]
-    assert re.fullmatch(r"this check broke off: ValueError \(test_doctor\.py:\d+\)", found["versions"].found)
+    assert re.fullmatch(r"this check broke off: ValueError \(test_checks\.py:\d+\)", found["versions"].found)
     assert found["extras"].found == "this check broke off: FileNotFoundError: No such file or directory"
 
 
@@ -221,11 +222,11 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         return "1.0"
 
     monkeypatch.setattr(doctor_checks, "version", version)
-    monkeypatch.setattr(doctor_checks, "find_spec", lambda name: None)
-    [versions], [extras] = doctor_checks._versions(), doctor_checks._extras()
+    monkeypatch.setattr(extras, "is_installed", lambda extra: False)
+    [versions], [optional] = doctor_checks._versions(), doctor_checks._extras()
     assert versions.found.endswith("mcp 1.0, httpx 1.0, pydantic 1.0, msgspec is missing")
-    assert (extras.state, extras.found) == ("ok", "xlsx: not installed, report: not installed")
-    assert extras.advice.endswith("pip install -e '.[xlsx,report]'")
+    assert (optional.state, optional.found) == ("ok", "xlsx: not installed, report: not installed")
+    assert optional.advice.endswith("pip install -e '.[xlsx,report]'")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.payloads import ECHOED_KEY, douyin_post, envelope, error_answer, tiktok_post
-from tikhub_mcp.posts.answer import REDACTED, Json, check_utf_8, find_post, parse, redact, why_missing, write
+from tikhub_mcp.posts.answer import (
+    REDACTED,
+    Json,
+    check_utf_8,
+    find_post,
+    parse,
+    platform_asked,
+    redact,
+    why_missing,
+    write,
+)
 
 SECRET = ECHOED_KEY
 SAID = {"desc": "纸船 🌊 é", "n": [1, -2.5, True, None]}
@@ -294,3 +304,18 @@ def test_a_short_key_is_taken_out_where_it_is_the_key_and_not_out_of_words(secre
         "key": REDACTED,
         "link": f"https://www.tiktok.com/@{secret}/video/1",
     }
+
+
+@pytest.mark.parametrize(
+    ("router", "platform"),
+    [
+        ("/api/v1/tiktok/app/v3/fetch_one_video_by_share_url", "tiktok"),
+        ("/api/v1/douyin/app/v3/fetch_one_video_by_share_url", "douyin"),
+        ("/api/v1/hybrid/video_data", None),
+        ("/api/v1/TikTok/app", None),
+        *[(odd, None) for odd in ("tiktok", "", None, 5, ["/tiktok/"], {"/tiktok/": 1})],
+    ],
+    ids=str,
+)
+def test_the_platform_that_was_asked_is_in_the_path(router: Json, platform: str | None) -> None:
+    assert platform_asked(router) == platform

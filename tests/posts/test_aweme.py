@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.payloads import ANSWERED, TIKTOK_ID, Object, address, envelope, paths, replaced, tiktok_post, video
 from tikhub_mcp.errors import NotAVideo, PostUnavailable
 from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, YEAR_10000, unix_time
 from tikhub_mcp.posts.links import parse as parse_link
 from tikhub_mcp.posts.post import Metrics, Post, Quality, choose, judge, read
 
@@ -48,6 +49,27 @@ def numbers(**over: Json) -> Metrics:
 def test_numbers_are_read_from_text_too_and_zero_stays_zero(name: str, served: Json, read_as: int) -> None:
     metrics = numbers(**{COUNTS[name]: served})
     assert (getattr(metrics, name), metrics.notes) == (read_as, {})
+
+
+@pytest.mark.parametrize(
+    ("served", "bounds", "read_as"),
+    [
+        (1, (), 1),
+        (0, (), None),
+        (str(YEAR_10000 - 1), (), YEAR_10000 - 1),
+        (YEAR_10000, (), None),
+        (BEFORE_TIKTOK, (BEFORE_TIKTOK,), None),
+        (BEFORE_TIKTOK + 1.0, (BEFORE_TIKTOK,), BEFORE_TIKTOK + 1),
+        (5, (0, 5.5), 5),
+        (6, (0, 5.5), None),
+        *[(odd, (), None) for odd in NOT_NUMBERS],
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_a_time_is_a_number_of_seconds_between_its_bounds(
+    served: Json, bounds: tuple[int, ...], read_as: int | None
+) -> None:
+    assert unix_time(served, *bounds) == read_as
 
 
 @pytest.mark.parametrize("served", NOT_NUMBERS, ids=lambda value: ascii(value)[:20])

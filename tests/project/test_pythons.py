@@ -20,10 +20,19 @@ UV = Path(sys.executable).with_name("uv")
 
 
 def interpreter(minor: int) -> str | None:
-    """A Python of this minor version: on the PATH, or one of pyenv's, whose names on the PATH run only when chosen."""
+    """A Python of this minor version that runs: one of pyenv's, or on the PATH.
+
+    What pyenv puts on the PATH are scripts, which run only where it has chosen that version.
+    """
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    own = sorted((pyenv / "versions").glob(f"3.{minor}.*/bin/python"))
-    return str(own[-1]) if own else shutil.which(f"python3.{minor}")
+    own = sorted((pyenv / "versions").glob(f"3.{minor}.*/bin/python"), reverse=True)
+    named = [shutil.which(f"python3.{minor}", path=folder) for folder in os.get_exec_path()]
+    return next((python for python in filter(None, (*map(str, own), *named)) if is_python(python, minor)), None)
+
+
+def is_python(path: str, minor: int) -> bool:
+    asked = [path, "-I", "-c", f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"]
+    return subprocess.run(asked, capture_output=True, timeout=60).returncode == 0
 
 
 def uv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -41,6 +50,21 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
     if UV_NO_NETWORK.search(tried.stderr):
         pytest.skip("no package index can be reached")
     assert tried.returncode == 0, tried.stderr
+
+
+def test_a_python_on_the_path_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minor = sys.version_info.minor
+    name = f"python3.{minor}"
+    (tmp_path / "shims").mkdir()
+    (tmp_path / "shims" / name).write_text("#!/bin/sh\nexit 127\n")
+    (tmp_path / "shims" / name).chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / name).symlink_to(sys.executable)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("PATH", str(tmp_path / "shims"))
+    assert interpreter(minor) is None
+    monkeypatch.setenv("PATH", f"{tmp_path / 'shims'}{os.pathsep}{tmp_path / 'bin'}")
+    assert interpreter(minor) == str(tmp_path / "bin" / name)
 
 
 @pytest.mark.timeout(400)

@@ -24,7 +24,7 @@ from tests.support.summary_inputs import answer, save_all
 from tikhub_mcp.cli.main import main
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.summary import spool
+from tikhub_mcp.summary import extras, spool
 from tikhub_mcp.summary import summarize as summary_summarize
 from tikhub_mcp.summary.summarize import DEFAULT_FORMATS, FORMATS, Format, Stopped, Summary, summarize
 from tikhub_mcp.tools.handlers import result
@@ -385,12 +385,9 @@ def test_a_folder_in_nobodys_home_is_a_usage_error(here: Path, capsys: pytest.Ca
 def test_the_extra_that_is_named_brings_the_library_and_more_is_not_needed(wish: str, library: str, extra: str) -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     brought = {Requirement(text).name for text in project["optional-dependencies"][extra]}
-    assert summary_summarize._NEEDS[wish][0] == extra
-    assert library in summary_summarize._NEEDS[wish][1]
+    assert (summary_summarize._NEEDS[wish], extras.LIBRARIES[extra]) == (extra, library)
     owners = importlib.metadata.packages_distributions()
-    assert {name for needed in summary_summarize._NEEDS[wish][1] for name in map(canonical, owners[needed])} <= set(
-        map(canonical, brought)
-    )
+    assert set(map(canonical, owners[library])) <= set(map(canonical, brought))
 
 
 def canonical(name: str) -> str:

@@ -42,7 +42,6 @@ from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.storage import reading
 from tikhub_mcp.summary import spool
-from tikhub_mcp.summary import summarize as summary_summarize
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.rows import LARGEST_ODD
 from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, LARGEST_FILE, Stopped, summarize
@@ -656,8 +655,7 @@ def test_a_summary_that_cannot_be_opened_is_a_row(raw: Path, monkeypatch: pytest
     def refuse(_path: str, _flags: int) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    for module in (summary_summarize, reading):
-        monkeypatch.setattr(module, "careful", refuse)
+    monkeypatch.setattr(reading, "careful", refuse)
     assert [row["error"] for row in run(raw)] == ["The file cannot be read: Permission denied."]
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,17 @@ from tikhub_mcp.jobs.model import Call, Job, Outcome, Watch, Wish
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.posts.links import Link, parse
 from tikhub_mcp.posts.post import read
-from tikhub_mcp.tools.batch import LARGEST_LIST, Entry, Given, at_least_none, plan, read_list, run_batch, understand
+from tikhub_mcp.tools.batch import (
+    LARGEST_LIST,
+    Entry,
+    Given,
+    at_least_none,
+    plan,
+    plan_or_run,
+    read_list,
+    run_batch,
+    understand,
+)
 from tikhub_mcp.tools.replies import PENDING
 
 TIKTOK = "https://www.tiktok.com/@someone/video/7000000000000001001"
@@ -205,6 +216,12 @@ def test_a_list_has_an_end_unless_a_person_gives_it(tmp_path: Path) -> None:
     assert kinds(read_list(path, largest=None)) == ["tiktok:7000000000000001001"]
 
 
+def test_a_list_may_be_named_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "links.txt").write_text(TIKTOK)
+    (tmp_path / "link.txt").symlink_to("links.txt")
+    assert kinds(read_list(tmp_path / "link.txt")) == ["tiktok:7000000000000001001"]
+
+
 @pytest.mark.parametrize("what", ["nothing", "folder", "pipe", "loop"])
 def test_what_is_no_file_is_refused_at_once_and_leaves_nothing_open(tmp_path: Path, what: str) -> None:
     path = tmp_path / "links.txt"
@@ -266,6 +283,28 @@ def test_a_plan_counts_each_post_once() -> None:
         [],
         0,
     )
+
+
+@pytest.mark.parametrize(("asked", "workers"), [(-5, 1), (0, 1), (1, 1), (10, 10), (11, 10), (10**9, 10)])
+@pytest.mark.parametrize("save_raw", [True, False])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_batch_is_planned_or_worked_on_and_says_where_files_are(
+    asked: int, workers: int, save_raw: bool, dry_run: bool
+) -> None:
+    opened: list[int] = []
+
+    @asynccontextmanager
+    async def progress(posts: int) -> AsyncIterator[Watch]:
+        opened.append(posts)
+        yield lambda _: None
+
+    jobs, given, wish = FakeJobs(), understand([TIKTOK, SAME, "nothing"]), Wish(Path("/videos"), save_raw=save_raw)
+    work = plan_or_run(jobs, call(), given, wish, Path("/raw"), workers=asked, dry_run=dry_run, progress=progress)
+    reply = asyncio.run(work)
+    assert (reply.workers, reply.output_dir, reply.raw_dir) == (workers, "/videos", "/raw" if save_raw else None)
+    assert reply.distinct_posts == (1 if dry_run else None)
+    key = "tiktok:7000000000000001001"
+    assert (jobs.asked, opened) == (([], []) if dry_run else ([([key, key], workers)], [1]))
 
 
 def test_a_negative_cap_is_refused_instead_of_being_none() -> None:

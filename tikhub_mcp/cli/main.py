@@ -10,14 +10,15 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from tikhub_mcp.jobs.model import Outcome, Wish
+    from tikhub_mcp.jobs.scheduler import Jobs
     from tikhub_mcp.settings.environment import Settings
     from tikhub_mcp.summary.summarize import Format
     from tikhub_mcp.tools.replies import BatchReply
@@ -154,7 +155,6 @@ def _add_host(command: argparse.ArgumentParser, change: str) -> None:
 
 def _one(options: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
-    from tikhub_mcp.jobs.scheduler import Jobs
     from tikhub_mcp.posts import links
     from tikhub_mcp.settings.api_key import find_key
     from tikhub_mcp.settings.environment import load
@@ -163,12 +163,9 @@ def _one(options: argparse.Namespace) -> int:
     settings, key, link = load(), find_key(), links.one(options.url)
 
     async def work() -> "Outcome":
-        jobs = Jobs.of(settings, _here(options.raw_dir))
-        try:
-            with progress_bar(1) as watch:
-                return await jobs.get(Call(key), link, _wish(options, settings), watch)
-        finally:
-            await jobs.close()
+        raw = _here(options.raw_dir) or settings.raw
+        async with _jobs(settings, raw) as jobs, progress_bar(1) as watch:
+            return await jobs.get(Call(key), link, _wish(options, settings), watch)
 
     outcome = _finish(work())
     reply = replies.video_reply(link.given, link, outcome)
@@ -181,28 +178,22 @@ def _one(options: argparse.Namespace) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
-    from tikhub_mcp.jobs.scheduler import AT_ONCE, Jobs
     from tikhub_mcp.settings.api_key import find_key
     from tikhub_mcp.settings.environment import load
-    from tikhub_mcp.tools.batch import at_least_none, plan, read_list, run_batch
+    from tikhub_mcp.tools.batch import at_least_none, plan_or_run, read_list
 
     settings, key, given = load(), find_key(), read_list(options.file, largest=None)
-    workers = min(max(options.max_workers, 1), AT_ONCE)
 
     async def work() -> "BatchReply":
-        jobs = Jobs.of(settings, _here(options.raw_dir))
-        call, wish = Call(key, max_api_calls=at_least_none(options.max_api_calls)), _wish(options, settings)
-        try:
-            if options.dry_run:
-                return await plan(jobs, call, given, wish, workers)
-            with progress_bar(len({entry.key for entry in given.entries if entry.link})) as watch:
-                return await run_batch(jobs, call, given, wish, workers, watch)
-        finally:
-            await jobs.close()
+        raw = _here(options.raw_dir) or settings.raw
+        async with _jobs(settings, raw) as jobs:
+            call, wish = Call(key, max_api_calls=at_least_none(options.max_api_calls)), _wish(options, settings)
+            workers, dry_run = options.max_workers, options.dry_run
+            return await plan_or_run(
+                jobs, call, given, wish, raw, workers=workers, dry_run=dry_run, progress=progress_bar
+            )
 
     reply = _finish(work())
-    reply.output_dir = str(_here(options.output_dir) or settings.videos)
-    reply.raw_dir = None if options.no_save_raw else str(_here(options.raw_dir) or settings.raw)
     if options.json:
         print_json(reply)
     else:
@@ -318,6 +309,18 @@ def _sandbox(options: argparse.Namespace) -> int:
     finally:
         sandbox.stop()
     return 0
+
+
+@asynccontextmanager
+async def _jobs(settings: "Settings", raw: Path) -> "AsyncIterator[Jobs]":
+    """The jobs of one command, ended when it ends; `raw` is the folder for raw answers."""
+    from tikhub_mcp.jobs.scheduler import Jobs
+
+    jobs = Jobs.of(settings, raw)
+    try:
+        yield jobs
+    finally:
+        await jobs.close()
 
 
 def _wish(options: argparse.Namespace, settings: "Settings") -> "Wish":

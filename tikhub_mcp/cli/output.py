@@ -3,8 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 from tikhub_mcp.text import clean, writable
 
 
-@contextmanager
-def progress_bar(total: int) -> "Iterator[Watch]":
+@asynccontextmanager
+async def progress_bar(total: int) -> "AsyncIterator[Watch]":
     """A bar on a terminal, and nothing elsewhere; the part of the jobs that is done moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn

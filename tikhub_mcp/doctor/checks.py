@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,14 @@ from tikhub_mcp import __version__, isolation
 from tikhub_mcp.doctor.connectivity import account, ways
 from tikhub_mcp.doctor.findings import Finding, presentable
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.install.hosts import entries
+from tikhub_mcp.install.hosts import entries, environment_in
 from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown
 from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
 from tikhub_mcp.settings.environment import TELLABLE, Settings, load, variables
 from tikhub_mcp.settings.shown import failure, has_form, setting
+from tikhub_mcp.summary import extras
 
 ROUND_TRIP_SECONDS = 30.0  # a machine that needs longer than this to start Python has another problem
 LITTLE_SPACE = 2**30  # bytes
@@ -99,13 +99,11 @@ def _system() -> str:
 
 
 def _extras() -> Iterator[Finding]:
-    there = {extra: bool(find_spec(module)) for extra, module in (("xlsx", "xlsxwriter"), ("report", "vl_convert"))}
+    there = {extra: extras.is_installed(extra) for extra in extras.LIBRARIES}
     words = {True: said("installed", "已安装"), False: said("not installed", "未安装")}
-    missing = ",".join(extra for extra, installed in there.items() if not installed)
-    advice = said(
-        f"Only if you want them, in the checkout: .venv/bin/pip install -e '.[{missing}]'",
-        f"需要时再装，在代码目录里：.venv/bin/pip install -e '.[{missing}]'",
-    )
+    missing = [extra for extra, installed in there.items() if not installed]
+    command = extras.command(missing)
+    advice = said(f"Only if you want them, in the checkout: {command}", f"需要时再装，在代码目录里：{command}")
     found = ", ".join(f"{extra}: {words[installed]}" for extra, installed in there.items())
     yield Finding("extras", "ok", found, advice if missing else "")
 
@@ -162,8 +160,7 @@ def _shape(key: str) -> str:
 
 def _key_of(entry: Mapping[str, Any]) -> str | None:
     """Why a client's server finds no key; None where it does, or the client asks for it."""
-    given = entry.get("env")
-    env = {name: value for name, value in given.items() if isinstance(value, str)} if isinstance(given, dict) else {}
+    env = environment_in(entry.get("env"))
     if "${" in (key := env.get("TIKHUB_API_KEY", "")):
         return None
     try:

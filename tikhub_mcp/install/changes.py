@@ -13,7 +13,7 @@ from pathlib import Path
 from tikhub_mcp.errors import InvalidInput, NotWritable
 from tikhub_mcp.install import edits
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors, write_whole
+from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors, write_all, write_whole
 from tikhub_mcp.storage.reading import read_regular
 from tikhub_mcp.text import clean
 
@@ -81,9 +81,7 @@ class Change:
                 undo.callback(backup.unlink, missing_ok=True)
                 write_whole(backup, self.before)
             with Part(place, PRIVATE) as part:
-                view = memoryview(self.after or b"")
-                while view:
-                    view = view[part.file.write(view) :]
+                write_all(part.file, self.after or b"")
                 if self.before is not None:
                     _liken(part.path, place.stat(), private=bool(self.secret))
                 os.fsync(part.file.fileno())  # which takes its time: only then is looked again

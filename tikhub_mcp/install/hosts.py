@@ -18,6 +18,7 @@ from tikhub_mcp.errors import InvalidInput, KeyMissing
 from tikhub_mcp.install import edits
 from tikhub_mcp.install.changes import KEY, Change, read, target
 from tikhub_mcp.messages import said
+from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.api_key import find_key, skill_files, why_unusable
 from tikhub_mcp.settings.environment import environment
 from tikhub_mcp.text import clean
@@ -164,6 +165,11 @@ def entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
                 yield host.title, path, entry
 
 
+def environment_in(env: Json) -> dict[str, str]:
+    """What the server of an entry gets as its environment, by the entry's `env`: its texts, where it is an object."""
+    return {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
+
+
 def _view(host: Host, text: str) -> dict[str, Any]:
     """What of a file is ours."""
     if not text.strip():
@@ -219,8 +225,7 @@ def _settled(text: str) -> str:
 
 def _about_the_key(host: Host, path: Path, text: str) -> str:
     """Where the server will find its key once the host starts it, or where to put one."""
-    env = edits.get(text, (host.servers, NAME, "env"))
-    env = {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
+    env = environment_in(edits.get(text, (host.servers, NAME, "env")))
     given = env.get(KEY, "")
     if "${" in given:
         return f"{host.title} asks for the key once." if given == _ASKED_FOR else f"The key is to come from {given}."

@@ -5,6 +5,9 @@ from codecs import utf_8_decode
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from tikhub_mcp.posts.links import Platform
+from tikhub_mcp.text import map_json
+
 Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen where it goes
 
 
@@ -87,7 +90,7 @@ def redact(value: Json, secret: str) -> Json:
         ValueError: It is nested too deeply.
     """
     try:
-        return _redact(value, secret)
+        return map_json(value, lambda text: hide(text, secret), _without_headers)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -115,6 +118,16 @@ def find_post(answer: Json) -> dict[str, Json] | None:
     return data if "aweme_id" in data else None
 
 
+def platform_asked(router: Json) -> Platform | None:
+    """Whose endpoint gave an answer, by the envelope's `router`: its path; None for one of neither platform."""
+    if isinstance(router, str):
+        if "/tiktok/" in router:
+            return "tiktok"
+        if "/douyin/" in router:
+            return "douyin"
+    return None
+
+
 def why_missing(answer: Json) -> str | None:
     """Why an answer has no post ("is private", …), as far as it says; None where it does not."""
     envelope = answer if isinstance(answer, dict) else {}
@@ -133,20 +146,8 @@ def _integer(digits: str) -> int | LongInteger:
         return LongInteger(digits)
 
 
-def _redact(value: Json, secret: str) -> Json:
-    match value:
-        case str():
-            return hide(value, secret)
-        case list():
-            return [_redact(item, secret) for item in value]
-        case dict():
-            return {
-                _redact(key, secret): REDACTED
-                if key.lower() == "headers" and isinstance(item, dict | list)
-                else _redact(item, secret)
-                for key, item in value.items()
-            }
-    return value
+def _without_headers(name: str, value: Json) -> Json:
+    return REDACTED if name.lower() == "headers" and isinstance(value, dict | list) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from tikhub_mcp.posts.answer import Json
 
 EXACT = 2**53  # larger whole numbers lose digits in JavaScript, where most clients live
+BEFORE_TIKTOK = 1_400_000_000  # a unix time, of May 2014: no answer is older
+YEAR_10000 = 253_402_300_800  # the first unix time that neither Python nor Excel can show as a date
 
 
 def whole(value: Json) -> int | None:
@@ -21,6 +23,12 @@ def whole(value: Json) -> int | None:
     if digits or (isinstance(value, float) and value.is_integer()):
         return whole(int(value))
     return None
+
+
+def unix_time(value: Json, after: int = 0, before: float = YEAR_10000) -> int | None:
+    """A plausible unix time in whole seconds; None for everything else, and beyond the bounds."""
+    seconds = whole(value)
+    return seconds if seconds is not None and after < seconds < before else None
 
 
 def _text(value: Json) -> str:

@@ -1,30 +1,57 @@
 """Pasted text → the posts it links to. Pure: nothing is looked up, nothing is paid.
 
-A link in a text ends at white space, at CJK punctuation or a symbol, and before the next link. Which site it leads to
-is told by its whole host, never by a name that merely occurs somewhere in it.
+Reading takes three steps. Find: where candidate links begin and end in a text. Trim: what merely stands behind a link.
+Classify: whose link it is, by its whole host, and which post or short link it names, by the tables below.
 """
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
 from tikhub_mcp.text import clean
 
 Platform = Literal["tiktok", "douyin"]
 
-
 LONGEST_LINK = 2000  # characters; with all its tracking parameters a real one has about 600
 MOST_CHOICES = 5  # posts that an error names
 
+# The forms of links. Another form is another line in one of these tables.
+_DOMAINS: dict[Platform, tuple[str, ...]] = {  # their subdomains count too
+    "tiktok": ("tiktok.com", "tiktokv.com", "tiktokv.us", "tiktokv.eu"),
+    "douyin": ("douyin.com", "iesdouyin.com", "amemv.com"),
+}
+_PATHS: dict[Platform, tuple[str, ...]] = {  # how the path of a post begins, upper or lower case
+    "tiktok": (
+        "/@{user}/{kind}/{id}",
+        "/%40{user}/{kind}/{id}",
+        "/share/{kind}/{id}",
+        "/i18n/share/{kind}/{id}",
+        "/embed/{id}",
+        "/embed/v2/{id}",
+        "/player/v1/{id}",
+        "/v/{id}",
+    ),
+    "douyin": ("/{kind}/{id}", "/share/{kind}/{id}", "/m/{kind}/{id}"),
+}
+_KINDS: dict[Platform, str] = {"tiktok": "video|photo", "douyin": "video|note|slides"}
+# The parameters of the query that hold the id of the post that is open on a page, the most telling first.
+_PARAMETERS: dict[Platform, tuple[str, ...]] = {"tiktok": (), "douyin": ("modal_id", "vid", "aweme_id", "item_id")}
+_SHORT_LINKS = ("www.tiktok.com/t/", "tiktok.com/t/", "vm.tiktok.com/", "vt.tiktok.com/", "v.douyin.com/")  # + code
+_LIVE_HOSTS = ("live.", "webcast.")
+_PAGES = {  # what else is pasted, by a folder of its path; the first that fits
+    ("live", "webcast"): "a live room",
+    ("music",): "a piece of music",
+    ("tag", "hashtag", "challenge"): "a tag",
+    ("playlist", "mix", "mixdetail", "collection"): "a playlist, mix or collection",
+    ("user",): "a profile",
+}
 
-_NO_LINK = (
-    "There is no link to a post in this. Give the address of one TikTok or Douyin video, such as "
-    "https://www.tiktok.com/@USER/video/ID or https://v.douyin.com/CODE/."
-)
-
-
+# Compiled once. (?ai): without the a, other letters fold to ASCII ones where case is ignored, as the Kelvin sign to k.
+_SCHEME = re.compile(r"(?ai:https?)://")
+_OUR_HOST = rf"(?ai:(?:[a-z0-9-]+\.)*(?:{'|'.join(map(re.escape, sum(_DOMAINS.values(), ())))})\.?)"
 # What no link goes beyond: white space, controls, quotes, general punctuation, symbols, CJK and full-width punctuation,
 # lone surrogates, private use, emoji, tags. Chinese letters are not among them: they occur in paths and queries.
 _STOP = (
@@ -32,59 +59,27 @@ _STOP = (
     r"\ufe00-\ufe6f\ufeff\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0-\uffff"
     r"\U0001f000-\U0001faff\U000e0000-\U0010ffff"
 )
-_CLOSING = ".,;:!?()[]{}<>\"'*|~+"  # where a link ends with them, they are the sentence's or its markup's
-_CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-
-
-# (?ai): without the a, other letters fold to ASCII ones where case is ignored, as the Kelvin sign does to k.
-_OURS = r"(?ai:(?:[a-z0-9-]+\.)*(?:tiktok\.com|tiktokv\.(?:com|us|eu)|douyin\.com|iesdouyin\.com|amemv\.com)\.?)"
-_BARE = rf"{_OURS}(?::[0-9]+)?(?=/)"  # without a scheme, only our hosts, and only with a path, make a link
-_HTTP = r"(?ai:https?)://"
-_ON = rf"(?!{_HTTP}|[,;|]{_BARE})"  # no other link begins here
-_START = (
-    rf"(?:{_HTTP}(?={_ON}[^{_STOP}!-/:-@\[-`{{-~])"
-    # Not the tail of another name, address or link; but Chinese text may stand right before it.
-    rf"|(?<![^\W{_CJK}])(?<![.@/\\%=&?#$^~\uff20\uff0d\u2010\u2011-])(?<!(?ai:script:))(?<!(?ai:file:))(?<!(?ai:data:)){_BARE})"
-)
+_REST = re.compile(rf"[^{_STOP}\\]*")  # path, query and fragment
+# What is glued to a host without a path is the rest of its name, and no link of its own: https://evil＿douyin.com/…
 _LINK = re.compile(
-    rf"(?P<link>{_START}(?:{_ON}[^{_STOP}/?#])*+(?P<rest>[/?#](?:{_ON}[^{_STOP}\\])*+)?)"
-    # What is glued to a bare host is the rest of its name, and no link of its own: https://evil＿douyin.com/…
-    rf"(?(rest)|(?:[^\s!-~](?:{_ON}\S)*+)?)"
+    rf"(?P<address>{_SCHEME.pattern}[^{_STOP}!-/:-@\[-`{{-~][^{_STOP}/?#]*)(?:(?P<rest>[/?#]{_REST.pattern})|[^\s!-~]\S*)?"
 )
-_SHORT_LINK = re.compile(rf"(?:{_HTTP})?(?ai:v\.douyin|v[mt]\.tiktok|(?:www\.)?tiktok(?=\.com/t/))\.com/[!-~]*")
-
-
-_OUR_LINK = re.compile(
-    rf"(?:(?P<plain>(?ai:http)://)|(?:(?ai:https)://)?)(?P<host>{_OURS})(?::(?(plain)80|443))?"
-    r"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?(?:#.*)?"
-)
+_BARE = rf"{_OUR_HOST}(?::[0-9]+)?/"  # without a scheme, only our hosts, and only with a path, make a link
+_BARE_LINK = re.compile(rf"(?<![a-zA-Z0-9.-]){_BARE}")  # tried once for each name, or long ones would take hours
+_NEXT_LINK = re.compile(rf"(?={_SCHEME.pattern}|[,;|]{_BARE})")
+_ASCII = re.compile(r"[!-~]*")
+_CLOSING = ".,;:!?()[]{}<>\"'*|~+"  # where a link ends with them, they are the sentence's or its markup's
+_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 _ID = r"(?P<id>[0-9]{5,25})(?![\w-]|%3[0-9])"
-_IN_PATH: dict[Platform, re.Pattern[str]] = {
-    "tiktok": re.compile(
-        rf"(?ai)/(?:(?:(?:@|%40)(?P<user>[^/]*)|(?:i18n/)?share)/(?P<kind>video|photo)|embed(?:/v2)?|player/v1|v)/{_ID}"
-    ),
-    "douyin": re.compile(rf"(?ai)/(?:share/|m/)?(?P<kind>video|note|slides)/{_ID}"),
+_FIELDS = {"user": "(?P<user>[^/]*)", "id": _ID}
+_IN_PATH = {
+    site: [re.compile("(?ai)" + path.format(kind=f"(?P<kind>{_KINDS[site]})", **_FIELDS)) for path in paths]
+    for site, paths in _PATHS.items()
 }
-_IN_QUERY = tuple(  # the post that is open on a Douyin page, the most telling name first; `&amp;` is an `&` too
-    re.compile(rf"(?a)[?&;]{name}={_ID}") for name in ("modal_id", "vid", "aweme_id", "item_id")
-)
-_SHORT = re.compile(
-    r"(?a)(?:(?:[a-z0-9-]+\.)*tiktok\.com/t|(?P<site>v\.douyin\.com|v[mt]\.tiktok\.com))/(?P<code>[\w-]{1,64})(?![\w-])"
-)
-_USER = re.compile(r"(?a)[\w.-]{1,30}")
-# Any address, as far as it shows its host: a name with a dot in it. What has none may be the user's name or the
-# password, where that holds a slash as it is.
-_ADDRESS = re.compile(
-    r"(?:[^/?#]*@)?(?P<host>[\w-]+(?:\.[\w-]+)+\.?)(?P<port>:[0-9]{0,5})?(?P<rest>[/?#].*)?", re.DOTALL
-)
-_PAGES = {  # what else is pasted, by host and path; the first that fits
-    r"^(?:live|webcast)\.|/(?:live|webcast)(?:/|$)": "a live room",
-    r"/music(?:/|$)": "a piece of music",
-    r"/(?:tag|hashtag|challenge)(?:/|$)": "a tag",
-    r"/(?:playlist|mix|mixdetail|collection)(?:/|$)": "a playlist, mix or collection",
-    r"/(?:@|%40)[^/]*/?$|/user(?:/|$)": "a profile",
-    r"": "a page that names no post",
-}
+# `&amp;` is an `&` too, hence the semicolon.
+_IN_QUERY = {site: [re.compile(rf"(?a)[?&;]{name}={_ID}") for name in names] for site, names in _PARAMETERS.items()}
+_CODE = re.compile(r"(?a)[\w-]{1,64}(?![\w-])")
+_HOST_AND_PORT = re.compile(r"(?P<host>[\w-]+(?:\.[\w-]+)+\.?)(?P<port>:[0-9]{0,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +117,18 @@ class Lines:
     without: list[int]
 
 
+class _Address(NamedTuple):
+    """A link to one of our hosts, split into its parts."""
+
+    platform: Platform
+    host: str  # in lower case, without a final dot
+    path: str
+    query: str  # with its question mark
+
+
 def find(text: str) -> list[str]:
     """Every http(s) link in a text, and every link to our hosts without a scheme: in order, as they stood."""
-    return [_trimmed(match["link"]) for match in _LINK.finditer(text)]
+    return list(_links(text))
 
 
 def parse(url: str) -> Link:
@@ -134,29 +138,30 @@ def parse(url: str) -> Link:
         UnsupportedLink: It does not lead to one post; the message says what it is instead.
     """
     text = url.strip()
-    match = _LINK.match(text) if _is_plain(text) else None
-    if match is None:
-        raise UnsupportedLink(_NO_LINK)
-    given = _trimmed(match["link"])
-    parts = _OUR_LINK.fullmatch(given)
-    if parts is None:
+    # What is too long, or holds anything blank, invisible or a backslash, is no single link.
+    is_plain = len(text) <= LONGEST_LINK and not set(" \\") & set(text) and clean(text, LONGEST_LINK) == text
+    given = next(_links(text), "") if is_plain else ""
+    if not given or not text.startswith(given):
         raise UnsupportedLink(
-            f"This link leads to {_host(given) or 'another site'}. Only links to posts on tiktok.com and douyin.com "
-            "can be used, without a user name or a port in them."
+            "There is no link to a post in this. Give the address of one TikTok or Douyin video, such as "
+            "https://www.tiktok.com/@USER/video/ID or https://v.douyin.com/CODE/."
         )
-    host, path, query = parts["host"].lower().rstrip("."), parts["path"] or "", parts["query"] or ""
-    platform = _platform(host)
-    canonical = _canonical(platform, host, path, query)
-    if canonical is None:
-        page = next(name for pattern, name in _PAGES.items() if re.search(pattern, host + path))
+    address = _address(given)
+    if address is None:
+        raise UnsupportedLink(
+            f"This link leads to {_shown_host(given) or 'another site'}. Only links to posts on tiktok.com and "
+            "douyin.com can be used, without a user name or a port in them."
+        )
+    link = _post(given, address) or _short_link(given, address)
+    if link is None:
+        page = _page(address)
         raise UnsupportedLink(f"This link leads to {page}. Open one video, and give the link its share button copies.")
-    return Link(given, platform, *canonical)
+    return link
 
 
 def platform_in(text: str) -> Platform | None:
     """Whose the first link to one of our hosts in a text is; None where there is none."""
-    found = filter(None, map(_OUR_LINK.fullmatch, find(text)))
-    return next((_platform(parts["host"].lower().rstrip(".")) for parts in found), None)
+    return next((address.platform for address in map(_address, _links(text)) if address), None)
 
 
 def one(text: str) -> Link:
@@ -175,13 +180,13 @@ def one(text: str) -> Link:
             post = parse(link)
             posts.setdefault(post.key, post)
     if len(posts) > 1:
-        named = ", ".join(post.url for post in list(posts.values())[:MOST_CHOICES])
+        first = ", ".join(post.url for post in list(posts.values())[:MOST_CHOICES])
         more = f" and {len(posts) - MOST_CHOICES} more" if len(posts) > MOST_CHOICES else ""
-        raise InvalidInput(f"This links to {len(posts)} different posts: {named}{more}. Give one, or all to the batch.")
+        raise InvalidInput(f"This links to {len(posts)} different posts: {first}{more}. Give one, or all to the batch.")
     if posts:
         return next(iter(posts.values()))
     # None can be used: parse says why, of the first that is at least on our hosts.
-    return parse(next(filter(_OUR_LINK.fullmatch, found), found[0] if found else text))
+    return parse(next(filter(_address, found), found[0] if found else text))
 
 
 def entries(text: str, *, comments: bool = True) -> Lines:
@@ -206,15 +211,62 @@ def shown(link: str) -> str:
 
     Of any but our sites' only scheme and host; of theirs what comes before the next cell of a table.
     """
-    if _OUR_LINK.fullmatch(link):
-        return _same_post(re.split("[,;|]", link, maxsplit=1)[0], link)
-    scheme = re.match(_HTTP, link)
-    host = _host(link).partition(":")[0]
-    return f"{scheme[0].lower() if scheme else ''}{host}{'/' if host else ''}…"
+    if _address(link):
+        return _first_cell(link)
+    host = _shown_host(link).partition(":")[0]
+    return f"{_split(link)[0]}{host}{'/' if host else ''}…"
 
 
-def _same_post(shorter: str, link: str) -> str:
-    """The shorter link, or the whole one where only that leads to its post."""
+def named(link: Link) -> str:
+    """What messages call the post that a link leads to."""
+    return f"post {link.post_id}" if link.post_id else f"the post behind {link.url}"
+
+
+# Find: where candidate links begin and end.
+def _links(text: str) -> Iterator[str]:
+    """The links of a text, trimmed.
+
+    No link reaches into the next one, so the text is first cut where links surely begin: at every scheme, and where a
+    link to our hosts follows a separator. A piece holds one link with a scheme at most, at its start.
+    """
+    for piece in _NEXT_LINK.split(text):
+        position = 0
+        if link := _LINK.match(piece):
+            yield _trim(link["address"] + (link["rest"] or ""))
+            position = link.end()
+        while bare := _BARE_LINK.search(piece, position):
+            position = bare.end()
+            if _stands_alone(piece, bare.start()):
+                position = _match_end(_REST, piece, position)
+                yield _trim(piece[bare.start() : position])
+
+
+def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return match.end() if match else position
+
+
+def _stands_alone(text: str, start: int) -> bool:
+    """Whether the host there is not the tail of another name, address or link; Chinese may stand right before it."""
+    before = text[max(0, start - len("script:")) : start]
+    last = before[-1:]
+    in_word = last == "_" or (last.isalnum() and not _CJK.match(last))
+    joined = last in set(".@/\\%=&?#$^~-＠－\u2010\u2011")
+    return not (in_word or joined or before.lower().endswith(("script:", "file:", "data:")))
+
+
+# Trim: what merely stands behind a link.
+def _trim(link: str) -> str:
+    """A link without what merely stands behind it: closing punctuation, and after a short link all but ASCII."""
+    ascii_part = link[: _match_end(_ASCII, link, 0)]
+    _, authority, rest = _split(ascii_part)
+    is_short = f"{authority}{rest}".lower().startswith(_SHORT_LINKS)
+    return (ascii_part if is_short else link).rstrip(_CLOSING)
+
+
+def _first_cell(link: str) -> str:
+    """A link without the next cells of its table, or the whole one where only that leads to its post."""
+    shorter = re.split("[,;|]", link, maxsplit=1)[0]
     try:
         key = parse(link).key
     except UnsupportedLink:
@@ -224,43 +276,76 @@ def _same_post(shorter: str, link: str) -> str:
     return link
 
 
-def _is_plain(text: str) -> bool:
-    """Whether a text can be one link: not too long, nothing blank or invisible inside, and no backslash."""
-    return len(text) <= LONGEST_LINK and not set(" \\") & set(text) and clean(text, LONGEST_LINK) == text
+# Classify: whose link it is, and what it names.
+def _split(link: str) -> tuple[str, str, str]:
+    """The scheme of a link in lower case, its authority, and the rest.
+
+    Not urlsplit: it raises an error for brackets, and drops tabs and line ends.
+    """
+    start = _match_end(_SCHEME, link, 0)
+    authority = re.split("[/?#]", link[start:], maxsplit=1)[0]
+    return link[:start].lower(), authority, link[start + len(authority) :]
 
 
-def _trimmed(link: str) -> str:
-    """A link without what merely stands behind it; no letter but ASCII belongs to a short one."""
-    short = _SHORT_LINK.match(link)
-    return (short[0] if short else link).rstrip(_CLOSING)
+def _address(link: str) -> _Address | None:
+    """A link split into its parts; None where its host is not ours, or has a user name or an unusual port."""
+    scheme, authority, rest = _split(link)
+    host = authority.removesuffix(":80" if scheme == "http://" else ":443")
+    if not re.fullmatch(_OUR_HOST, host):
+        return None
+    host = host.lower().rstrip(".")
+    platform = next(platform for platform, domains in _DOMAINS.items() if host.endswith(domains))
+    path, mark, query = rest.partition("#")[0].partition("?")
+    return _Address(platform, host, path, mark + query)
 
 
-def _host(link: str) -> str:
-    """The host of any link, and its port; empty where a part of a password may stand in its place."""
-    address = _ADDRESS.fullmatch(re.sub(f"^{_HTTP}", "", link))
-    if address is None or (address["port"] and "@" in (address["rest"] or "")):
+def _post(given: str, address: _Address) -> Link | None:
+    """The post whose id stands in the path or, with less weight, in the query."""
+    platform = address.platform
+    matches = [pattern.match(address.path) for pattern in _IN_PATH[platform]]
+    if not address.host.startswith(_LIVE_HOSTS):
+        matches += [pattern.search(address.query) for pattern in _IN_QUERY[platform]]
+    match = next(filter(None, matches), None)
+    if match is None:
+        return None
+    parts = match.groupdict(default="")
+    kind = parts.get("kind", "").lower() or "video"
+    user = re.fullmatch(r"(?a)[\w.-]{1,30}", parts.get("user", ""))
+    site = "www.douyin.com" if platform == "douyin" else f"www.tiktok.com/@{user[0] if user else ''}"
+    return Link(given, platform, f"https://{site}/{kind}/{parts['id']}", parts["id"])
+
+
+def _short_link(given: str, address: _Address) -> Link | None:
+    """The short link that an address is; /t/ makes one on any subdomain of tiktok.com."""
+    addresses = [address.host + address.path]
+    if f".{address.host}".endswith(".tiktok.com"):
+        addresses.insert(0, f"www.tiktok.com{address.path}")
+    for text in addresses:
+        for start in _SHORT_LINKS:
+            if text.startswith(start) and (code := _CODE.match(text, len(start))):
+                return Link(given, address.platform, f"https://{start}{code[0]}/", None)
+    return None
+
+
+def _page(address: _Address) -> str:
+    """What an address that names no post leads to instead."""
+    if address.host.startswith(_LIVE_HOSTS):
+        return "a live room"
+    folders = set(address.path.split("/"))
+    for names, page in _PAGES.items():
+        if not folders.isdisjoint(names):
+            return page
+    is_profile = address.path.removesuffix("/").rpartition("/")[2].startswith(("@", "%40"))
+    return "a profile" if is_profile else "a page that names no post"
+
+
+def _shown_host(link: str) -> str:
+    """The host of any link, and its port; empty where a part of a password may stand in its place.
+
+    Only a name with a dot is a host: any other may be the user's name, where the password holds a slash as it is.
+    """
+    _, authority, rest = _split(link)
+    match = _HOST_AND_PORT.fullmatch(authority.rpartition("@")[2])
+    if match is None or (match["port"] and "@" in rest):
         return ""
-    return clean(address["host"], 100) + (address["port"] or "")
-
-
-def _platform(host: str) -> Platform:
-    return "tiktok" if host.split(".")[-2].startswith("tiktok") else "douyin"
-
-
-def _canonical(platform: Platform, host: str, path: str, query: str) -> tuple[str, str | None] | None:
-    """What to ask TikHub for, and the post's id where the link shows it; None for what names no post."""
-    found = _IN_PATH[platform].match(path)
-    if found is None and platform == "douyin" and not host.startswith(("live.", "webcast.")):
-        found = next(filter(None, (pattern.search(query) for pattern in _IN_QUERY)), None)
-    if found is None:
-        short = _SHORT.match(host + path)
-        return (f"https://{short['site'] or 'www.tiktok.com/t'}/{short['code']}/", None) if short else None
-    parts = found.groupdict(default="")
-    kind, user = parts.get("kind", "").lower() or "video", parts.get("user", "")
-    site = "www.douyin.com" if platform == "douyin" else f"www.tiktok.com/@{user if _USER.fullmatch(user) else ''}"
-    return f"https://{site}/{kind}/{parts['id']}", parts["id"]
-
-
-def named(link: Link) -> str:
-    """What messages call the post that a link leads to."""
-    return f"post {link.post_id}" if link.post_id else f"the post behind {link.url}"
+    return clean(match["host"], 100) + (match["port"] or "")

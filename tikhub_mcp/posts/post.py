@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
 from tikhub_mcp.posts.answer import Json, find_post, why_missing
-from tikhub_mcp.posts.aweme import EXACT, Address, Aweme, Status, Video, as_object, whole
+from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, Address, Aweme, Status, Video, as_object, unix_time, whole
 from tikhub_mcp.posts.counts import COUNTED_AS
 from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.text import clean
@@ -181,9 +181,8 @@ def _trouble(status: Status) -> str:
 
 
 def _stamp(answer: Json, received: float) -> float:
-    served = whole(as_object(answer).get("time_stamp"))
-    # A time before TikTok was, or after tomorrow, is none.
-    return served if served is not None and 1_400_000_000 < served < time.time() + 86400 else received
+    tomorrow = time.time() + 86400  # clocks may differ
+    return unix_time(as_object(answer).get("time_stamp"), BEFORE_TIKTOK, tomorrow) or received
 
 
 def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, images: bool, stamp: float) -> Metrics:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp.errors import DiskFull, NotWritable, UnsupportedLink
-from tikhub_mcp.posts.answer import Answer, Json, find_post, parse
+from tikhub_mcp.posts.answer import Answer, Json, find_post, parse, platform_asked
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.links import parse as parse_link
 from tikhub_mcp.posts.post import safe_id
@@ -299,14 +299,13 @@ def _keys(path: Path) -> list[str]:
     if not isinstance(answer, dict):
         return []
     params: Json = answer.get("params")
-    router: Json = answer.get("router")
     share_url: Json = params.get("share_url") if isinstance(params, dict) else None
     keys = []
     if isinstance(share_url, str):
         with suppress(UnsupportedLink):  # a raw file of another endpoint, or of another tool
             keys.append(parse_link(share_url).key)
     post = find_post(answer)
-    platform = next((name for name in ("tiktok", "douyin") if isinstance(router, str) and f"/{name}/" in router), None)
+    platform = platform_asked(answer.get("router"))
     if post and platform and (aweme_id := safe_id(post.get("aweme_id"))):
         keys.append(f"{platform}:{aweme_id}")
     return keys

@@ -148,7 +148,7 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
         part.commit()
 
 
-def write_all(file: BinaryIO, content: bytes) -> None:
+def write_all(file: BinaryIO, content: bytes | bytearray) -> None:
     """Write all of it to an unbuffered file, which may take only a part at once.
 
     Raises:

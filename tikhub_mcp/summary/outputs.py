@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors
+from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors, write_all
 from tikhub_mcp.summary import csv_cells
 from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.rows import Row
@@ -39,9 +39,9 @@ class Output(Part):
             self._flush()
 
     def _flush(self) -> None:
+        pending, self._pending = self._pending, bytearray()
         with os_errors(self.target):
-            while self._pending:
-                del self._pending[: self.file.write(self._pending)]
+            write_all(self.file, pending)
 
 
 class CsvTable(Output):

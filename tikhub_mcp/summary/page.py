@@ -15,7 +15,7 @@ from typing import Final
 
 from tikhub_mcp import isolation
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.aweme import whole
+from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.counts import COUNTED_AS
 from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.outputs import Output
@@ -138,9 +138,8 @@ def _post(row: Row) -> Row:
 
 
 def _day(stamp: Json) -> str:
-    seconds = whole(stamp)
-    # Up to the year 9999.
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if seconds and seconds < 253_402_300_800 else ""
+    seconds = unix_time(stamp)
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
 def _totals(found: Findings) -> list[tuple[str, int | None, str]]:

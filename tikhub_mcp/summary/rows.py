@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import ValidationError, convert
 
-from tikhub_mcp.posts.answer import Json, LongInteger, check_utf_8, find_post, parse, why_missing
-from tikhub_mcp.posts.aweme import EXACT, whole
+from tikhub_mcp.posts.answer import Json, LongInteger, check_utf_8, find_post, parse, platform_asked, why_missing
+from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, unix_time, whole
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.posts.links import platform_in
 from tikhub_mcp.summary import schema
@@ -143,7 +143,7 @@ def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
 def _values(name: str, root: Root, post: Post) -> Row:
     numbers, video, aigc = post.statistics or _NO_STATISTICS, post.video or _NO_VIDEO, post.aigc_info or _NO_AIGC
     play, share_url = video.play_addr or _NO_ADDRESS, _asked(root.params) or _text(post.share_url)
-    platform = _platform(root.router, share_url) or platform_in(_text(post.share_url))
+    platform = platform_asked(root.router) or platform_in(share_url) or platform_in(_text(post.share_url))
     return {
         "source_file": name,
         "parse_ok": True,
@@ -242,19 +242,9 @@ def _commerce(info: Json) -> Json:
     }
 
 
-def _platform(router: Json, share_url: str) -> str | None:
-    if isinstance(router, str):
-        if "/tiktok/" in router:
-            return "tiktok"
-        if "/douyin/" in router:
-            return "douyin"
-    return platform_in(share_url)
-
-
 def _moment(stamp: Json) -> str | None:
-    seconds = whole(stamp)
-    # A time before TikTok was, or after the year 9999, is none.
-    if seconds is None or not 1_400_000_000 < seconds < 253_402_300_800:
+    seconds = unix_time(stamp, BEFORE_TIKTOK)
+    if seconds is None:
         return None
     return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat()}Z"  # a fifth of the time of strftime
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.json import decode, encode
 from msgspec.json import format as indented
 
-from tikhub_mcp.storage.atomic import os_errors
+from tikhub_mcp.storage.atomic import os_errors, write_all
 from tikhub_mcp.summary.csv_cells import line
 from tikhub_mcp.summary.rows import Row
 
@@ -145,11 +145,10 @@ class _Texts:
         return bytes(read)
 
     def _flush(self) -> None:
-        rest = memoryview(_GAP.join([*self._pending, b""]))
+        texts = _GAP.join([*self._pending, b""])
         self._pending.clear()
         with os_errors(self._place):
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file, texts)
         self._there = self._ends[-1]
 
 

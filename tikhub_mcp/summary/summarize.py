@@ -3,7 +3,6 @@
 Every file gives one row; one without a post says why.
 """
 
-import importlib.util
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,9 +14,10 @@ from typing import Final, Literal, TypeVar, get_args
 
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.storage.atomic import make_folder, os_errors
-from tikhub_mcp.storage.reading import careful, read_regular
+from tikhub_mcp.storage.reading import read_regular, read_start
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.csv_cells import line
+from tikhub_mcp.summary.extras import command, is_installed
 from tikhub_mcp.summary.history import HISTORY, Findings, Snapshots, Top, history
 from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable
 from tikhub_mcp.summary.rows import Answer, Row, broken_row, read, row
@@ -40,7 +40,7 @@ DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 # size where one text that is kept fills it.
 LARGEST_FILE = 52 * 2**20
 
-_NEEDS = {"xlsx": ("xlsx", ("xlsxwriter",)), "html": ("report", ("vl_convert",))}  # format → extra, libraries
+_NEEDS = {"xlsx": "xlsx", "html": "report"}  # format → extra
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
 # Answers read before their rows are made, a tenth faster than in turn, which processors forget over: so many, if they
 # are not more than so many bytes.
@@ -185,16 +185,12 @@ def _shallow(made: Row) -> Row:
 
 
 def _check_formats(formats: Collection[Format]) -> None:
-    lacking = {
-        name: extra
-        for name, (extra, libraries) in _NEEDS.items()
-        if name in formats and not all(map(importlib.util.find_spec, libraries))
-    }
+    lacking = {name: extra for name, extra in _NEEDS.items() if name in formats and not is_installed(extra)}
     if lacking:
         needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in lacking.items())
         raise InvalidInput(
-            f"An extra is not installed: {needs}. In the checkout: .venv/bin/pip install -e "
-            f"'.[{','.join(lacking.values())}]'. Nothing was read or written."
+            f"An extra is not installed: {needs}. In the checkout: {command(lacking.values())}. Nothing was read or "
+            "written."
         )
 
 
@@ -275,9 +271,8 @@ def _names(folder: Path) -> list[str]:
 def _is_summary(path: Path) -> bool:
     """Whether it is an output of ours, by its content."""
     try:
-        with open(path, "rb", opener=careful) as file:
-            head = file.read(_HEAD) or b""
-    except OSError:
+        head = read_start(path, _HEAD)
+    except (OSError, ValueError):
         return False  # its row will say what is wrong
     return all(marker in head for marker in _MARKERS)
 

@@ -16,7 +16,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.aweme import whole
+from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.storage.atomic import os_errors
 from tikhub_mcp.summary.columns import COLUMNS, OURS
@@ -232,7 +232,5 @@ def _moment(value: Json) -> datetime | None:
         with suppress(ValueError):  # the API's own text in a column of ours it cannot be, but in one of its own
             moment = datetime.fromisoformat(value).replace(tzinfo=None)
             return moment if moment >= FIRST_DATE else None
-    seconds = whole(value)
-    if not seconds or seconds >= 253_402_300_800:  # nothing, or after the year 9999
-        return None
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    seconds = unix_time(value)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

@@ -1,15 +1,16 @@
 """Many links, given in many ways → one reply."""
 
-import os
-import stat
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
 from tikhub_mcp.jobs.model import Call, Outcome, Watch, Wish
-from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.jobs.scheduler import AT_ONCE, Jobs
 from tikhub_mcp.posts import links
 from tikhub_mcp.posts.links import Link
+from tikhub_mcp.storage.reading import read_start
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.replies import BatchReply
@@ -50,6 +51,39 @@ class Given:
 
     def __add__(self, other: "Given") -> "Given":
         return Given(self.entries + other.entries, _joined(self.note, other.note))
+
+
+async def plan_or_run(
+    jobs: Jobs,
+    call: Call,
+    given: Given,
+    wish: Wish,
+    raw: Path,
+    *,
+    workers: int,
+    dry_run: bool,
+    progress: Callable[[int], AbstractAsyncContextManager[Watch]],
+) -> BatchReply:
+    """The whole of a batch, for tools and the command line alike.
+
+    Args:
+        jobs: Who works.
+        call: Whose time and money it is.
+        given: The links.
+        wish: What is wanted of each.
+        raw: The folder that `jobs` keeps answers in.
+        workers: How many at once; brought into range.
+        dry_run: Whether to count only what it would take.
+        progress: Opened with the number of distinct posts for as long as the work takes.
+    """
+    workers = min(max(workers, 1), AT_ONCE)
+    if dry_run:
+        reply = await plan(jobs, call, given, wish, workers)
+    else:
+        async with progress(len({entry.key for entry in given.entries if entry.link})) as watch:
+            reply = await run_batch(jobs, call, given, wish, workers, watch)
+    reply.output_dir, reply.raw_dir = str(wish.folder), str(raw) if wish.save_raw else None
+    return reply
 
 
 async def run_batch(jobs: Jobs, call: Call, given: Given, wish: Wish, workers: int, watch: Watch) -> BatchReply:
@@ -125,13 +159,12 @@ def _reply(call: Call, given: Given, outcomes: list[Outcome], workers: int) -> B
 def _content(path: Path, largest: int | None) -> bytes:
     name = clean(path.name)
     try:
-        # Without O_NONBLOCK a pipe in a file's place would hold the server for ever.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InvalidInput(f"The list of links must be a text file; {name} is none.")
-            content = file.read(-1 if largest is None else largest + 1)
+        # Through links: a person may name one, and of what a tool is given they are resolved by now.
+        content = read_start(path, -1 if largest is None else largest + 1, through_links=True)
     except OSError as error:
         raise InvalidInput(f"The list of links cannot be read: {name}: {error.strerror}.") from None
+    except ValueError:
+        raise InvalidInput(f"The list of links must be a text file; {name} is none.") from None
     if largest is not None and len(content) > largest:
         raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {name}.")
     return content

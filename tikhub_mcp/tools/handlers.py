@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,6 @@ from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.jobs.model import Call, Job, Watch, Wish
 from tikhub_mcp.jobs.scheduler import AT_ONCE, CLOSING_SECONDS, Jobs
 from tikhub_mcp.posts import links
-from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.post import Quality
 from tikhub_mcp.settings.api_key import find_key
 from tikhub_mcp.settings.environment import Settings, load
@@ -26,7 +26,7 @@ from tikhub_mcp.storage.atomic import sweep
 from tikhub_mcp.summary import summarize
 from tikhub_mcp.text import sendable
 from tikhub_mcp.tools import replies
-from tikhub_mcp.tools.batch import Given, at_least_none, plan, read_list, run_batch, understand
+from tikhub_mcp.tools.batch import Given, at_least_none, plan_or_run, read_list, understand
 from tikhub_mcp.tools.replies import BatchReply, Reply, SummaryReply, VideoReply
 
 MOST_LINKS = 200  # in one call
@@ -105,13 +105,10 @@ class Tools:
         settings, jobs, call = self._begin(max_api_calls)
         wish = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
         given = await asyncio.to_thread(_given, settings, urls, urls_file)
-        workers = min(max(max_workers, 1), AT_ONCE)
-        if dry_run:
-            reply = await plan(jobs, call, given, wish, workers)
-        else:
-            async with _progress(ctx, len({entry.key for entry in given.entries if entry.link})) as watch:
-                reply = await run_batch(jobs, call, given, wish, workers, watch)
-        reply.output_dir, reply.raw_dir = str(wish.folder), str(settings.raw) if save_raw else None
+        progress = partial(_progress, ctx)
+        reply = await plan_or_run(
+            jobs, call, given, wish, settings.raw, workers=max_workers, dry_run=dry_run, progress=progress
+        )
         return result(reply)
 
     async def summarize_raw(
@@ -269,7 +266,8 @@ async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -
 def result(reply: Reply) -> CallToolResult:
     """Both channels complete: structured content, and the same as compact JSON without nulls."""
     structured = sendable(reply.model_dump(mode="json"))
-    text = json.dumps(_without_nulls(structured), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    without_nulls = sendable(reply.model_dump(mode="json", exclude_none=True))
+    text = json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     content: list[ContentBlock] = [TextContent(type="text", text=text), *_resource_links(reply)]
     return CallToolResult(content=content, structured_content=structured, is_error=replies.failed(reply))
 
@@ -295,12 +293,3 @@ def _resource_links(reply: Reply) -> list[ContentBlock]:
             for path, kind in files
         ]
     return []
-
-
-def _without_nulls(value: Json) -> Json:
-    match value:
-        case list():
-            return [_without_nulls(item) for item in value]
-        case dict():
-            return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return value
