@@ -32,7 +32,7 @@ from tikhub_mcp.posts.post import Rendition
 
 DEADLINE = 20.0  # seconds for one run
 QUIET = 2  # seconds without a byte, for every tool that knows such a limit
-LIMITS = Limits(seconds=15, silence=QUIET, slow_seconds=2, slow_bytes=2048, pause=0.2, longest_pause=3)
+LIMITS = Limits(seconds=15, read_timeout=QUIET, slow_seconds=2, slow_bytes=2048, pause=0.2, longest_pause=3)
 AT_ONCE = 4
 NAME = "video.mp4"
 README = Path(__file__).parent.parent / "README.md"

@@ -25,7 +25,7 @@ FAILING = 0.3
 AT_ONCE = 10
 KINDS: tuple[Literal["reset", "close", "stall", "503"], ...] = ("reset", "close", "stall", "503")
 SEED = 20_260_728
-LIMITS = Limits(seconds=60, silence=1.0, pause=0.05)
+LIMITS = Limits(seconds=60, read_timeout=1.0, pause=0.05)
 Counts = Counter[str]
 BODIES = [(MEDIA / name).read_bytes() for name in ("h264_large.mp4", "h265.mp4", "h265_silent.mp4")]
 

@@ -155,8 +155,8 @@ def test_the_gate_lets_out_in_the_order_of_asking_on_a_real_clock_too() -> None:
 def test_a_pause_holds_everybody_and_a_shorter_one_does_not_end_it(clock: Clock) -> None:
     async def story() -> None:
         gate = Gate()
-        gate.close(7.0)
-        gate.close(2.0)
+        gate.pause(7.0)
+        gate.pause(2.0)
         await asyncio.gather(*(gate.wait() for _ in range(3)))
         assert clock.now == 7.0
         await gate.wait()
@@ -168,10 +168,10 @@ def test_a_pause_holds_everybody_and_a_shorter_one_does_not_end_it(clock: Clock)
 def test_a_pause_that_comes_while_one_waits_is_waited_for_as_well(clock: Clock) -> None:
     async def story() -> None:
         gate = Gate()
-        gate.close(3.0)
+        gate.pause(3.0)
         waiting = asyncio.create_task(gate.wait())
         await asyncio.sleep(0)
-        gate.close(9.0)
+        gate.pause(9.0)
         await waiting
         assert clock.now == 9.0
 
@@ -187,7 +187,7 @@ def test_a_rate_limit_for_one_holds_all_jobs_for_as_long_as_was_asked(
         line.go.set()
         tikhub = TikHub(BASE, Network(transport=line), sleep=clock.sleep)
         first = asyncio.create_task(tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep))
-        while not tikhub._gate._closed_until:  # noqa: ASYNC110 - until the 429 is understood
+        while not tikhub._limiter._closed_until:  # noqa: ASYNC110 - until the 429 is understood
             await asyncio.sleep(0)
         await tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)
         assert clock.now >= seconds
@@ -272,14 +272,14 @@ def test_cancelled_at_the_gate_nothing_is_sent_or_spent_and_the_next_gets_throug
         line, desk = Line(200), Desk()
         line.go.set()
         tikhub = TikHub(BASE, Network(transport=line))
-        tikhub._gate.close(60.0)
+        tikhub._limiter.pause(60.0)
         waiting = [asyncio.create_task(tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)) for _ in range(2)]
         await asyncio.sleep(0)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         assert (line.requests, desk.spent) == (0, 0)
-        tikhub._gate._closed_until = 0.0
+        tikhub._limiter._closed_until = 0.0
         await tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)
         assert (line.requests, desk.spent) == (1, 1)
 
@@ -290,7 +290,7 @@ def test_nothing_is_spent_while_all_lines_are_taken_by_answers_that_nobody_waits
     async def story() -> None:
         line, desk, late = Line(200), Desk(), Desk()
         tikhub = TikHub(BASE, Network(transport=line))
-        tikhub._gate = Gate(window=0.0)
+        tikhub._limiter = Gate(window=0.0)
         gone = [
             asyncio.create_task(tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)) for _ in range(MOST_CONNECTIONS)
         ]

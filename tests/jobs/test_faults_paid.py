@@ -40,9 +40,9 @@ class Renewing(FakeTikHub):
         super().__init__()
         self.answers = list(answers)
 
-    async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[T]]) -> T:
+    async def look_up(self, link: Link, key: SecretStr, budget: Purse, store: Callable[[Answer], Awaitable[T]]) -> T:
         self.posts[link.key] = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return await super().look_up(link, key, purse, keep)
+        return await super().look_up(link, key, budget, store)
 
 
 class World:

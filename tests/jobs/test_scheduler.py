@@ -165,9 +165,9 @@ def test_links_that_had_no_turn_in_time_are_pending_and_cost_nothing(tmp_path: P
 
 def test_nothing_is_paid_for_while_nobody_waits(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        job = Job(link(), world.wish, 0.0)
-        world.jobs._jobs[job.link.key, world.wish] = job
-        await world.jobs._run((job.link.key, world.wish), job)
+        job = Job(link(), world.options, 0.0)
+        world.jobs._jobs[job.link.key, world.options] = job
+        await world.jobs._run((job.link.key, world.options), job)
         assert job.outcome.status == "pending"
         assert world.tikhub.asked == []
 
@@ -347,7 +347,7 @@ def test_a_refresh_that_was_pending_long_ago_is_a_new_wish(tmp_path: Path, monke
 
 def test_a_refreshed_batch_asked_again_pays_neither_for_what_was_pending_nor_for_what_was_done(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        refresh = replace(world.wish, refresh=True)
+        refresh = replace(world.options, refresh=True)
         links = [link(0), link(1)]
         lock = world.jobs._locks.here("answer", links[1].key)
         await lock.acquire()
@@ -446,7 +446,7 @@ def test_metrics_only_takes_numbers_of_photo_posts_too_and_makes_no_video_folder
         assert outcome.status == "ok"
         assert outcome.post is not None
         assert outcome.post.kind == "images"
-        assert not world.wish.folder.exists()
+        assert not world.options.folder.exists()
 
     show(tmp_path, story)
 
@@ -574,12 +574,12 @@ def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
         await world.get(call(), link(0), metrics_only=True)
         world.tikhub.posts[link(1).key] = video(-5) | {"aweme_id": link(1).post_id}
         await world.get(call(), link(1), metrics_only=True)
-        world.wish.folder.mkdir()
-        (world.wish.folder / f"tiktok_someone_{FIRST + 2}.mp4").touch()
+        world.options.folder.mkdir()
+        (world.options.folder / f"tiktok_someone_{FIRST + 2}.mp4").touch()
         asked = len(world.tikhub.asked)
-        plans = await world.jobs.plan([link(number) for number in range(4)], world.wish)
+        plans = await world.jobs.plan([link(number) for number in range(4)], world.options)
         assert plans == [(False, False), (False, True), (True, True), (False, True)]
-        assert await world.jobs.plan([link(0)], replace(world.wish, refresh=True)) == [(False, True)]
+        assert await world.jobs.plan([link(0)], replace(world.options, refresh=True)) == [(False, True)]
         assert len(world.tikhub.asked) == asked
 
     show(tmp_path, story)
@@ -658,11 +658,11 @@ def test_a_plan_counts_a_renewal_only_where_a_file_is_wanted_that_is_not_there(t
     async def story(world: World) -> None:
         world.tikhub.posts[link().key] = video(-5)
         await world.get(call(), link(), metrics_only=True)
-        assert await world.jobs.plan([link()], world.wish) == [(False, True)]
-        assert await world.jobs.plan([link()], replace(world.wish, metrics_only=True)) == [(False, False)]
-        world.wish.folder.mkdir()
-        (world.wish.folder / f"tiktok_someone_{FIRST}.mp4").touch()
-        assert await world.jobs.plan([link()], world.wish) == [(True, False)]
+        assert await world.jobs.plan([link()], world.options) == [(False, True)]
+        assert await world.jobs.plan([link()], replace(world.options, metrics_only=True)) == [(False, False)]
+        world.options.folder.mkdir()
+        (world.options.folder / f"tiktok_someone_{FIRST}.mp4").touch()
+        assert await world.jobs.plan([link()], world.options) == [(True, False)]
 
     show(tmp_path, story)
 

@@ -25,10 +25,10 @@ def stories(tmp_path: Path, *told: Story, reuse_seconds: float = 3600.0) -> None
         show(tmp_path, story, reuse_seconds=reuse_seconds)
 
 
-async def pending(world: World, links: list[Link], wish: Wish, answered: int) -> dict[str, Outcome]:
+async def pending(world: World, links: list[Link], options: Wish, answered: int) -> dict[str, Outcome]:
     """A call whose time is up when so many of its posts are answered, and none is fetched."""
     world.downloader.go.clear()
-    outcomes = await world.jobs.get_all(call(seconds=0.3), links, wish, 10, world.seen.append)
+    outcomes = await world.jobs.get_all(call(seconds=0.3), links, options, 10, world.seen.append)
     assert {outcome.status for outcome in outcomes.values()} == {"pending"}
     assert len(world.tikhub.asked) == answered
     world.downloader.go.set()
@@ -36,10 +36,10 @@ async def pending(world: World, links: list[Link], wish: Wish, answered: int) ->
     return outcomes
 
 
-async def done(world: World, links: list[Link], wish: Wish, paid: int) -> None:
+async def done(world: World, links: list[Link], options: Wish, paid: int) -> None:
     """The same call again: all of it is done, and so many posts are paid for in it."""
     again = call()
-    outcomes = await world.jobs.get_all(again, links, wish, 10, world.seen.append)
+    outcomes = await world.jobs.get_all(again, links, options, 10, world.seen.append)
     assert {outcome.status for outcome in outcomes.values()} == {"ok"}
     assert again.api_calls == paid
 
@@ -50,13 +50,13 @@ def test_a_call_that_was_pending_and_the_same_again_pay_once_a_post_also_after_a
     tmp_path: Path, refresh: bool, reuse_seconds: float, restarted: bool
 ) -> None:
     async def first(world: World) -> None:
-        await pending(world, MANY, replace(world.wish, refresh=refresh), answered=10)
+        await pending(world, MANY, replace(world.options, refresh=refresh), answered=10)
         if not restarted:
             await second(world)
 
     async def second(world: World) -> None:
-        await done(world, MANY, replace(world.wish, refresh=refresh), paid=20)
-        await done(world, MANY, replace(world.wish, refresh=refresh), paid=30)  # it was done: this is a new one
+        await done(world, MANY, replace(world.options, refresh=refresh), paid=20)
+        await done(world, MANY, replace(world.options, refresh=refresh), paid=30)  # it was done: this is a new one
 
     stories(tmp_path, first, *[second] * restarted, reuse_seconds=reuse_seconds)
 
@@ -68,13 +68,15 @@ def test_of_many_calls_the_first_ones_start_is_what_counts(tmp_path: Path, resta
     async def again(world: World) -> None:
         for _ in range(1 if restarted else 3):
             world.downloader.go.clear()
-            await world.jobs.get_all(call(seconds=0.2), MANY, replace(world.wish, refresh=True), 10, world.seen.append)
+            await world.jobs.get_all(
+                call(seconds=0.2), MANY, replace(world.options, refresh=True), 10, world.seen.append
+            )
             world.downloader.go.set()
             await until(lambda: not world.jobs._jobs)
         paid.extend(world.tikhub.asked)
 
     async def last(world: World) -> None:
-        await world.jobs.get_all(call(), MANY, replace(world.wish, refresh=True), 10, world.seen.append)
+        await world.jobs.get_all(call(), MANY, replace(world.options, refresh=True), 10, world.seen.append)
         paid.extend(world.tikhub.asked)
 
     stories(tmp_path, *[again] * (3 if restarted else 1), last)
@@ -85,11 +87,11 @@ def test_the_same_call_by_two_processes_at_once_pays_once_a_post(tmp_path: Path)
     async def story(world: World) -> None:
         other = World(tmp_path)
         other.jobs._archive._journal = world.jobs._archive._journal = tmp_path / ".journal"
-        wish = replace(world.wish, refresh=True)
+        options = replace(world.options, refresh=True)
         world.downloader.go.clear()
-        one = asyncio.create_task(world.jobs.get_all(call(), MANY[:5], wish, 10, world.seen.append))
+        one = asyncio.create_task(world.jobs.get_all(call(), MANY[:5], options, 10, world.seen.append))
         await until(lambda: len(world.downloader.targets) == 5)  # all of it is paid for, and nothing done
-        two = asyncio.create_task(other.jobs.get_all(call(), MANY[:5], wish, 10, other.seen.append))
+        two = asyncio.create_task(other.jobs.get_all(call(), MANY[:5], options, 10, other.seen.append))
         await asyncio.sleep(0.1)
         world.downloader.go.set()
         for outcomes in (await one, await two):
@@ -102,41 +104,41 @@ def test_the_same_call_by_two_processes_at_once_pays_once_a_post(tmp_path: Path)
 
 def test_links_that_were_left_are_not_paid_again_in_a_call_of_their_own(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        wish = replace(world.wish, refresh=True)
-        await pending(world, MANY, wish, answered=10)
-        await done(world, MANY[:12], wish, paid=2)  # what `retry_urls` are for
-        await done(world, [MANY[0]], wish, paid=1)  # it is done
+        options = replace(world.options, refresh=True)
+        await pending(world, MANY, options, answered=10)
+        await done(world, MANY[:12], options, paid=2)  # what `retry_urls` are for
+        await done(world, [MANY[0]], options, paid=1)  # it is done
 
     show(tmp_path, story)
 
 
 def test_another_call_about_a_link_that_is_done_is_another_wish(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        wish = replace(world.wish, refresh=True)
-        await done(world, [MANY[0]], wish, paid=1)
+        options = replace(world.options, refresh=True)
+        await done(world, [MANY[0]], options, paid=1)
         world.tikhub.go.clear()
-        await world.jobs.get_all(call(seconds=0.2), MANY[:2], wish, 10, world.seen.append)
+        await world.jobs.get_all(call(seconds=0.2), MANY[:2], options, 10, world.seen.append)
         world.tikhub.go.set()
         await until(lambda: not world.jobs._jobs)
-        await done(world, MANY[:2], wish, paid=0)
-        await done(world, [MANY[1]], wish, paid=1)
-        await done(world, [MANY[1]], replace(wish, quality="best"), paid=1)
+        await done(world, MANY[:2], options, paid=0)
+        await done(world, [MANY[1]], options, paid=1)
+        await done(world, [MANY[1]], replace(options, quality="best"), paid=1)
 
     show(tmp_path, story)
 
 
 def test_what_was_cancelled_or_stopped_by_the_cap_is_gone_on_with(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        wish = replace(world.wish, refresh=True)
+        options = replace(world.options, refresh=True)
         world.downloader.go.clear()
-        cancelled = asyncio.create_task(world.jobs.get_all(call(), MANY, wish, 10, world.seen.append))
+        cancelled = asyncio.create_task(world.jobs.get_all(call(), MANY, options, 10, world.seen.append))
         await until(lambda: len(world.downloader.targets) == 10)
         cancelled.cancel()
         await asyncio.wait([cancelled])
         world.downloader.go.set()
-        capped = await world.jobs.get_all(call(cap=5), MANY, wish, 10, world.seen.append)
+        capped = await world.jobs.get_all(call(cap=5), MANY, options, 10, world.seen.append)
         assert [outcome.status for outcome in capped.values()].count("ok") == 15
-        await done(world, MANY, wish, paid=15)
+        await done(world, MANY, options, paid=15)
 
     show(tmp_path, story)
 
@@ -144,10 +146,10 @@ def test_what_was_cancelled_or_stopped_by_the_cap_is_gone_on_with(tmp_path: Path
 @pytest.mark.parametrize(("minutes", "paid"), [(29, 0), (31, 10)])
 def test_half_an_hour_after_a_call_the_same_again_is_a_new_one(tmp_path: Path, minutes: int, paid: int) -> None:
     async def first(world: World) -> None:
-        await pending(world, MANY[:10], replace(world.wish, refresh=True), answered=10)
+        await pending(world, MANY[:10], replace(world.options, refresh=True), answered=10)
 
     async def second(world: World) -> None:
-        await done(world, MANY[:10], replace(world.wish, refresh=True), paid=paid)
+        await done(world, MANY[:10], replace(world.options, refresh=True), paid=paid)
 
     show(tmp_path, first)
     (mark,) = (tmp_path / ".state").iterdir()
@@ -159,9 +161,9 @@ def test_each_answer_notes_that_its_call_goes_on_so_that_one_of_hours_can_be_joi
     tmp_path: Path,
 ) -> None:
     async def story(world: World) -> None:
-        wish = replace(world.wish, refresh=True)
+        options = replace(world.options, refresh=True)
         world.downloader.go.clear()
-        running = asyncio.create_task(world.jobs.get_all(call(), MANY[:2], wish, 1, world.seen.append))
+        running = asyncio.create_task(world.jobs.get_all(call(), MANY[:2], options, 1, world.seen.append))
         await until(lambda: len(world.downloader.targets) == 1)
         (mark,) = (tmp_path / ".state").iterdir()
         os.utime(mark, times=(time.time() - 7200,) * 2)  # when it began

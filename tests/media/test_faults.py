@@ -125,7 +125,7 @@ def test_what_every_mirror_always_does_wrong_is_a_clean_error_after_a_bounded_nu
     assert not target.exists()
     turns = 2 * mirrors
     assert len(server.requests) <= turns * (6 if "redirected" in name else 3)
-    assert time.monotonic() - started < 5 + turns * 3 * HASTY.head
+    assert time.monotonic() - started < 5 + turns * 3 * HASTY.header_timeout
 
 
 @crossed

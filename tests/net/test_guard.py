@@ -165,7 +165,7 @@ def test_media_come_from_web_ports_only(world: World, host: str, port: int) -> N
 
 
 def test_the_api_is_wherever_the_user_says(server: Faulty) -> None:
-    assert get(server.on("/", Act(body=b"{}")), judged=False) == (200, b"{}")
+    assert get(server.on("/", Act(body=b"{}")), public_only=False) == (200, b"{}")
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer(world: World, server: Faulty) -> None:

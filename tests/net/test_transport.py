@@ -34,14 +34,14 @@ def proxy() -> Iterator[Faulty]:
 # Proxies
 
 
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("public_only", [True, False])
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_a_proxy_in_the_environment_is_used_and_resolves_the_name(
-    monkeypatch: pytest.MonkeyPatch, world: World, proxy: Faulty, name: str, scheme: str, judged: bool
+    monkeypatch: pytest.MonkeyPatch, world: World, proxy: Faulty, name: str, scheme: str, public_only: bool
 ) -> None:
     monkeypatch.setenv(name, scheme + proxy.base_url.removeprefix("http://"))
-    assert get(FILM, judged=judged) == (200, b"film")
+    assert get(FILM, public_only=public_only) == (200, b"film")
     assert proxy.asked() == [FILM]
     assert "cdn.example" not in world.resolved
 
@@ -75,14 +75,14 @@ def test_no_proxy_exempts_hosts_which_are_then_judged_by_their_address(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost.", "127.1", "0x7f000001", "[::1]", "127.9.9.9"])
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("public_only", [True, False])
 def test_this_machine_is_never_asked_for_through_a_proxy(
-    monkeypatch: pytest.MonkeyPatch, proxy: Faulty, host: str, judged: bool
+    monkeypatch: pytest.MonkeyPatch, proxy: Faulty, host: str, public_only: bool
 ) -> None:
     for name in ("HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.base_url)
     with pytest.raises(httpx.ConnectError):
-        get(f"http://{host}:9/", judged=judged, headers={"Authorization": "Bearer made-up"})
+        get(f"http://{host}:9/", public_only=public_only, headers={"Authorization": "Bearer made-up"})
     assert proxy.requests == []
 
 
@@ -115,13 +115,13 @@ def test_behind_a_proxy_where_a_name_leads_is_the_proxys_to_know(
     "proxy_url",
     ["ftp://me:secret@h.example", "socks4://me:secret@h.example", "http://me:secret@h.example:x", "http://[::1"],
 )
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("public_only", [True, False])
 def test_a_proxy_that_cannot_be_used_is_a_failed_request_that_does_not_repeat_its_password(
-    monkeypatch: pytest.MonkeyPatch, world: World, proxy_url: str, judged: bool
+    monkeypatch: pytest.MonkeyPatch, world: World, proxy_url: str, public_only: bool
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy_url)
     with pytest.raises(httpx.ProxyError, match="cannot be used") as caught:
-        get(FILM, judged=judged)
+        get(FILM, public_only=public_only)
     assert "secret" not in str(caught.value)
     assert world.connected == []
 
@@ -149,29 +149,29 @@ def test_a_socks_proxy_that_refuses_or_speaks_something_else_is_a_failed_request
 
 
 @by_openssl
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("public_only", [True, False])
 def test_a_certificate_of_ones_own_is_trusted_when_ssl_cert_file_names_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, judged: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public_only: bool
 ) -> None:
     path = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     with secured(path) as base:
-        assert get(base, judged=judged, loopback=True) == (200, b"film")
+        assert get(base, public_only=public_only, loopback=True) == (200, b"film")
 
 
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("public_only", [True, False])
 @pytest.mark.parametrize(
     ("trusted", "host", "days"), [(False, "127.0.0.1", 1), (True, "127.0.0.2", 1), (True, "127.0.0.1", -1)]
 )
 def test_a_certificate_that_does_not_hold_ends_the_connection(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool, host: str, days: int, judged: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool, host: str, days: int, public_only: bool
 ) -> None:
     path = certificate(tmp_path, host, days)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(path))
     with secured(path) as base:
         with pytest.raises(httpx.ConnectError):
-            get(base, judged=judged, loopback=True)
+            get(base, public_only=public_only, loopback=True)
         desk = Desk()
         assert "Nothing was charged" in desk.fails(TikHubUnavailable, base=base)
         assert (desk.spent, desk.refunded, desk.waits) == (1, 1, [])
@@ -185,11 +185,11 @@ def test_there_is_no_falling_back_from_tls_to_plain(monkeypatch: pytest.MonkeyPa
 
 
 @by_openssl
-@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("public_only", [True, False])
 def test_a_record_that_does_not_decrypt_is_a_failed_read(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, judged: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public_only: bool
 ) -> None:
     path = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     with secured(path, b"\x17\x03\x03\x00\x20" + b"made-up." * 4) as base, pytest.raises(httpx.ReadError):
-        get(base, judged=judged, loopback=True)
+        get(base, public_only=public_only, loopback=True)

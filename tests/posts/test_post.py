@@ -221,7 +221,7 @@ def test_an_answer_without_a_post_says_why_and_that_it_was_charged(answer: Json,
 )
 def test_a_post_that_was_taken_away_is_judged_so_but_still_read(status: Json, why: str) -> None:
     post = tiktok(status=status)
-    assert (post.trouble, post.metrics.likes) == (why, 4321)
+    assert (post.unavailable_reason, post.metrics.likes) == (why, 4321)
     if why:
         with pytest.raises(PostUnavailable, match=rf"charged, but post {TIKTOK_ID} {why}\.$"):
             judge(post)

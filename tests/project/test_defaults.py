@@ -27,7 +27,7 @@ LIMITS = Limits()
         ("M10 jobs, and with them connections to a CDN", scheduler.AT_ONCE, 10),
         ("D16 the longest pause that a CDN can ask for", LIMITS.longest_pause, 20 * A_SECOND),
         ("D19 the largest file", LIMITS.largest, 4 * A_GIB),
-        ("D21 silence in a download", LIMITS.silence, 10 * A_SECOND),
+        ("D21 silence in a download", LIMITS.read_timeout, 10 * A_SECOND),
         ("D21 the least speed", LIMITS.slow_bytes / LIMITS.slow_seconds, A_KIB),
         ("D21 how soon it is missed", LIMITS.slow_seconds, 5 * A_SECOND),
         ("D23 hops", transfer.LONGEST_REDIRECTS, 5),
@@ -42,6 +42,6 @@ def test_a_server_that_nobody_configures_has_these_ends(tmp_path: Path) -> None:
     assert made._worker._downloader._limits == LIMITS
     assert made._worker._tikhub._deadline == client.DEADLINE
     assert made._worker._tikhub._lines._value == client.MOST_CONNECTIONS
-    assert made._worker._tikhub._gate._recent.maxlen == limiter.CALLS_A_SECOND
-    assert made._worker._tikhub._gate._window >= A_SECOND
+    assert made._worker._tikhub._limiter._recent.maxlen == limiter.CALLS_A_SECOND
+    assert made._worker._tikhub._limiter._window >= A_SECOND
     assert made._slots._value == scheduler.AT_ONCE

@@ -62,7 +62,7 @@ def test_an_answer_is_named_by_post_and_request(
     archive: Archive, folder: Path, value: Json, link: Link, name: str
 ) -> None:
     answer = answered(value)
-    kept = archive.keep(link, answer, save=True)
+    kept = archive.store(link, answer, save=True)
     assert (kept.path, kept.value, kept.received) == (folder / name, value, answer.received)
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_bytes() == answer.body
@@ -72,7 +72,7 @@ def test_an_answer_is_named_by_post_and_request(
 def test_only_the_owner_can_read_what_is_kept_whatever_the_umask(archive: Archive) -> None:
     before = os.umask(0)
     try:
-        path = archive.keep(TIKTOK, answered(), save=True).path
+        path = archive.store(TIKTOK, answered(), save=True).path
     finally:
         os.umask(before)
     assert path
@@ -80,7 +80,7 @@ def test_only_the_owner_can_read_what_is_kept_whatever_the_umask(archive: Archiv
 
 
 def test_the_same_content_is_one_file_and_other_content_takes_the_next_name(archive: Archive, folder: Path) -> None:
-    names = [archive.keep(TIKTOK, answer, save=True).path for answer in map(other, "abac")]
+    names = [archive.store(TIKTOK, answer, save=True).path for answer in map(other, "abac")]
     second, third = (folder / NAME.replace(".json", f"_{number}.json") for number in (2, 3))
     assert names == [folder / NAME, second, folder / NAME, third]
     assert [desc(parse(path.read_bytes())) for path in (folder / NAME, second, third)] == ["a", "b", "c"]
@@ -94,7 +94,7 @@ def test_what_is_no_file_of_ours_keeps_its_name(archive: Archive, folder: Path, 
     os.mkfifo(names[1])
     names[2].symlink_to(tmp_path / "victim")
     names[3].symlink_to(tmp_path / "nowhere")
-    assert archive.keep(TIKTOK, answered(), save=True).path == names[4]
+    assert archive.store(TIKTOK, answered(), save=True).path == names[4]
     assert (tmp_path / "victim").read_bytes() == b"untouched"
     assert not (tmp_path / "nowhere").exists()
 
@@ -111,7 +111,7 @@ def test_a_file_of_somebody_else_keeps_its_name(
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", refused)
-    path = archive.keep(TIKTOK, answered(), save=True).path
+    path = archive.store(TIKTOK, answered(), save=True).path
     assert path == folder / NAME.replace(".json", "_2.json")
     assert read(folder / NAME) == b"theirs"
 
@@ -132,16 +132,16 @@ def test_a_name_of_which_nothing_can_be_told_is_an_error_at_once(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "lstat", broken)
         with pytest.raises(NotWritable, match=os.strerror(code)):
-            archive.keep(TIKTOK, answered(), save=True)
+            archive.store(TIKTOK, answered(), save=True)
     assert len(asked) == 1
 
 
 def test_names_come_to_an_end(archive: Archive, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_COPIES", 2)
     for words in ("a", "b"):
-        archive.keep(TIKTOK, other(words), save=True)
+        archive.store(TIKTOK, other(words), save=True)
     with pytest.raises(NotWritable, match="No name in"):
-        archive.keep(TIKTOK, other("c"), save=True)
+        archive.store(TIKTOK, other("c"), save=True)
     assert len(list(folder.iterdir())) == 2
 
 
@@ -156,7 +156,7 @@ def test_an_answer_that_could_not_be_written_is_in_memory_and_written_when_that_
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_whole", fail)
         with pytest.raises(kind, match="made up"):
-            archive.keep(TIKTOK, answer, save=True)
+            archive.store(TIKTOK, answer, save=True)
         with pytest.raises(kind, match="made up"):
             archive.find(TIKTOK, 0, save=True)
         found = archive.find(TIKTOK, 0, save=False)
@@ -177,7 +177,7 @@ def test_where_the_folder_is_a_file_nothing_can_be_kept_and_that_is_known_before
         archive.check()
     assert archive.find(TIKTOK, 0, save=False) is None
     with pytest.raises(NotWritable):
-        archive.keep(TIKTOK, answered(), save=True)
+        archive.store(TIKTOK, answered(), save=True)
     assert archive.find(TIKTOK, 0, save=False)
 
 

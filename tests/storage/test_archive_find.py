@@ -37,7 +37,7 @@ def restarted(folder: Path) -> Restart:
 
 def test_without_saving_an_answer_is_in_memory_only(folder: Path, restarted: Restart) -> None:
     archive, answer = restarted(), answered()
-    assert archive.keep(TIKTOK, answer, save=False).path is None
+    assert archive.store(TIKTOK, answer, save=False).path is None
     found = archive.find(TIKTOK, 0, save=False)
     assert found
     assert (found.value, found.path) == (answer.value, None)
@@ -47,7 +47,7 @@ def test_without_saving_an_answer_is_in_memory_only(folder: Path, restarted: Res
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_an_answer_is_found_by_its_link_and_by_its_post(archive: Archive, restarted: Restart, restart: bool) -> None:
-    path = archive.keep(SHORT, answered(link=SHORT), save=True).path
+    path = archive.store(SHORT, answered(link=SHORT), save=True).path
     archive = restarted() if restart else archive
     for link in (SHORT, TIKTOK, parse(f"https://m.tiktok.com/v/{TIKTOK_ID}.html")):
         found = archive.find(link, 0, save=True)
@@ -61,8 +61,8 @@ def test_an_answer_is_found_by_its_link_and_by_its_post(archive: Archive, restar
 def test_an_answer_without_a_post_and_one_with_another_are_found_as_well(
     archive: Archive, restarted: Restart, restart: bool
 ) -> None:
-    archive.keep(DOUYIN, answered(private_answer(params={"share_url": DOUYIN.url})), save=True)
-    archive.keep(
+    archive.store(DOUYIN, answered(private_answer(params={"share_url": DOUYIN.url})), save=True)
+    archive.store(
         TIKTOK, answered(envelope(tiktok_post(aweme_id=PHOTO_ID), params={"share_url": TIKTOK.url})), save=True
     )
     archive = restarted() if restart else archive
@@ -72,7 +72,7 @@ def test_an_answer_without_a_post_and_one_with_another_are_found_as_well(
 
 def test_the_newest_answer_is_the_one_that_is_found(archive: Archive, folder: Path, restarted: Restart) -> None:
     for number, words in enumerate("abc"):
-        path = archive.keep(TIKTOK, other(words), save=True).path
+        path = archive.store(TIKTOK, other(words), save=True).path
         assert path
         age(path, 100 - number)
     for found in (archive.find(TIKTOK, 0, save=True), restarted().find(TIKTOK, 0, save=True)):
@@ -81,10 +81,10 @@ def test_the_newest_answer_is_the_one_that_is_found(archive: Archive, folder: Pa
 
 
 def test_only_what_came_after_the_asked_moment_is_found(archive: Archive) -> None:
-    archive.keep(TIKTOK, answered(received=1000.0), save=True)
-    archive.keep(TIKTOK, answered(received=time.time()), save=False)
+    archive.store(TIKTOK, answered(received=1000.0), save=True)
+    archive.store(TIKTOK, answered(received=time.time()), save=False)
     moment = time.time() + 5
-    archive.keep(TIKTOK, answered(received=moment), save=True)
+    archive.store(TIKTOK, answered(received=moment), save=True)
     assert archive.find(TIKTOK, moment - 0.001, save=True)
     assert archive.find(TIKTOK, moment, save=True) is None
 
@@ -95,7 +95,7 @@ def test_only_what_came_after_the_asked_moment_is_found(archive: Archive) -> Non
 def test_a_new_process_reads_files_only_as_old_as_reuse_goes_and_ten_minutes_at_least(
     archive: Archive, folder: Path, monkeypatch: pytest.MonkeyPatch, reuse: float, seconds: float, found: bool
 ) -> None:
-    archive.keep(TIKTOK, answered(), save=True)
+    archive.store(TIKTOK, answered(), save=True)
     age(folder / NAME, seconds)
     read, real = list[str](), reading.read_regular
 
@@ -112,7 +112,7 @@ def test_a_new_process_reads_files_only_as_old_as_reuse_goes_and_ten_minutes_at_
 
 
 def test_a_file_from_the_future_is_not_taken_for_fresh(archive: Archive, folder: Path, restarted: Restart) -> None:
-    archive.keep(TIKTOK, answered(), save=True)
+    archive.store(TIKTOK, answered(), save=True)
     age(folder / NAME, -3600)
     assert restarted().find(TIKTOK, time.time(), save=True) is None
 
@@ -124,7 +124,7 @@ def test_a_file_from_the_future_is_not_taken_for_fresh(archive: Archive, folder:
 def test_what_vanished_or_broke_is_not_found(
     archive: Archive, folder: Path, restarted: Restart, harm: Callable[[Path], object], restart: bool
 ) -> None:
-    archive.keep(TIKTOK, answered(), save=True)
+    archive.store(TIKTOK, answered(), save=True)
     archive = restarted() if restart else archive
     assert archive.find(TIKTOK, 0, save=True)
     harm(folder / NAME)
@@ -132,9 +132,9 @@ def test_what_vanished_or_broke_is_not_found(
 
 
 def test_an_answer_that_was_no_json_is_asked_for_again_but_odd_json_is_not(archive: Archive) -> None:
-    archive.keep(TIKTOK, Answer(b"<html>", object(), time.time(), None), save=True)
+    archive.store(TIKTOK, Answer(b"<html>", object(), time.time(), None), save=True)
     assert archive.find(TIKTOK, 0, save=True) is None
-    archive.keep(TIKTOK, Answer(b'{"desc": "caf\xe9", "n": NaN}', {}, time.time(), None), save=True)
+    archive.store(TIKTOK, Answer(b'{"desc": "caf\xe9", "n": NaN}', {}, time.time(), None), save=True)
     found = archive.find(TIKTOK, 0, save=True)
     assert found
     assert found.value["desc"] == "caf\ufffd"
@@ -172,7 +172,7 @@ def test_foreign_files_are_passed_over_and_hurt_nothing(
         (folder / "h.json").symlink_to(tmp_path / "nowhere")
         os.mkfifo(folder / "i.json")
     assert restarted().find(TIKTOK, 0, save=True) is None
-    archive.keep(TIKTOK, answered(), save=True)
+    archive.store(TIKTOK, answered(), save=True)
     found = restarted().find(TIKTOK, 0, save=True)
     assert found
     assert found.path == folder / NAME
@@ -181,7 +181,7 @@ def test_foreign_files_are_passed_over_and_hurt_nothing(
 def test_a_file_larger_than_any_answer_is_not_read(
     archive: Archive, folder: Path, restarted: Restart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive.keep(TIKTOK, answered(), save=True)
+    archive.store(TIKTOK, answered(), save=True)
     monkeypatch.setattr(module, "_LARGEST_FILE", (folder / NAME).stat().st_size - 1)
     assert restarted().find(TIKTOK, 0, save=True) is None
 
@@ -192,7 +192,7 @@ def test_a_file_larger_than_any_answer_is_not_read(
 def test_the_folder_is_scanned_once_and_a_file_that_vanishes_meanwhile_is_passed_over(
     archive: Archive, restarted: Restart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive.keep(TIKTOK, answered(), save=True)
+    archive.store(TIKTOK, answered(), save=True)
     scans: list[object] = []
     real = os.scandir
 
@@ -215,14 +215,14 @@ def test_the_folder_is_scanned_once_and_a_file_that_vanishes_meanwhile_is_passed
     again = restarted()
     for link in (TIKTOK, SHORT, TIKTOK, DOUYIN):
         assert (again.find(link, 0, save=True) is not None) is (link is TIKTOK)
-        again.keep(parse("https://vm.tiktok.com/other/"), other("x"), save=True)
+        again.store(parse("https://vm.tiktok.com/other/"), other("x"), save=True)
     assert len(scans) == 1
 
 
 def test_a_folder_that_cannot_be_read_holds_nothing(
     archive: Archive, restarted: Restart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive.keep(TIKTOK, answered(), save=True)
+    archive.store(TIKTOK, answered(), save=True)
 
     def refused(_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -236,8 +236,8 @@ def test_the_index_forgets_what_has_grown_old(archive: Archive, monkeypatch: pyt
     for number in range(20):
         monkeypatch.setattr("tikhub_mcp.storage.archive.time.time", lambda number=number: now + 1000 * number)
         link = parse(f"https://vm.tiktok.com/code{number}/")
-        archive.keep(link, answered(private_answer(), received=now + 1000 * number), save=False)
-        archive.keep(TIKTOK, answered(received=now + 1000 * number), save=False)
+        archive.store(link, answered(private_answer(), received=now + 1000 * number), save=False)
+        archive.store(TIKTOK, answered(received=now + 1000 * number), save=False)
     assert archive._index is not None
     assert len(archive._index) == 5
     assert archive.find(parse("https://vm.tiktok.com/code15/"), 0, save=False) is None

@@ -88,7 +88,7 @@ def test_what_another_process_keeps_is_found_without_reading_the_folder_again(
 ) -> None:
     theirs = archives()
     assert found(ours, SHORT) is None
-    kept = theirs.keep(SHORT, said("theirs"), save=True)
+    kept = theirs.store(SHORT, said("theirs"), save=True)
     for link in (SHORT, TIKTOK):  # the one that was asked for, and the post that came
         again = ours.find(link, 0, save=True)
         assert again is not None
@@ -101,7 +101,7 @@ def test_each_process_learns_of_all_others_however_often_and_in_whichever_order_
 ) -> None:
     crowd = [archives() for _ in range(3)]
     for turn in range(9):
-        crowd[turn % 3].keep(TIKTOK, said(f"{turn}", ago=100 - turn), save=True)
+        crowd[turn % 3].store(TIKTOK, said(f"{turn}", ago=100 - turn), save=True)
         if turn % 2:
             assert found(ours) == f"{turn}"
     assert found(ours) == "8"
@@ -113,10 +113,10 @@ def test_of_an_own_answer_and_anothers_the_newer_one_is_found(
     archives: Archives, ours: Archive, mine: float, theirs: float, expected: str, they_first: bool
 ) -> None:
     def i_keep() -> None:
-        ours.keep(TIKTOK, said("mine", ago=mine), save=True)
+        ours.store(TIKTOK, said("mine", ago=mine), save=True)
 
     def they_keep() -> None:
-        archives().keep(TIKTOK, said("theirs", ago=theirs), save=True)
+        archives().store(TIKTOK, said("theirs", ago=theirs), save=True)
 
     for keep in (they_keep, i_keep) if they_first else (i_keep, they_keep):
         keep()
@@ -126,13 +126,13 @@ def test_of_an_own_answer_and_anothers_the_newer_one_is_found(
 def test_an_older_line_still_tells_of_the_links_that_no_newer_answer_is_known_for(
     archives: Archives, ours: Archive
 ) -> None:
-    ours.keep(TIKTOK, said("newer"), save=True)
-    archives().keep(SHORT, said("older", ago=60), save=True)  # the same post
+    ours.store(TIKTOK, said("newer"), save=True)
+    archives().store(SHORT, said("older", ago=60), save=True)  # the same post
     assert (found(ours), found(ours, SHORT)) == ("newer", "older")
 
 
 def test_an_answer_that_is_not_saved_is_not_announced(archives: Archives, ours: Archive, journal: Path) -> None:
-    archives().keep(TIKTOK, said("theirs"), save=False)
+    archives().store(TIKTOK, said("theirs"), save=False)
     assert not journal.exists()
     assert found(ours) is None
 
@@ -184,7 +184,7 @@ def test_a_line_that_is_none_of_ours_is_passed_over_and_hurts_no_other(
     garbage = GARBAGE[name](put(folder / "raw_1.json", "garbage"))
     append(journal, garbage)
     assert found(ours, newer_than=time.time()) is None  # nor may it pass for an answer that came since
-    archives().keep(TIKTOK, said("theirs"), save=True)
+    archives().store(TIKTOK, said("theirs"), save=True)
     append(journal, garbage)
     assert [found(ours) for _ in range(2)] == ["theirs"] * 2
 
@@ -240,7 +240,7 @@ def test_where_the_folder_of_the_journal_is_missing_none_is_made_and_everything_
     journal = tmp_path / "missing" / ".journal"
     archive = Archive(folder, 3600, journal)
     assert archive.find(TIKTOK, 0, save=True) is None
-    archive.keep(TIKTOK, said("mine"), save=True)
+    archive.store(TIKTOK, said("mine"), save=True)
     assert found(archive) == "mine"
     assert not journal.parent.exists()
 
@@ -253,7 +253,7 @@ def test_what_is_no_file_in_the_journals_place_is_neither_waited_for_nor_written
     victim = journal.with_name("victim")
     victim.write_bytes(b"mine")
     make(journal)
-    ours.keep(TIKTOK, said("mine"), save=True)
+    ours.store(TIKTOK, said("mine"), save=True)
     assert found(ours) == "mine"
     assert victim.read_bytes() == b"mine"
 
@@ -262,7 +262,7 @@ def test_what_is_no_file_in_the_journals_place_is_neither_waited_for_nor_written
 def test_a_journal_that_cannot_be_read_for_want_of_numbers_counts_as_unread_and_nothing_is_paid(
     archives: Archives, ours: Archive, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archives().keep(TIKTOK, said("theirs"), save=True)
+    archives().store(TIKTOK, said("theirs"), save=True)
 
     def refused(*_: object, **__: object) -> NoReturn:
         raise OSError(code, os.strerror(code))

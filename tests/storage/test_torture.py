@@ -145,7 +145,7 @@ def test_whichever_call_fails_once_a_paid_answer_is_on_disk_or_in_memory(
         def keep(archive: Archive = archive, paid: list[bool] = paid) -> Kept:
             archive.check()
             paid.append(True)
-            return archive.keep(TIKTOK, answer, save=True)
+            return archive.store(TIKTOK, answer, save=True)
 
         result = attempt(watch, keep)
         assert content(raw / NAME) in (before, answer.body)
@@ -218,9 +218,9 @@ def job(settings: Settings, link: str) -> Outcome:
 
     async def run() -> Outcome:
         jobs = Jobs.of(settings)
-        wish = Wish(settings.videos)
+        options = Wish(settings.videos)
         try:
-            return await jobs.get(Call(SecretStr("a-key")), parse(link), wish, lambda _: None)
+            return await jobs.get(Call(SecretStr("a-key")), parse(link), options, lambda _: None)
         finally:
             await jobs.close()
 
@@ -251,10 +251,10 @@ def test_whichever_call_fails_once_a_job_pays_once_and_asking_again_is_free(
 
         async def run(settings: Settings = settings, link: str = link, watch: Watch = watch) -> list[Outcome]:
             jobs = Jobs.of(settings)
-            wish, asked = Wish(settings.videos), parse(link)
+            options, asked = Wish(settings.videos), parse(link)
             with watch:
-                first = await jobs.get(Call(SecretStr("a-key")), asked, wish, lambda _: None)
-            return [first, await jobs.get(Call(SecretStr("a-key")), asked, wish, lambda _: None)]
+                first = await jobs.get(Call(SecretStr("a-key")), asked, options, lambda _: None)
+            return [first, await jobs.get(Call(SecretStr("a-key")), asked, options, lambda _: None)]
 
         first, again = asyncio.run(run())
         check_outcome(first, watch)

@@ -69,7 +69,7 @@ class Desk:
 
         async def run() -> str:
             tikhub = TikHub(base, network or Network(), sleep=self.sleep, deadline=deadline)
-            tikhub._gate.close = self.pauses.append  # type: ignore[assignment, method-assign]
+            tikhub._limiter.pause = self.pauses.append  # type: ignore[assignment, method-assign]
             return await tikhub.look_up(link, SecretStr(KEY), self, self.keep)
 
         return asyncio.run(run())

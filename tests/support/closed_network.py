@@ -88,13 +88,16 @@ def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def get(
-    url: str, *, judged: bool = True, loopback: bool = False, headers: Mapping[str, str] | None = None
+    url: str, *, public_only: bool = True, loopback: bool = False, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes]:
     """One GET: its status and its body."""
 
     async def run() -> tuple[int, bytes]:
         ours = Network(loopback_media=loopback)
-        async with asyncio.timeout(10), ours.get(url, headers or {}, judged=judged, silence=5) as response:
+        async with (
+            asyncio.timeout(10),
+            ours.get(url, headers or {}, public_only=public_only, read_timeout=5) as response,
+        ):
             return response.status_code, b"".join([chunk async for chunk in response.aiter_raw()])
 
     return asyncio.run(run())

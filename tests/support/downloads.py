@@ -19,7 +19,7 @@ VIDEO, MUSIC = (MEDIA / "h264.mp4").read_bytes(), (MEDIA / "music.m4a").read_byt
 H266 = VIDEO.replace(b"avc1", b"bvc2")
 SIZE = len(VIDEO)
 PAGE = b"<!DOCTYPE html><h1>Access Denied</h1>" * 3000
-QUICK = Limits(seconds=20, silence=0.3, slow_seconds=0.2, slow_bytes=2000, pause=0.0)
+QUICK = Limits(seconds=20, read_timeout=0.3, slow_seconds=0.2, slow_bytes=2000, pause=0.0)
 GOOD = Act(body=VIDEO)
 UNSIZED = "nobody said how large"
 

@@ -39,8 +39,8 @@ class FakeTikHub(TikHub):
         self.lost: set[str] = set()  # of which the answer is lost on its way, each time
         self.now = self.most = 0
 
-    async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[T]]) -> T:
-        purse.spend()
+    async def look_up(self, link: Link, key: SecretStr, budget: Purse, store: Callable[[Answer], Awaitable[T]]) -> T:
+        budget.spend()
         self.asked.append(link.key)
         self.now += 1
         self.most = max(self.most, self.now)
@@ -50,13 +50,13 @@ class FakeTikHub(TikHub):
         finally:
             self.now -= 1
         if link.key in self.lost:
-            purse.spend()  # the client asks once more
+            budget.spend()  # the client asks once more
         if link.key in self.failures:
-            purse.refund()
+            budget.refund()
             raise self.failures[link.key]
         post = self.posts.get(link.key) or tiktok_post(aweme_id=link.post_id or "7000000000000009999")
         value = envelope(post)
-        return await keep(Answer(json.dumps(value).encode(), value, time.time(), f"{len(self.asked):016}"))
+        return await store(Answer(json.dumps(value).encode(), value, time.time(), f"{len(self.asked):016}"))
 
 
 class FakeDownloader(Downloader):
@@ -112,14 +112,14 @@ class World:
             folder / ".state",
             reuse_seconds,
         )
-        self.wish = Wish(folder / "videos")
+        self.options = Wish(folder / "videos")
         self.seen: list[Job] = []
 
-    async def get(self, call: Call, link: Link, **wish: object) -> Outcome:
-        return await self.jobs.get(call, link, replace(self.wish, **wish), self.seen.append)  # type: ignore[arg-type]
+    async def get(self, call: Call, link: Link, **options: object) -> Outcome:
+        return await self.jobs.get(call, link, replace(self.options, **options), self.seen.append)  # type: ignore[arg-type]
 
     async def get_all(self, call: Call, links: list[Link], workers: int = 10) -> dict[str, Outcome]:
-        return await self.jobs.get_all(call, links, self.wish, workers, self.seen.append)
+        return await self.jobs.get_all(call, links, self.options, workers, self.seen.append)
 
 
 def link(number: int = 0) -> Link:

@@ -172,7 +172,7 @@ def write(root: Path, _: str) -> None:
     for number in itertools.count():
         archive = Archive(root / "raw", 3600)
         for link, answer in ANSWERS:
-            archive.keep(link, answer, save=True)
+            archive.store(link, answer, save=True)
         for path in (root / "raw").glob("raw_*.json"):
             path.unlink()  # so that it is written once more
         summarize(root / ("few", "many")[number % 2], root / "reports")

@@ -46,17 +46,17 @@ class FakeJobs(Jobs):
         self.asked: list[tuple[list[str], int]] = []
 
     async def get_all(
-        self, call: Call, links: Sequence[Link], wish: Wish, workers: int, watch: Watch
+        self, call: Call, links: Sequence[Link], options: Wish, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
         self.asked.append(([link.key for link in links], workers))
         found = {}
         for link in {link.key: link for link in links}.values():
-            watch(Job(link, wish, 0.0))
+            watch(Job(link, options, 0.0))
             found[link.key] = self.outcomes.get(link.key) or Outcome("ok")
             call.api_calls += 1
         return found
 
-    async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
+    async def plan(self, links: Sequence[Link], options: Wish) -> list[tuple[bool, bool]]:
         return [self.plans.get(link.key, (False, True)) for link in links]
 
 
@@ -298,8 +298,8 @@ def test_a_batch_is_planned_or_worked_on_and_says_where_files_are(
         opened.append(posts)
         yield lambda _: None
 
-    jobs, given, wish = FakeJobs(), understand([TIKTOK, SAME, "nothing"]), Wish(Path("/videos"), save_raw=save_raw)
-    work = plan_or_run(jobs, call(), given, wish, Path("/raw"), workers=asked, dry_run=dry_run, progress=progress)
+    jobs, given, options = FakeJobs(), understand([TIKTOK, SAME, "nothing"]), Wish(Path("/videos"), save_raw=save_raw)
+    work = plan_or_run(jobs, call(), given, options, Path("/raw"), workers=asked, dry_run=dry_run, progress=progress)
     reply = asyncio.run(work)
     assert (reply.workers, reply.output_dir, reply.raw_dir) == (workers, "/videos", "/raw" if save_raw else None)
     assert reply.distinct_posts == (1 if dry_run else None)

@@ -81,76 +81,76 @@ class TikHub:
         self._network = network
         self._deadline = deadline
         self._sleep = sleep
-        self._gate = Gate()
+        self._limiter = Gate()
         self._lines = asyncio.Semaphore(MOST_CONNECTIONS)
         self._large = asyncio.Lock()
 
-    async def look_up(self, link: Link, key: SecretStr, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
+    async def look_up(self, link: Link, key: SecretStr, budget: Purse, store: Callable[[Answer], Awaitable[K]]) -> K:
         """Ask for one post, again where that is worth it and costs nothing.
 
         Args:
             link: What to ask for.
             key: Sent in the Authorization header, and taken out of everything that comes back.
-            purse: Asked before each request.
-            keep: Given every answer that was paid for, before anything is made of it. Once a request is out, it and
-                `keep` are carried through even when the caller is cancelled: the answer costs money either way.
+            budget: Asked before each request.
+            store: Given every answer that was paid for, before anything is made of it. Once a request is out, it and
+                `store` are carried through even when the caller is cancelled: the answer costs money either way.
 
         Returns:
-            What `keep` made of the answer.
+            What `store` made of the answer.
 
         Raises:
-            AnswerError: Any of its kinds but those about the post itself; also whatever `purse` and `keep` raise.
+            AnswerError: Any of its kinds but those about the post itself; also whatever `budget` and `store` raise.
         """
         for attempt in itertools.count(1):
-            await self._take_turn(purse)
+            await self._take_turn(budget)
             try:
-                return await carried_through(self._send(link, key.get_secret_value(), purse, keep))
+                return await carried_through(self._send(link, key.get_secret_value(), budget, store))
             except AnswerError as failure:
                 if (pause := next_wait(failure, attempt)) is None:
                     raise
                 if isinstance(failure, RateLimited):
-                    self._gate.close(pause)  # the limit is the key's: all jobs wait
+                    self._limiter.pause(pause)  # the limit is the key's: all jobs wait
                     pause = 0.0
             await self._sleep(pause)
         raise AssertionError("counting has no end")  # pragma: no cover - for the type checker
 
-    async def _take_turn(self, purse: Purse) -> None:
+    async def _take_turn(self, budget: Purse) -> None:
         """Return when a request may go out and is accounted for; it goes out at once, and `_send` frees the slot."""
         await self._lines.acquire()
         try:
-            await self._gate.wait(purse.spend)
+            await self._limiter.wait(budget.spend)
         except BaseException:  # also where nobody waits any more
             self._lines.release()
             raise
 
-    async def _send(self, link: Link, secret: str, purse: Purse, keep: Callable[[Answer], Awaitable[K]]) -> K:
-        """One request; of an answer with HTTP 200 what `keep` makes of it."""
+    async def _send(self, link: Link, secret: str, budget: Purse, store: Callable[[Answer], Awaitable[K]]) -> K:
+        """One request; of an answer with HTTP 200 what `store` makes of it."""
         try:
-            status, headers, body = await self._exchange(link, secret, purse)
+            status, headers, body = await self._exchange(link, secret, budget)
         finally:
             self._lines.release()
         logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), named(link))
         if status != 200:
-            purse.refund()
+            budget.refund()
             raise _failure(status, headers, body, link, secret)
         answer = _open(body, secret)
-        kept = await keep(answer)
+        stored = await store(answer)
         if answer.value is _NOT_JSON:
             shown = clean(hide(body.decode("utf-8", "replace"), secret), 200)
             raise UnexpectedAnswer(
                 f"TikHub's answer for {named(link)} is not JSON, and may have been charged; it begins: {shown!r}"
             )
-        return kept
+        return stored
 
-    async def _exchange(self, link: Link, secret: str, purse: Purse) -> tuple[int, httpx.Headers, bytes]:
+    async def _exchange(self, link: Link, secret: str, budget: Purse) -> tuple[int, httpx.Headers, bytes]:
         """One request and its whole body; an error status whose body did not come whole counts as that status."""
         status, headers = 0, httpx.Headers()
         request = self._network.get(
             self._base_url + PATH.format(platform=link.platform),
             {"Authorization": f"Bearer {secret}", "Accept": "application/json"},
             params={"share_url": link.url},
-            judged=False,
-            silence=self._deadline,
+            public_only=False,
+            read_timeout=self._deadline,
         )
         try:
             async with asyncio.timeout(self._deadline), request as response:
@@ -161,7 +161,7 @@ class TikHub:
                 return status, headers, b""
             unsent = status == 0 and isinstance(error, _UNSENT)
             if unsent:
-                purse.refund()
+                budget.refund()
             raise _unreachable(error, link, secret) if unsent else _lost(error, status, link) from None
 
 

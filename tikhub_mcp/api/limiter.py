@@ -26,16 +26,16 @@ class Gate:
                 that no caller is waiting for any more would use up the turns of those that follow.
         """
         async with self._turn:
-            while (pause := self._pause()) > 0:  # noqa: ASYNC110 - only time ends it
+            while (pause := self._seconds_to_wait()) > 0:  # noqa: ASYNC110 - only time ends it
                 await asyncio.sleep(pause)
             spend()
             self._recent.append(time.monotonic())
 
-    def close(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Let nothing out for this long."""
         self._closed_until = max(self._closed_until, time.monotonic() + seconds)
 
-    def _pause(self) -> float:
+    def _seconds_to_wait(self) -> float:
         full = len(self._recent) == self._recent.maxlen
         slot = self._recent[0] + self._window if full else 0.0
         return max(slot, self._closed_until) - time.monotonic()

@@ -48,20 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("This is the MCP server, waiting for a client on standard input; see --help.", file=sys.stderr)
         run()
         return 0
-    options = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a nickname shows a question mark
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     begin_log()
     try:
-        exit_code: int = options.command(options)
+        exit_code: int = args.command(args)
         if sys.stdout:  # closed before it began
             sys.stdout.flush()
     except TikHubMCPError as error:
-        if getattr(options, "json", False):
+        if getattr(args, "json", False):
             from tikhub_mcp.tools.replies import refusal
 
-            print_json(refusal(options.tool, error, getattr(options, "url", "")))
+            print_json(refusal(args.tool, error, getattr(args, "url", "")))
         print(f"error: {error.code}: {error.tell_human or error.message}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -153,63 +153,63 @@ def _add_host(command: argparse.ArgumentParser, change: str) -> None:
     command.set_defaults(command=_connect, change=change)
 
 
-def _one(options: argparse.Namespace) -> int:
+def _one(args: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
     from tikhub_mcp.posts import links
     from tikhub_mcp.settings.api_key import find_key
     from tikhub_mcp.settings.environment import load
     from tikhub_mcp.tools import replies
 
-    settings, key, link = load(), find_key(), links.one(options.url)
+    settings, key, link = load(), find_key(), links.one(args.url)
 
     async def work() -> "Outcome":
-        raw = _here(options.raw_dir) or settings.raw
+        raw = _here(args.raw_dir) or settings.raw
         async with _jobs(settings, raw) as jobs, progress_bar(1) as watch:
-            return await jobs.get(Call(key), link, _wish(options, settings), watch)
+            return await jobs.get(Call(key), link, _wish(args, settings), watch)
 
     outcome = _finish(work())
     reply = replies.video_reply(link.given, link, outcome)
-    if options.json:
+    if args.json:
         print_json(reply)
     else:
         print_video(reply)
     return outcome.error.exit_code if outcome.error else 0
 
 
-def _batch(options: argparse.Namespace) -> int:
+def _batch(args: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
     from tikhub_mcp.settings.api_key import find_key
     from tikhub_mcp.settings.environment import load
     from tikhub_mcp.tools.batch import at_least_none, plan_or_run, read_list
 
-    settings, key, given = load(), find_key(), read_list(options.file, largest=None)
+    settings, key, given = load(), find_key(), read_list(args.file, largest=None)
 
     async def work() -> "BatchReply":
-        raw = _here(options.raw_dir) or settings.raw
+        raw = _here(args.raw_dir) or settings.raw
         async with _jobs(settings, raw) as jobs:
-            call, wish = Call(key, max_api_calls=at_least_none(options.max_api_calls)), _wish(options, settings)
-            workers, dry_run = options.max_workers, options.dry_run
+            call, options = Call(key, max_api_calls=at_least_none(args.max_api_calls)), _wish(args, settings)
+            workers, dry_run = args.max_workers, args.dry_run
             return await plan_or_run(
-                jobs, call, given, wish, raw, workers=workers, dry_run=dry_run, progress=progress_bar
+                jobs, call, given, options, raw, workers=workers, dry_run=dry_run, progress=progress_bar
             )
 
     reply = _finish(work())
-    if options.json:
+    if args.json:
         print_json(reply)
     else:
         print_batch(reply)
     if reply.error and reply.error.stop:
         return 3
-    return 0 if reply.succeeded == reply.total or options.dry_run else 1
+    return 0 if reply.succeeded == reply.total or args.dry_run else 1
 
 
-def _summarize(options: argparse.Namespace) -> int:
+def _summarize(args: argparse.Namespace) -> int:
     from tikhub_mcp.settings.environment import load
     from tikhub_mcp.summary.summarize import summarize
 
-    source = _here(options.input) or load().raw
-    made = summarize(source, _here(options.out_dir) or Path.cwd(), options.formats)
-    if options.json:
+    source = _here(args.input) or load().raw
+    made = summarize(source, _here(args.out_dir) or Path.cwd(), args.formats)
+    if args.json:
         from tikhub_mcp.tools.replies import summary_reply
 
         print_json(summary_reply(made))
@@ -246,36 +246,36 @@ def _finish(work: Coroutine[None, None, T]) -> T:
         raise KeyboardInterrupt from None
 
 
-def _demo(options: argparse.Namespace) -> int:
+def _demo(args: argparse.Namespace) -> int:
     from tikhub_mcp.cli.demo import run
 
-    return run(_here(options.output_dir))
+    return run(_here(args.output_dir))
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _doctor(args: argparse.Namespace) -> int:
     from tikhub_mcp.doctor.checks import examine
     from tikhub_mcp.doctor.findings import as_json, summing_up
 
     found = []
-    for finding in examine(online=options.online):
+    for finding in examine(online=args.online):
         found.append(finding)
-        if not options.json:
+        if not args.json:
             print(finding, flush=True)
-    print(as_json(found) if options.json else summing_up(found))
+    print(as_json(found) if args.json else summing_up(found))
     return int(any(finding.state == "problem" for finding in found))
 
 
-def _connect(options: argparse.Namespace) -> int:
+def _connect(args: argparse.Namespace) -> int:
     from tikhub_mcp.install import hosts
     from tikhub_mcp.settings.api_key import find_key
 
-    path = hosts.find_file(options.host, options.project, options.file)
-    if options.change == "install":
-        change = hosts.install(options.host, path, hosts.server_command(), find_key() if options.with_key else None)
+    path = hosts.find_file(args.host, args.project, args.file)
+    if args.change == "install":
+        change = hosts.install(args.host, path, hosts.server_command(), find_key() if args.with_key else None)
     else:
-        change = hosts.uninstall(options.host, path)
+        change = hosts.uninstall(args.host, path)
     if change.needed:
-        if not agreed(change.diff(), options.yes):
+        if not agreed(change.diff(), args.yes):
             return 2
         backup = change.write(datetime.now().astimezone())
         held = ", its key included" if change.backup_holds_key else ""
@@ -284,16 +284,16 @@ def _connect(options: argparse.Namespace) -> int:
     return 0
 
 
-def _sandbox(options: argparse.Namespace) -> int:
+def _sandbox(args: argparse.Namespace) -> int:
     from threading import Event
 
     from tikhub_mcp.sandbox import Sandbox
 
-    sandbox = Sandbox(port=options.port, latency=options.latency, rate=options.rate)
+    sandbox = Sandbox(port=args.port, latency=args.latency, rate=args.rate)
     try:
         sandbox.start()
     except OSError as error:
-        raise InvalidInput(f"Port {options.port} cannot be used ({error.strerror}). Try --port 0.") from None
+        raise InvalidInput(f"Port {args.port} cannot be used ({error.strerror}). Try --port 0.") from None
     try:
         print("A stand-in for TikHub runs on this machine. Point the server (or `tikhub-mcp one`) at it with\n")
         # A folder of its own: what it answers is invented, and must not stand among real posts.
@@ -323,11 +323,11 @@ async def _jobs(settings: "Settings", raw: Path) -> "AsyncIterator[Jobs]":
         await jobs.close()
 
 
-def _wish(options: argparse.Namespace, settings: "Settings") -> "Wish":
+def _wish(args: argparse.Namespace, settings: "Settings") -> "Wish":
     from tikhub_mcp.jobs.model import Wish
 
-    folder = _here(options.output_dir) or settings.videos
-    return Wish(folder, options.quality, not options.no_save_raw, options.metrics_only, options.refresh)
+    folder = _here(args.output_dir) or settings.videos
+    return Wish(folder, args.quality, not args.no_save_raw, args.metrics_only, args.refresh)
 
 
 def _here(path: Path | None) -> Path | None:

@@ -43,12 +43,12 @@ def ways(settings: Settings) -> Iterator[Finding]:
     yield _proxy(host, proxy)
     yield _run(_name(host, port, proxied=bool(proxy)))
     began = time.monotonic()
-    seen = _run(look(f"{settings.base_url}/", {}, seconds=LOOK_SECONDS))
-    yield _connection(seen, time.monotonic() - began, proxied=bool(proxy))
-    if seen.tls:
-        yield _refused(seen.tls, "" if proxy else _whose(host, port))
-    elif seen.status and secure:
-        yield _certificate(seen.certificate)
+    result = _run(look(f"{settings.base_url}/", {}, seconds=LOOK_SECONDS))
+    yield _connection(result, time.monotonic() - began, proxied=bool(proxy))
+    if result.tls:
+        yield _refused(result.tls, "" if proxy else _whose(host, port))
+    elif result.status and secure:
+        yield _certificate(result.certificate)
 
 
 def account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
@@ -60,12 +60,12 @@ def account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
         yield Finding("account", "warning", said("not asked: there is no usable key", "未查询：没有可用的密钥"))
         return
     headers = {"Authorization": f"Bearer {key.get_secret_value()}", "Accept": "application/json"}
-    seen = _run(look(settings.base_url + ACCOUNT_PATH, headers, seconds=ACCOUNT_SECONDS))
-    answer = _read(seen.body, key)
-    if seen.status == 200 and isinstance(answer, dict):
+    result = _run(look(settings.base_url + ACCOUNT_PATH, headers, seconds=ACCOUNT_SECONDS))
+    answer = _read(result.body, key)
+    if result.status == 200 and isinstance(answer, dict):
         yield _account(answer)
     else:
-        yield _no_account(seen, is_json=isinstance(answer, dict))
+        yield _no_account(result, is_json=isinstance(answer, dict))
 
 
 class _Unwaited(ThreadPoolExecutor):
@@ -122,12 +122,12 @@ class Seen:
     tls: ssl.SSLError | None = None
 
 
-def _connection(seen: Seen, seconds: float, *, proxied: bool) -> Finding:
+def _connection(result: Seen, seconds: float, *, proxied: bool) -> Finding:
     way = said("through the proxy", "经代理") if proxied else said("directly", "直连")
-    if seen.status:
-        took = f"{seconds * 1000:.0f} ms, HTTP {seen.status}"
+    if result.status:
+        took = f"{seconds * 1000:.0f} ms, HTTP {result.status}"
         return Finding("connection", "ok", said(f"reached {way} in {took}", f"{way}可达，{took}"))
-    if seen.tls:
+    if result.tls:
         found = said(f"something answers {way}, but see the certificate", f"{way}有应答，但请看证书一项")
         return Finding("connection", "ok", found)
     advice = said(
@@ -139,7 +139,7 @@ def _connection(seen: Seen, seconds: float, *, proxied: bool) -> Finding:
             "Is the proxy running, does it take this user name and password, and does it let this host through?",
             "代理是否在运行，用户名和密码是否正确，是否放行该主机？",
         )
-    found = said(f"not reached {way}: {seen.failure}", f"{way}不可达：{seen.failure}")
+    found = said(f"not reached {way}: {result.failure}", f"{way}不可达：{result.failure}")
     return Finding("connection", "problem", found, advice)
 
 
@@ -283,45 +283,46 @@ def _scope(scopes: list[str]) -> str:
     return said(f"No scope seems to cover {' and '.join(missing)}.", f"似乎没有包含 {'、'.join(missing)} 的权限。")
 
 
-def _no_account(seen: Seen, *, is_json: bool) -> Finding:
-    if seen.status == 401 and is_json:
+def _no_account(result: Seen, *, is_json: bool) -> Finding:
+    if result.status == 401 and is_json:
         found = said("TikHub refuses the key (HTTP 401)", "TikHub 拒绝了密钥（HTTP 401）")
         advice = said(
             "It is wrong, expired or inactive: check it at https://user.tikhub.io/.",
             "密钥有误、已过期或未启用：请到 https://user.tikhub.io/ 检查。",
         )
         return Finding("account", "problem", found, advice)
-    if seen.status == 403 and is_json:
+    if result.status == 403 and is_json:
         found = said(
             "not shown (HTTP 403): this look-up needs a scope of its own. That proves nothing about the key: it may "
             "well be good for downloads",
             "无法查看（HTTP 403）：此查询需要单独的权限。这不说明密钥有问题，下载可能完全正常",
         )
         return Finding("account", "warning", found)
-    if seen.status:
+    if result.status:
         found = said(
-            f"TikHub answered HTTP {seen.status}, without an account", f"TikHub 返回 HTTP {seen.status}，没有账户信息"
+            f"TikHub answered HTTP {result.status}, without an account",
+            f"TikHub 返回 HTTP {result.status}，没有账户信息",
         )
         return Finding("account", "warning", found, said("Ask again later.", "请稍后再试。"))
-    found = said(f"not reached: {seen.failure}", f"不可达：{seen.failure}")
+    found = said(f"not reached: {result.failure}", f"不可达：{result.failure}")
     return Finding("account", "problem", found, said("See the connection above.", "见上面的连接一项。"))
 
 
 async def look(url: str, headers: Mapping[str, str], *, seconds: float) -> Seen:
     """Send one GET to a host that the user has named, and tell what came of it rather than raise."""
-    seen, body = Seen(), bytearray()
+    result, body = Seen(), bytearray()
     try:
         async with (
             asyncio.timeout(seconds),
-            Network().get(url, headers, judged=False, silence=seconds) as response,
+            Network().get(url, headers, public_only=False, read_timeout=seconds) as response,
         ):
             tls = response.extensions["network_stream"].get_extra_info("ssl_object")
-            seen = Seen(response.status_code, certificate=(tls.getpeercert() if tls else None) or {})
+            result = Seen(response.status_code, certificate=(tls.getpeercert() if tls else None) or {})
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) >= LARGEST_LOOK:
                     break
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-        if not seen.status:  # with a status the host is reached, whatever becomes of the body
+        if not result.status:  # with a status the host is reached, whatever becomes of the body
             return Seen(failure=f"{type(error).__name__}: {why(error)}", tls=tls_failure(error))
-    return replace(seen, body=bytes(body[:LARGEST_LOOK]))
+    return replace(result, body=bytes(body[:LARGEST_LOOK]))

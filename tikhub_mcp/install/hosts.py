@@ -93,17 +93,17 @@ def find_file(
     Raises:
         InvalidInput: There is no such file for this host, no such project, or no home directory.
     """
-    host = HOSTS[name]
+    client = HOSTS[name]
     if file:
         return _absolute(file)
     if not project:
         home, config = _folders(environment() if environ is None else environ, platform)
-        return (home if host.below == "home" else config) / host.file
-    if not host.project:
-        raise InvalidInput(f"{host.title} has no settings of single projects: leave --project out.")
+        return (home if client.below == "home" else config) / client.file
+    if not client.project:
+        raise InvalidInput(f"{client.title} has no settings of single projects: leave --project out.")
     if not (folder := _absolute(project)).is_dir():
         raise InvalidInput(f"There is no folder {clean(str(folder))}.")
-    return folder / host.project
+    return folder / client.project
 
 
 def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None = None) -> Change:
@@ -112,26 +112,26 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
     Raises:
         InvalidInput: The file is not as such files are; the message has the entry, to be put in by hand.
     """
-    host, secret = HOSTS[name], key.get_secret_value() if key else ""
+    client, secret = HOSTS[name], key.get_secret_value() if key else ""
     before = read(target(path))
     try:
-        text = _entered(host, edits.checked(before), command, secret)
-        note = _about_the_key(host, path, text)
+        text = _entered(client, edits.checked(before), command, secret)
+        note = _about_the_key(client, path, text)
     except _Taken:
         raise InvalidInput(
             f'{path} is left as it is: its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out.'
         ) from None
     except InvalidInput as error:
-        entry = {**_wanted(host, command), "env": {KEY: _ASKED_FOR if host.asks else "YOUR_API_KEY"}}
-        whole = ({"inputs": [_INPUT]} if host.asks else {}) | {host.servers: {NAME: entry}}
+        entry = {**_wanted(client, command), "env": {KEY: _ASKED_FOR if client.asks else "YOUR_API_KEY"}}
+        whole = ({"inputs": [_INPUT]} if client.asks else {}) | {client.servers: {NAME: entry}}
         by_hand = json.dumps(whole, ensure_ascii=False, indent=2)
         raise InvalidInput(
             f"{path} is left as it is: {error.message}. Put this in by hand, next to what is there:\n{by_hand}"
         ) from None
     after = edits.encoded(text, before)
     known = f'"{NAME}" is in {path} already, and as it should be.\n' if after == before else ""
-    again = "" if known else f"\nRestart {host.title} to have it."
-    views = _view(host, edits.decoded(before)), _view(host, text)
+    again = "" if known else f"\nRestart {client.title} to have it."
+    views = _view(client, edits.decoded(before)), _view(client, text)
     return Change(path, before, after, views, f"{known}{note}{again}", secret)
 
 
@@ -141,28 +141,28 @@ def uninstall(name: str, path: Path) -> Change:
     Raises:
         InvalidInput: The file is not as such files are.
     """
-    host, before = HOSTS[name], read(target(path))
+    client, before = HOSTS[name], read(target(path))
     nothing = Change(path, before, before, ({}, {}), f'There is no entry "{NAME}" in {path}: nothing to take out.')
     try:
         text = edits.checked(before)
-        if not before or not edits.has(text, (host.servers, NAME)):
+        if not before or not edits.has(text, (client.servers, NAME)):
             return nothing
-        text = edits.take(text, (host.servers, NAME))
-        text = _settled(text) if host.asks else text
+        text = edits.take(text, (client.servers, NAME))
+        text = _settled(text) if client.asks else text
     except InvalidInput as error:
         raise InvalidInput(f'{path} is left as it is: {error.message}. Take "{NAME}" out by hand.') from None
-    views = _view(host, edits.decoded(before)), _view(host, text)
-    return Change(path, before, edits.encoded(text, before), views, f"Restart {host.title} to be rid of it.")
+    views = _view(client, edits.decoded(before)), _view(client, text)
+    return Change(path, before, edits.encoded(text, before), views, f"Restart {client.title} to be rid of it.")
 
 
 def entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """The entries in the user's files of all hosts: whose, where, what; files that cannot be read are passed over."""
-    for name, host in HOSTS.items():
+    for name, client in HOSTS.items():
         with suppress(InvalidInput):
             path = find_file(name)
-            entry = edits.get(edits.checked(read(target(path))), (host.servers, NAME))
+            entry = edits.get(edits.checked(read(target(path))), (client.servers, NAME))
             if isinstance(entry, dict):
-                yield host.title, path, entry
+                yield client.title, path, entry
 
 
 def environment_in(env: Json) -> dict[str, str]:
@@ -170,32 +170,32 @@ def environment_in(env: Json) -> dict[str, str]:
     return {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
 
 
-def _view(host: Host, text: str) -> dict[str, Any]:
+def _view(client: Host, text: str) -> dict[str, Any]:
     """What of a file is ours."""
     if not text.strip():
         return {}
-    entry = edits.get(text, (host.servers, NAME))
-    asked = edits.get(text, ("inputs",)) if host.asks else None
+    entry = edits.get(text, (client.servers, NAME))
+    asked = edits.get(text, ("inputs",)) if client.asks else None
     asked = asked if isinstance(asked, list) else []
     inputs = [item for item in asked if isinstance(item, dict) and item.get("id") == _INPUT["id"]]
-    return ({"inputs": inputs} if inputs else {}) | ({host.servers: {NAME: entry}} if entry is not None else {})
+    return ({"inputs": inputs} if inputs else {}) | ({client.servers: {NAME: entry}} if entry is not None else {})
 
 
-def _wanted(host: Host, command: Sequence[str]) -> dict[str, object]:
-    entry: dict[str, object] = {"type": "stdio"} if host.typed else {}
+def _wanted(client: Host, command: Sequence[str]) -> dict[str, object]:
+    entry: dict[str, object] = {"type": "stdio"} if client.typed else {}
     entry |= {"command": command[0]}
     return entry | ({"args": list(command[1:])} if command[1:] else {})
 
 
-def _entered(host: Host, text: str, command: Sequence[str], secret: str) -> str:
-    place, wanted = (host.servers, NAME), _wanted(host, command)
+def _entered(client: Host, text: str, command: Sequence[str], secret: str) -> str:
+    place, wanted = (client.servers, NAME), _wanted(client, command)
     if not edits.has(text, place):
-        key = secret or (_ASKED_FOR if host.asks else "")
+        key = secret or (_ASKED_FOR if client.asks else "")
         env = {KEY: key} if key else {}
         if locale := said("", "zh_CN.UTF-8"):  # hosts do not hand theirs on
             env["LANG"] = locale
         text = edits.put(text, place, wanted | ({"env": env} if env else {}))
-        return _settled(text) if host.asks else text
+        return _settled(text) if client.asks else text
     have = edits.get(text, place)
     if not isinstance(have, dict) or "url" in have or have.get("type", "stdio") != "stdio":
         raise _Taken
@@ -206,7 +206,7 @@ def _entered(host: Host, text: str, command: Sequence[str], secret: str) -> str:
         text = edits.take(text, (*place, "args"))
     if secret and edits.get(text, (*place, "env", KEY)) != secret:
         text = edits.put(text, (*place, "env", KEY), secret)
-    return _settled(text) if host.asks else text
+    return _settled(text) if client.asks else text
 
 
 def _settled(text: str) -> str:
@@ -223,12 +223,12 @@ def _settled(text: str) -> str:
     return text
 
 
-def _about_the_key(host: Host, path: Path, text: str) -> str:
+def _about_the_key(client: Host, path: Path, text: str) -> str:
     """Where the server will find its key once the host starts it, or where to put one."""
-    env = environment_in(edits.get(text, (host.servers, NAME, "env")))
+    env = environment_in(edits.get(text, (client.servers, NAME, "env")))
     given = env.get(KEY, "")
     if "${" in given:
-        return f"{host.title} asks for the key once." if given == _ASKED_FOR else f"The key is to come from {given}."
+        return f"{client.title} asks for the key once." if given == _ASKED_FOR else f"The key is to come from {given}."
     skill = skill_files(env)[0]
     try:
         find_key(env)

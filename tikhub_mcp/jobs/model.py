@@ -75,7 +75,7 @@ class Call:
     work: tuple[object, ...] = ()
     _start: float = field(default_factory=time.monotonic)
 
-    def left(self) -> float | None:
+    def remaining(self) -> float | None:
         """Seconds until the call has to answer."""
         return None if self.seconds is None else max(0.0, self._start + self.seconds - time.monotonic())
 
@@ -105,15 +105,15 @@ class Job:
 
     Attributes:
         state: Where it is.
-        born: Answers that came later (unix seconds) are fresh enough for it.
+        created: Answers that came later (unix seconds) are fresh enough for it.
         waiting: Who waits, the longest first; one of them pays.
         paid: How many requests each call paid for.
         done: How far it is, from 0 to 1.
     """
 
     link: Link
-    wish: Wish
-    born: float
+    options: Wish
+    created: float
     state: JobState = JobState.QUEUED
     waiting: list[Call] = field(default_factory=list)
     paid: Counter[Call] = field(default_factory=Counter)

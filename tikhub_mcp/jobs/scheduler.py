@@ -77,19 +77,19 @@ class Jobs:
             settings.reuse_seconds,
         )
 
-    async def get(self, call: Call, link: Link, wish: Wish, watch: Watch) -> Outcome:
+    async def get(self, call: Call, link: Link, options: Wish, watch: Watch) -> Outcome:
         """One link's outcome, as far as the call's time goes; foreseen failures are in it, not raised.
 
         Args:
             call: Whose time and money it is.
             link: What is asked for.
-            wish: What is wanted of it.
+            options: What is wanted of it.
             watch: Given the job once it runs, to follow its progress.
         """
-        return (await self.get_all(call, [link], wish, 1, watch))[link.key]
+        return (await self.get_all(call, [link], options, 1, watch))[link.key]
 
     async def get_all(
-        self, call: Call, links: Sequence[Link], wish: Wish, workers: int, watch: Watch
+        self, call: Call, links: Sequence[Link], options: Wish, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
         """The outcome of each distinct link by its `key`, at most `workers` at once."""
         outcomes: dict[str, Outcome] = {}
@@ -97,10 +97,10 @@ class Jobs:
 
         async def work() -> None:
             for link in waiting:  # one iterator for all workers: each link goes to one of them
-                outcomes[link.key] = await self._get(call, link, wish, watch)
+                outcomes[link.key] = await self._get(call, link, options, watch)
 
         async with self._locks.here("unfinished"):
-            await in_thread(self._unfinished.begin, call, links, wish)
+            await in_thread(self._unfinished.begin, call, links, options)
             self._archive.needed_since = self._unfinished.needed_since
         ended: dict[str, Outcome] = {}
         try:
@@ -110,16 +110,16 @@ class Jobs:
             ended = outcomes
         finally:
             async with self._locks.here("unfinished"):
-                await in_thread(self._unfinished.end, call, ended, wish)
+                await in_thread(self._unfinished.end, call, ended, options)
         return outcomes
 
-    async def _get(self, call: Call, link: Link, wish: Wish, watch: Watch) -> Outcome:
+    async def _get(self, call: Call, link: Link, options: Wish, watch: Watch) -> Outcome:
         while True:
-            job = self._jobs.get((link.key, wish))
+            job = self._jobs.get((link.key, options))
             if job is None:
-                if self._closed or call.left() == 0:
+                if self._closed or call.remaining() == 0:
                     return Outcome("pending")
-                job = self._start(call, link, wish)
+                job = self._start(call, link, options)
             watch(job)
             outcome = await self._wait_for(call, job)
             # It was joined in its last moment, or no call that waited for it before this one could pay.
@@ -127,9 +127,9 @@ class Jobs:
             if self._closed or not start_again:
                 return outcome
 
-    async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
+    async def plan(self, links: Sequence[Link], options: Wish) -> list[tuple[bool, bool]]:
         """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
-        return await self._worker.plan(links, wish)
+        return await self._worker.plan(links, options)
 
     async def close(self) -> None:
         """Cancel all jobs and start no more.
@@ -146,16 +146,16 @@ class Jobs:
             await asyncio.wait(tasks, timeout=CLOSING_SECONDS)
         self._locks.close()
 
-    def _start(self, call: Call, link: Link, wish: Wish) -> Job:
-        key = (link.key, wish)
-        job = self._jobs[key] = Job(link, wish, self._unfinished.since(call, link, wish))
+    def _start(self, call: Call, link: Link, options: Wish) -> Job:
+        key = (link.key, options)
+        job = self._jobs[key] = Job(link, options, self._unfinished.since(call, link, options))
         job.task = asyncio.create_task(self._run(key, job))
         return job
 
     async def _wait_for(self, call: Call, job: Job) -> Outcome:
         job.waiting.append(call)
         try:
-            await asyncio.wait([job.task], timeout=call.left())
+            await asyncio.wait([job.task], timeout=call.remaining())
         except asyncio.CancelledError:
             if job.waiting == [call]:
                 job.task.cancel()

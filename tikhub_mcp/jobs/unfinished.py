@@ -32,10 +32,10 @@ class UnfinishedCalls:
         self._left: dict[tuple[str, Wish], Moment] = {}
         self.needed_since = math.inf
 
-    def begin(self, call: Call, links: Iterable[Link], wish: Wish) -> None:
+    def begin(self, call: Call, links: Iterable[Link], options: Wish) -> None:
         """Set since when answers are fresh for a call: its own start, or that of the work which it goes on with."""
         now = time.time()
-        call.work = (wish, sorted({link.key for link in links}))
+        call.work = (options, sorted({link.key for link in links}))
         earlier = self._moments.get(*call.work)
         if earlier and earlier.touched > now - REJOIN_SECONDS:
             call.since = min(call.since, earlier.at)
@@ -45,9 +45,9 @@ class UnfinishedCalls:
         self._left = {key: left for key, left in self._left.items() if left.touched > now - REJOIN_SECONDS}
         self.needed_since = min(self._moments.oldest(now - REJOIN_SECONDS), call.since)
 
-    def since(self, call: Call, link: Link, wish: Wish) -> float:
+    def since(self, call: Call, link: Link, options: Wish) -> float:
         """Since when answers are fresh for one link of a call, in unix seconds."""
-        left = self._left.get((link.key, wish))
+        left = self._left.get((link.key, options))
         return min(call.since, left.at) if left else call.since
 
     def touch(self, calls: Iterable[Call]) -> None:
@@ -55,18 +55,18 @@ class UnfinishedCalls:
         for call in calls:
             self._moments.touch(*call.work)
 
-    def end(self, call: Call, outcomes: Mapping[str, Outcome], wish: Wish) -> None:
+    def end(self, call: Call, outcomes: Mapping[str, Outcome], options: Wish) -> None:
         """Forget the work if everything in it is done; else keep it for the next call.
 
         Args:
             call: The call that ends.
             outcomes: By the links' keys; empty for a call that was cancelled.
-            wish: What was wanted.
+            options: What was wanted.
         """
         undone = [key for key, outcome in outcomes.items() if outcome.status in ("pending", "skipped")]
         for key in outcomes:
-            self._left.pop((key, wish), None)
-        self._left |= {(key, wish): Moment(call.since, time.time()) for key in undone}
+            self._left.pop((key, options), None)
+        self._left |= {(key, options): Moment(call.since, time.time()) for key in undone}
         if outcomes and not undone:
             self._moments.remove(*call.work)
         else:

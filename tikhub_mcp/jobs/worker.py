@@ -103,53 +103,53 @@ class Worker:
 
     async def work(self, job: Job) -> None:
         """From the link to the file; what is known goes into `job.outcome` as soon as it is."""
-        wish, outcome = job.wish, job.outcome
-        await in_thread(self._check_folders, wish)
-        newer_than = job.born if wish.refresh else min(time.time() - self._reuse_seconds, job.born)
-        kept, post = await self._look_up(job, newer_than)
-        if wish.metrics_only:
+        options, outcome = job.options, job.outcome
+        await in_thread(self._check_folders, options)
+        newer_than = job.created if options.refresh else min(time.time() - self._reuse_seconds, job.created)
+        stored, post = await self._look_up(job, newer_than)
+        if options.metrics_only:
             return
-        async with self._locks.everywhere("file", wish.folder, post.platform, post.video_id, wish.quality):
-            file = choose(post, wish.quality)
-            outcome.saved = await in_thread(self._videos.find, wish.folder, wish.quality, post, file)
+        async with self._locks.everywhere("file", options.folder, post.platform, post.video_id, options.quality):
+            file = choose(post, options.quality)
+            outcome.saved = await in_thread(self._videos.find, options.folder, options.quality, post, file)
             if outcome.saved is None:
-                outcome.saved = await self._download(job, kept, post, file)
+                outcome.saved = await self._download(job, stored, post, file)
                 await in_thread(self._videos.add, outcome.saved.path)
 
-    async def plan(self, links: Sequence[Link], wish: Wish) -> list[tuple[bool, bool]]:
+    async def plan(self, links: Sequence[Link], options: Wish) -> list[tuple[bool, bool]]:
         """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
-        there = await in_thread(self._videos.identities, wish.folder, wish.quality)
-        return [await self._plan(link, wish, there) for link in links]
+        there = await in_thread(self._videos.identities, options.folder, options.quality)
+        return [await self._plan(link, options, there) for link in links]
 
-    async def _plan(self, link: Link, wish: Wish, there: Collection[tuple[str, str]]) -> tuple[bool, bool]:
-        kept = None if wish.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
-        if kept is None:
+    async def _plan(self, link: Link, options: Wish, there: Collection[tuple[str, str]]) -> tuple[bool, bool]:
+        stored = None if options.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
+        if stored is None:
             return (link.platform, link.post_id) in there, True
         on_disk = renewal = False
         with suppress(TikHubMCPError):  # no post, no video: then there is nothing more to pay for either
-            post = read(kept.value, link, kept.received)
+            post = read(stored.value, link, stored.received)
             on_disk = (post.platform, post.video_id) in there
-            expired = choose(post, wish.quality).expired(_platform_time(kept, post))
-            wanted = expired and not on_disk and not wish.metrics_only
+            expired = choose(post, options.quality).expired(_platform_time(stored, post))
+            wanted = expired and not on_disk and not options.metrics_only
             renewal = wanted and not await self._seconds_to_renewal(post)
         return on_disk, renewal
 
     async def _look_up(self, job: Job, newer_than: float) -> tuple[Kept, Post]:
         """The answer for the job's link, kept or paid for, and the post in it, which is the one that was asked for."""
-        kept = await self._answer(job, newer_than)
+        stored = await self._answer(job, newer_than)
         outcome = job.outcome
-        outcome.raw_path, job.done = kept.path, 0.1
+        outcome.raw_path, job.done = stored.path, 0.1
         try:
-            post = read(kept.value, job.link, kept.received)
+            post = read(stored.value, job.link, stored.received)
             identify(post, job.link)
             outcome.post = post
             judge(post)
         except AnswerError as error:
             if outcome.reused_answer:
-                since = datetime.fromtimestamp(kept.received, UTC).strftime("%Y-%m-%d %H:%M UTC")
+                since = datetime.fromtimestamp(stored.received, UTC).strftime("%Y-%m-%d %H:%M UTC")
                 error.message += f" That was the answer of {since}; it cost nothing now. Set refresh to ask again."
             raise
-        return kept, post
+        return stored, post
 
     async def _answer(self, job: Job, newer_than: float) -> Kept:
         # The lock outlives a cancellation: who asks again meanwhile waits for what was paid for, and finds it.
@@ -158,10 +158,10 @@ class Worker:
     async def _find_or_pay(self, job: Job, newer_than: float) -> Kept:
         # One at a time for one link: who comes second finds the first one's answer, and does not pay.
         async with self._locks.everywhere("answer", job.link.key):
-            kept = await self._find(job.link, newer_than, job.wish.save_raw)
-            job.outcome.reused_answer = kept is not None
-            if kept is not None:
-                return kept
+            stored = await self._find(job.link, newer_than, job.options.save_raw)
+            job.outcome.reused_answer = stored is not None
+            if stored is not None:
+                return stored
             async with self._refusals.turn():
                 return await self._pay(job)
 
@@ -170,20 +170,20 @@ class Worker:
             return await in_thread(self._archive.find, link, newer_than, save)
 
     async def _pay(self, job: Job) -> Kept:
-        async def keep(answer: Answer) -> Kept:
+        async def store(answer: Answer) -> Kept:
             async with self._locks.here("archive"):
-                kept = await in_thread(self._keep, job, answer)
-            job.outcome.raw_path = kept.path
-            return kept
+                stored = await in_thread(self._store, job, answer)
+            job.outcome.raw_path = stored.path
+            return stored
 
         if self._closed:
             raise NobodyWaits
         payer = job.payer()  # nothing more is looked at where nobody may pay
         try:
-            if job.wish.save_raw:
+            if job.options.save_raw:
                 async with self._locks.here("archive"):
                     await in_thread(self._archive.check_room)
-            return await self._tikhub.look_up(job.link, payer.key, job, keep)
+            return await self._tikhub.look_up(job.link, payer.key, job, store)
         except (DiskFull, NotWritable) as error:  # nothing is paid for that could not be kept
             job.stop(error)
             raise
@@ -192,38 +192,38 @@ class Worker:
                 job.stop(error)
             raise
 
-    def _keep(self, job: Job, answer: Answer) -> Kept:
+    def _store(self, job: Job, answer: Answer) -> Kept:
         self._unfinished.touch(job.waiting)
-        return self._archive.keep(job.link, answer, job.wish.save_raw)
+        return self._archive.store(job.link, answer, job.options.save_raw)
 
-    async def _download(self, job: Job, kept: Kept, post: Post, file: Rendition) -> Saved:
+    async def _download(self, job: Job, stored: Kept, post: Post, file: Rendition) -> Saved:
         """Fetch the file; once more with fresh links, which cost a call, when old ones are to blame."""
         until, renewing = self._downloader.time_is_up(), False
-        if file.expired(_platform_time(kept, post)) and not await self._seconds_to_renewal(post):
+        if file.expired(_platform_time(stored, post)) and not await self._seconds_to_renewal(post):
             renewing = True
             with suppress(ApiCallLimit, Stopped):  # then the old ones have to do
-                kept, post = await self._renew(job, kept)
-                file = choose(post, job.wish.quality)
+                stored, post = await self._renew(job, stored)
+                file = choose(post, job.options.quality)
         try:
             return await self._fetch(job, post, file, until)
         except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs answer for an expired link with a page
-            if not _are_old(kept, post, file) or time.monotonic() >= until - CLOCK_STEP:
+            if not _are_old(stored, post, file) or time.monotonic() >= until - CLOCK_STEP:
                 raise
             if renewing or await self._seconds_to_renewal(post):
                 await self._explain(failure, post)
                 raise
-        kept, post = await self._renew(job, kept)
-        file = choose(post, job.wish.quality)
+        stored, post = await self._renew(job, stored)
+        file = choose(post, job.options.quality)
         try:
             return await self._fetch(job, post, file, until)
         except (MediaUnavailable, MediaInvalid) as failure:
-            if _are_old(kept, post, file):
+            if _are_old(stored, post, file):
                 await self._explain(failure, post)
             raise
 
-    async def _renew(self, job: Job, kept: Kept) -> tuple[Kept, Post]:
+    async def _renew(self, job: Job, stored: Kept) -> tuple[Kept, Post]:
         """A newer answer, with newer links in it; one that is paid for is noted for all processes."""
-        newer, post = await self._look_up(job, kept.received)
+        newer, post = await self._look_up(job, stored.received)
         if not job.outcome.reused_answer:
             await in_thread(self._renewals.put, time.time(), post.platform, post.video_id)
         return newer, post
@@ -247,22 +247,22 @@ class Worker:
         def progress(got: int) -> None:
             job.done = 0.1 + 0.9 * min(1.0, got / file.size) if file.size else 0.1
 
-        target = job.wish.folder / video_name(post.platform, post.author, post.video_id, job.wish.quality)
+        target = job.options.folder / video_name(post.platform, post.author, post.video_id, job.options.quality)
         return await self._downloader.fetch(file, post.platform, target, progress, until)
 
-    def _check_folders(self, wish: Wish) -> None:
+    def _check_folders(self, options: Wish) -> None:
         """What cannot be written is to be known before anything is paid for."""
-        if not wish.metrics_only:
-            make_folder(wish.folder)
-        if wish.save_raw:
+        if not options.metrics_only:
+            make_folder(options.folder)
+        if options.save_raw:
             self._archive.check()
 
 
-def _are_old(kept: Kept, post: Post, file: Rendition) -> bool:
+def _are_old(stored: Kept, post: Post, file: Rendition) -> bool:
     """Whether a file that cannot be had may be one whose links are too old."""
-    return time.time() - kept.received > LINKS_LIVE or file.expired(_platform_time(kept, post))
+    return time.time() - stored.received > LINKS_LIVE or file.expired(_platform_time(stored, post))
 
 
-def _platform_time(kept: Kept, post: Post) -> float:
+def _platform_time(stored: Kept, post: Post) -> float:
     """Now, by the clock that dated the answer: this machine's may be wrong, and would make links look old."""
-    return post.stamp + (time.time() - kept.received)
+    return post.stamp + (time.time() - stored.received)

@@ -126,18 +126,18 @@ class Downloader:
                 try:
                     await transfer.receive(url, headers)
                 finally:
-                    needed = needed or transfer.promised
-                _check_size(transfer.got, {"TikHub's answer": file.size, "the CDN": transfer.promised})
+                    needed = needed or transfer.expected_size
+                _check_size(transfer.received, {"TikHub's answer": file.size, "the CDN": transfer.expected_size})
                 media = await in_thread(inspect, part.path)
                 if media.codec == "h266":
                     raise MediaInvalid("it is coded in ByteDance's H.266, which nothing plays")
-                warnings = _warnings(file, transfer.md5, sized=transfer.promised is not None)
+                warnings = _warnings(file, transfer.md5, sized=transfer.expected_size is not None)
                 await in_thread(part.commit)
         except DiskFull as full:
             if full.__cause__ is None:  # known beforehand, and said with both numbers
                 raise
             raise DiskFull(f"{full.message} {_room(needed, target)}") from full.__cause__
-        return Saved(target, transfer.got, transfer.sha256, media, warnings=warnings)
+        return Saved(target, transfer.received, transfer.sha256, media, warnings=warnings)
 
 
 def _is_another_round_worth_it(mirrors: int, failures: Sequence[FileError]) -> bool:

@@ -45,8 +45,8 @@ class Limits:
     Attributes:
         seconds: For one file in all, over all mirrors.
         largest: The largest file.
-        head: The longest wait for the head of an answer, however it comes; connecting is part of it.
-        silence: The longest wait for the next byte.
+        header_timeout: The longest wait for the head of an answer, however it comes; connecting is part of it.
+        read_timeout: The longest wait for the next byte.
         slow_bytes: At least this much must come in `slow_seconds`.
         pause: Between the first round of the mirrors and the second, and before a beginning is given up.
         longest_pause: The most that a mirror's Retry-After can ask for.
@@ -54,8 +54,8 @@ class Limits:
 
     seconds: float = 1800.0
     largest: int = 4 * 2**30
-    head: float = 10.0
-    silence: float = 10.0
+    header_timeout: float = 10.0
+    read_timeout: float = 10.0
     slow_bytes: int = 5 * 1024
     slow_seconds: float = 5.0
     pause: float = 1.0
@@ -96,8 +96,8 @@ class Transfer:
         progress: Told how many bytes there are.
 
     Attributes:
-        got: How many bytes there are.
-        promised: The size that the mirror gave, or None.
+        received: How many bytes there are.
+        expected_size: The size that the mirror gave, or None.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class Transfer:
         self._part = part
         self._known = known
         self._progress = progress
-        self.got = 0
-        self.promised: int | None = None
+        self.received = 0
+        self.expected_size: int | None = None
         self._etag = self._source = ""
         self._waiting = bytearray()
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
@@ -130,9 +130,9 @@ class Transfer:
                 return await self._flush()
             except _Broken as failure:
                 broken = failure
-            if self.got > best:
-                best, no_progress = self.got, False
-            elif no_progress or not (self._etag and self.got):  # nothing new came: the other mirrors first
+            if self.received > best:
+                best, no_progress = self.received, False
+            elif no_progress or not (self._etag and self.received):  # nothing new came: the other mirrors first
                 break
             else:  # they would have to begin anew; so once more here, for what is there already
                 no_progress = True
@@ -152,7 +152,7 @@ class Transfer:
     async def _connect(self, url: str, headers: Mapping[str, str]) -> None:
         """One connection, or one for each hop of a redirect."""
         if self._etag:  # go on at the very address that served the beginning
-            url, headers = self._source, {**headers, "Range": f"bytes={self.got}-", "If-Range": self._etag}
+            url, headers = self._source, {**headers, "Range": f"bytes={self.received}-", "If-Range": self._etag}
         try:
             for _ in range(LONGEST_REDIRECTS + 1):
                 async with AsyncExitStack() as opened:
@@ -169,11 +169,11 @@ class Transfer:
     async def _open(self, opened: AsyncExitStack, url: str, headers: Mapping[str, str]) -> httpx.Response:
         """Wait for the head of an answer: by the limit of silence alone it could drip in for hours."""
         try:
-            async with asyncio.timeout(self._limits.head):
-                answer = self._network.get(url, headers, judged=True, silence=self._limits.silence)
+            async with asyncio.timeout(self._limits.header_timeout):
+                answer = self._network.get(url, headers, public_only=True, read_timeout=self._limits.read_timeout)
                 return await opened.enter_async_context(answer)
         except TimeoutError:
-            raise _Broken(f"no answer within {self._limits.head:g} s") from None
+            raise _Broken(f"no answer within {self._limits.header_timeout:g} s") from None
 
     def _read_head(self, url: str, response: httpx.Response) -> _Head:
         """Hold the head of an answer against what is there already.
@@ -194,28 +194,28 @@ class Transfer:
             refusal = MediaUnavailable(_said(response), retry_after=retry_after(response.headers.get("retry-after")))
             refusal.busy = _is_busy(response)
             raise refusal
-        self.promised = _check_head(response, self._known)
-        check_room(self.promised, self._part.target, self._limits.largest)
+        self.expected_size = _check_head(response, self._known)
+        check_room(self.expected_size, self._part.target, self._limits.largest)
         etag = response.headers.get("etag", "")
         self._etag, self._source = etag if _STRONG_ETAG.fullmatch(etag) else "", url
         return _Head.WHOLE_OBJECT
 
     def _read_range(self, response: httpx.Response) -> _Head:
         """The head of a 206: the rest of the same object, or else that object is given up."""
-        headers, total = response.headers, self.promised or self._known
+        headers, total = response.headers, self.expected_size or self._known
         range_ = _RANGE.fullmatch(headers.get("content-range", ""))
         if range_ and headers.get("etag") == self._etag and not _why_no_video(headers):
             first, last, size = map(int, range_.groups())
-            if first == self.got and last == size - 1 and total in (None, size):
-                self.promised = size
+            if first == self.received and last == size - 1 and total in (None, size):
+                self.expected_size = size
                 return _Head.REST_OF_OBJECT
         raise self._another_object()
 
     def _read_unsatisfied_range(self, response: httpx.Response) -> _Head:
         """The head of a 416: nothing is missing, or else the object is given up."""
-        headers, total = response.headers, self.promised or self._known
+        headers, total = response.headers, self.expected_size or self._known
         same = headers.get("etag", self._etag) == self._etag  # only a 206 has to name the object
-        if same and headers.get("content-range", "") == f"bytes */{self.got}" and total in (None, self.got):
+        if same and headers.get("content-range", "") == f"bytes */{self.received}" and total in (None, self.received):
             return _Head.NOTHING_MISSING
         raise self._another_object()
 
@@ -225,24 +225,24 @@ class Transfer:
 
     async def _take(self, response: httpx.Response) -> None:
         """Take a body in, not faster than the disk, not slower than the limit, and not more than promised."""
-        expected = self.promised or self._known
+        expected = self.expected_size or self._known
         most = min(expected or self._limits.largest, self._limits.largest)
-        window, before = time.monotonic(), self.got
+        window, before = time.monotonic(), self.received
         async for chunk in response.aiter_raw():
             self._waiting += chunk
-            self.got += len(chunk)
-            if self.got > most:
+            self.received += len(chunk)
+            if self.received > most:
                 if expected is None:
                     raise TooLarge(f"The file is larger than {self._limits.largest:,} bytes (TIKHUB_MAX_BYTES).")
                 raise MediaInvalid(f"more came than the {most:,} bytes promised")
             if len(self._waiting) >= PIECE:
                 await self._flush()
-            self._progress(self.got)
+            self._progress(self.received)
             if (now := time.monotonic()) - window >= self._limits.slow_seconds:
-                if self.got - before < self._limits.slow_bytes:
+                if self.received - before < self._limits.slow_bytes:
                     raise MediaUnavailable("it sends less than 1 KiB a second")
-                window, before = now, self.got
-        if expected is not None and self.got < expected:
+                window, before = now, self.received
+        if expected is not None and self.received < expected:
             raise _Broken("the body ended early")
 
     async def _flush(self) -> None:
@@ -259,7 +259,7 @@ class Transfer:
         """Forget the bytes that came, in the part file as well."""
         self._part.file.seek(0)
         self._part.file.truncate()
-        self.got, self.promised = 0, None
+        self.received, self.expected_size = 0, None
         self._etag = self._source = ""
         self._waiting = bytearray()
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)

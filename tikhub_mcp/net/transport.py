@@ -43,8 +43,8 @@ class Network:
         url: str,
         headers: Mapping[str, str],
         *,
-        judged: bool,
-        silence: float,
+        public_only: bool,
+        read_timeout: float,
         params: Mapping[str, str] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """Send one GET; the response's body is still to be read, with `aiter_raw`. Redirects are not followed.
@@ -52,30 +52,30 @@ class Network:
         Args:
             url: Absolute, http or https.
             headers: Sent as they are, with an ordinary User-Agent and no cookies.
-            judged: Whether only public addresses will do (media), or the user has named the host (the API).
-            silence: The longest wait for the next byte, in seconds.
+            public_only: Whether only public addresses will do (media), or the user has named the host (the API).
+            read_timeout: The longest wait for the next byte, in seconds.
             params: The query.
 
         Raises:
             httpx.HTTPError, httpx.InvalidURL: The request failed; a refused address is an httpx.ConnectError.
         """
-        timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
+        timeout = httpx.Timeout(read_timeout, connect=CONNECT_SECONDS)
         fixed = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
         target = _understood(url)
         with _as_httpx():
-            transport = self._transport or self._open(target, judged)
+            transport = self._transport or self._open(target, public_only)
             async with (
                 httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
                 client.stream("GET", target, params=params, headers={**fixed, **headers}, auth=_NO_AUTH) as response,
             ):
                 yield response
 
-    def _open(self, url: httpx.URL, judged: bool) -> httpx.AsyncHTTPTransport:
+    def _open(self, url: httpx.URL, public_only: bool) -> httpx.AsyncHTTPTransport:
         proxy = _proxy_for(url)
-        if judged and (proxy or url.port not in (None, 80, 443)):
+        if public_only and (proxy or url.port not in (None, 80, 443)):
             # Behind a proxy only what is written in the link can be judged, not where the name leads.
             judge_literal(url, self._loopback_media)
-        if judged and not proxy:
+        if public_only and not proxy:
             return JudgedTransport(self._tls, self._loopback_media)
         try:
             return httpx.AsyncHTTPTransport(verify=self._tls, limits=ONE_CONNECTION, proxy=proxy)

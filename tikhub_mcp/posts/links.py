@@ -59,17 +59,18 @@ _STOP = (
     r"\ufe00-\ufe6f\ufeff\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0-\uffff"
     r"\U0001f000-\U0001faff\U000e0000-\U0010ffff"
 )
+_CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"  # may stand right before a link
 _REST = re.compile(rf"[^{_STOP}\\]*")  # path, query and fragment
 # What is glued to a host without a path is the rest of its name, and no link of its own: https://evil＿douyin.com/…
 _LINK = re.compile(
     rf"(?P<address>{_SCHEME.pattern}[^{_STOP}!-/:-@\[-`{{-~][^{_STOP}/?#]*)(?:(?P<rest>[/?#]{_REST.pattern})|[^\s!-~]\S*)?"
 )
 _BARE = rf"{_OUR_HOST}(?::[0-9]+)?/"  # without a scheme, only our hosts, and only with a path, make a link
-_BARE_LINK = re.compile(rf"(?<![a-zA-Z0-9.-]){_BARE}")  # tried once for each name, or long ones would take hours
+# Not the tail of another name, address or link. It also keeps a long name from being tried at each of its letters.
+_BARE_LINK = re.compile(rf"(?<![\w.@/\\%=&?#$^~＠－\u2010\u2011-]){_BARE}|(?<=[{_CJK}]){_BARE}")
 _NEXT_LINK = re.compile(rf"(?={_SCHEME.pattern}|[,;|]{_BARE})")
-_ASCII = re.compile(r"[!-~]*")
+_SHORT_LINK = re.compile(rf"(?:{_SCHEME.pattern})?(?ai:{'|'.join(map(re.escape, _SHORT_LINKS))})[!-~]*")
 _CLOSING = ".,;:!?()[]{}<>\"'*|~+"  # where a link ends with them, they are the sentence's or its markup's
-_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 _ID = r"(?P<id>[0-9]{5,25})(?![\w-]|%3[0-9])"
 _FIELDS = {"user": "(?P<user>[^/]*)", "id": _ID}
 _IN_PATH = {
@@ -236,7 +237,7 @@ def _links(text: str) -> Iterator[str]:
             position = link.end()
         while bare := _BARE_LINK.search(piece, position):
             position = bare.end()
-            if _stands_alone(piece, bare.start()):
+            if not _is_script(piece, bare.start()):
                 position = _match_end(_REST, piece, position)
                 yield _trim(piece[bare.start() : position])
 
@@ -246,22 +247,16 @@ def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _stands_alone(text: str, start: int) -> bool:
-    """Whether the host there is not the tail of another name, address or link; Chinese may stand right before it."""
-    before = text[max(0, start - len("script:")) : start]
-    last = before[-1:]
-    in_word = last == "_" or (last.isalnum() and not _CJK.match(last))
-    joined = last in set(".@/\\%=&?#$^~-＠－\u2010\u2011")
-    return not (in_word or joined or before.lower().endswith(("script:", "file:", "data:")))
+def _is_script(text: str, start: int) -> bool:
+    """Whether the host there is not one, but what a script or a data or file URL begins with."""
+    return text[max(0, start - len("script:")) : start].lower().endswith(("script:", "file:", "data:"))
 
 
 # Trim: what merely stands behind a link.
 def _trim(link: str) -> str:
     """A link without what merely stands behind it: closing punctuation, and after a short link all but ASCII."""
-    ascii_part = link[: _match_end(_ASCII, link, 0)]
-    _, authority, rest = _split(ascii_part)
-    is_short = f"{authority}{rest}".lower().startswith(_SHORT_LINKS)
-    return (ascii_part if is_short else link).rstrip(_CLOSING)
+    short = _SHORT_LINK.match(link)
+    return (short[0] if short else link).rstrip(_CLOSING)
 
 
 def _first_cell(link: str) -> str:

@@ -71,7 +71,7 @@ class Post:
     """A post, read.
 
     Attributes:
-        trouble: Why it is out of reach although it is in the answer, or "".
+        unavailable_reason: Why it is out of reach although it is in the answer, or "".
         stamp: The unix time of the answer by TikHub's clock, by which its links expire.
     """
 
@@ -82,7 +82,7 @@ class Post:
     title: str
     metrics: Metrics
     renditions: tuple[Rendition, ...]
-    trouble: str
+    unavailable_reason: str
     stamp: float
 
 
@@ -113,7 +113,7 @@ def read(answer: Json, link: Link, received: float) -> Post:
         title=clean(aweme.desc),
         metrics=_metrics(found, aweme, link.platform, video_id, images, stamp),
         renditions=() if images else tuple(_renditions(aweme.video)),
-        trouble=_trouble(aweme.status),
+        unavailable_reason=_trouble(aweme.status),
         stamp=stamp,
     )
 
@@ -136,8 +136,8 @@ def judge(post: Post) -> None:
     Raises:
         PostUnavailable: It is deleted, private or prohibited.
     """
-    if post.trouble:
-        raise PostUnavailable(f"TikHub answered, and charged, but post {post.video_id} {post.trouble}.")
+    if post.unavailable_reason:
+        raise PostUnavailable(f"TikHub answered, and charged, but post {post.video_id} {post.unavailable_reason}.")
 
 
 def choose(post: Post, quality: Quality) -> Rendition:

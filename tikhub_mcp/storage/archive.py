@@ -83,7 +83,7 @@ class Archive:
         self._scanned = False
         self._journal_number = self._heard = 0  # its inode, and how many bytes of it were read
 
-    def keep(self, link: Link, answer: Answer, save: bool) -> Kept:
+    def store(self, link: Link, answer: Answer, save: bool) -> Kept:
         """Put an answer under its name into the folder, or only into memory.
 
         Raises:
@@ -131,7 +131,7 @@ class Archive:
             return None
         if save and entry.path is None:
             request_id = value.get("request_id") if isinstance(value, dict) else None
-            return self.keep(link, Answer(body, value, entry.received, request_id), save=True)
+            return self.store(link, Answer(body, value, entry.received, request_id), save=True)
         return Kept(value, entry.path, entry.received)
 
     def check(self) -> None:

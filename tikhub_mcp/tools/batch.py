@@ -57,7 +57,7 @@ async def plan_or_run(
     jobs: Jobs,
     call: Call,
     given: Given,
-    wish: Wish,
+    options: Wish,
     raw: Path,
     *,
     workers: int,
@@ -70,7 +70,7 @@ async def plan_or_run(
         jobs: Who works.
         call: Whose time and money it is.
         given: The links.
-        wish: What is wanted of each.
+        options: What is wanted of each.
         raw: The folder that `jobs` keeps answers in.
         workers: How many at once; brought into range.
         dry_run: Whether to count only what it would take.
@@ -78,18 +78,18 @@ async def plan_or_run(
     """
     workers = min(max(workers, 1), AT_ONCE)
     if dry_run:
-        reply = await plan(jobs, call, given, wish, workers)
+        reply = await plan(jobs, call, given, options, workers)
     else:
         async with progress(len({entry.key for entry in given.entries if entry.link})) as watch:
-            reply = await run_batch(jobs, call, given, wish, workers, watch)
-    reply.output_dir, reply.raw_dir = str(wish.folder), str(raw) if wish.save_raw else None
+            reply = await run_batch(jobs, call, given, options, workers, watch)
+    reply.output_dir, reply.raw_dir = str(options.folder), str(raw) if options.save_raw else None
     return reply
 
 
-async def run_batch(jobs: Jobs, call: Call, given: Given, wish: Wish, workers: int, watch: Watch) -> BatchReply:
+async def run_batch(jobs: Jobs, call: Call, given: Given, options: Wish, workers: int, watch: Watch) -> BatchReply:
     """Work on all entries, each post once, and put the results in their order."""
     wanted = [entry.link for entry in given.entries if entry.link]
-    found = await jobs.get_all(call, wanted, wish, workers, watch) if wanted else {}
+    found = await jobs.get_all(call, wanted, options, workers, watch) if wanted else {}
     outcomes = [found[entry.key] if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
     return _reply(call, given, outcomes, workers)
 
@@ -136,10 +136,10 @@ def at_least_none(max_api_calls: int) -> int:
     return max_api_calls
 
 
-async def plan(jobs: Jobs, call: Call, given: Given, wish: Wish, workers: int) -> BatchReply:
+async def plan(jobs: Jobs, call: Call, given: Given, options: Wish, workers: int) -> BatchReply:
     """Count what the batch would take, for free."""
     distinct = {entry.key: entry.link for entry in given.entries if entry.link}
-    plans = await jobs.plan(list(distinct.values()), wish)
+    plans = await jobs.plan(list(distinct.values()), options)
     outcomes = [Outcome("planned") if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
     reply = _reply(call, given, outcomes, workers)
     reply.distinct_posts = len(distinct)

@@ -79,9 +79,9 @@ class Tools:
         """
         settings, jobs, call = self._begin()
         link = links.one(url)
-        wish = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        options = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
         async with _progress(ctx, 1) as watch:
-            outcome = await jobs.get(call, link, wish, watch)
+            outcome = await jobs.get(call, link, options, watch)
         return result(replies.video_reply(link.given, link, outcome))
 
     async def batch_download(
@@ -103,11 +103,11 @@ class Tools:
         Results stand in the order of the links; retry_urls holds what is worth another call.
         """
         settings, jobs, call = self._begin(max_api_calls)
-        wish = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        options = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
         given = await asyncio.to_thread(_given, settings, urls, urls_file)
         progress = partial(_progress, ctx)
         reply = await plan_or_run(
-            jobs, call, given, wish, settings.raw, workers=max_workers, dry_run=dry_run, progress=progress
+            jobs, call, given, options, settings.raw, workers=max_workers, dry_run=dry_run, progress=progress
         )
         return result(reply)
 
