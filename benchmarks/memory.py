@@ -27,13 +27,13 @@ from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
-from tikhub_mcp.posts.links import parse
+from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.posts.post import Rendition
 
 MOST = 150  # MiB
 AT_ONCE = 10
 CLIP = (MEDIA / "h264.mp4").read_bytes()
-LINK = parse("https://www.tiktok.com/@someone/video/7000000000000000001")
+LINK = parse_link("https://www.tiktok.com/@someone/video/7000000000000000001")
 ENDPOINT = PATH.format(platform=LINK.platform)
 BOMB = 8 * 2**30  # bytes, once unpacked
 

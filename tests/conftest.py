@@ -35,7 +35,7 @@ def server() -> Iterator[Faulty]:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes are written 4 KiB at a time: with the usual MiB all of a small file would wait in memory until its end."""
-    monkeypatch.setattr("tikhub_mcp.media.transfer.PIECE", 4096)
+    monkeypatch.setattr("tikhub_mcp.media.transfer.PIECE_BYTES", 4096)
 
 
 @pytest.fixture

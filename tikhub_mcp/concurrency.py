@@ -13,12 +13,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def carried() -> set[asyncio.Task[object]]:
+def in_flight() -> set[asyncio.Task[object]]:
     """The work under way that goes on to its end whatever happens."""
     return set(_running)
 
 
-async def carried_through(work: Coroutine[None, None, K]) -> K:
+async def run_to_completion(work: Coroutine[None, None, K]) -> K:
     """Await work that goes on to its end when the one who waits for it is cancelled."""
     task = asyncio.create_task(work)
     _running.add(task)  # the loop itself holds its tasks weakly

@@ -29,7 +29,7 @@ class TikHubMCPError(Exception):
         stop: Whether no further call makes sense until a human has acted.
         exit_code: What `tikhub-mcp one` ends with.
         tell_human: What the human must do, or None.
-        retry_after: Seconds to wait before asking again, where the other side named them.
+        parse_retry_after: Seconds to wait before asking again, where the other side named them.
     """
 
     code: ClassVar[str] = "internal_error"

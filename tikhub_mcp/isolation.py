@@ -8,7 +8,7 @@ loaded by then.
 import os
 import sys
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))  # of this package; where child processes start
+PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__))  # of this package; where child processes start
 
 _FOR_CHILDREN = {  # what Python and its libraries need to start; no key, and nothing that leads to other code
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "TMPDIR"),
@@ -38,7 +38,7 @@ def importable() -> list[str]:
     ]
 
 
-def python(code: str, *more: str) -> list[str]:
+def isolated_python_command(code: str, *more: str) -> list[str]:
     """The command of another Python process that imports what this one can, and nothing from where either runs.
 
     Not `-m`, which looks into the working directory first, and not the option `-I` alone, which does not see what is
@@ -53,12 +53,14 @@ def python(code: str, *more: str) -> list[str]:
     return [_absolute(sys.executable), "-I", "-c", begin + code]
 
 
-def server() -> list[str]:
+def isolated_server_command() -> list[str]:
     """The command of this program as a server, in another process."""
-    return python("from tikhub_mcp.__main__ import main\nsys.exit(main())", os.path.dirname(FOLDER))
+    return isolated_python_command(
+        "from tikhub_mcp.__main__ import main\nsys.exit(main())", os.path.dirname(PACKAGE_FOLDER)
+    )
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The variables for a child process that needs no settings: a few of the system's."""
     return {name: value for name, value in os.environ.items() if name.upper() in _FOR_CHILDREN}
 

@@ -24,7 +24,7 @@ from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.environment import log_level
 from tikhub_mcp.stdio import lifetime
-from tikhub_mcp.stdio.streams import MOST_UNANSWERED, Incoming, Outgoing, hang_up_watch
+from tikhub_mcp.stdio.streams import MAX_UNANSWERED, Incoming, Outgoing, hang_up_watch
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.handlers import Tools, result
@@ -76,7 +76,7 @@ class Server(MCPServer[None]):
 
     async def run_stdio_async(self, ended: Callable[[], None] = lambda: None) -> None:
         """Serve on standard input and output until the input ends; `ended` is told of that."""
-        room, server = asyncio.Semaphore(MOST_UNANSWERED), self._lowlevel_server
+        room, server = asyncio.Semaphore(MAX_UNANSWERED), self._lowlevel_server
         hung_up = hang_up_watch()
         async with stdio_server() as (incoming, outgoing):
             line = Outgoing(outgoing, room)

@@ -26,7 +26,7 @@ from tikhub_mcp.errors import (
     UnexpectedAnswer,
 )
 from tikhub_mcp.posts.answer import REDACTED, Json
-from tikhub_mcp.posts.links import parse
+from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.sandbox import Sandbox, link, short_link
 
 GOOD = envelope(tiktok_post())
@@ -63,7 +63,7 @@ def test_one_request_asks_for_the_link_with_the_key_in_its_header_only(route: re
 
 def test_a_douyin_link_goes_to_douyins_endpoint(respx_mock: respx.MockRouter) -> None:
     respx_mock.get(BASE + PATH.format(platform="douyin")).respond(json=envelope(douyin_post(), douyin=True))
-    assert Desk().ask(link=parse("https://v.douyin.com/madeup/")) == f"kept {REQUEST_ID}"
+    assert Desk().ask(link=parse_link("https://v.douyin.com/madeup/")) == f"kept {REQUEST_ID}"
 
 
 REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
@@ -323,7 +323,7 @@ def test_the_sandbox_is_answered_as_tikhub_would_be(
 ) -> None:
     desk = Desk()
     with Sandbox() as sandbox:
-        desk.fails(kind, link=parse(link(name)), base=sandbox.base_url)
+        desk.fails(kind, link=parse_link(link(name)), base=sandbox.base_url)
         assert len(sandbox.calls) == requests
         assert {call.authorization for call in sandbox.calls} == {f"Bearer {KEY}"}
     assert (desk.spent, desk.refunded, len(desk.kept)) == (requests, requests - charged, charged)
@@ -332,7 +332,7 @@ def test_the_sandbox_is_answered_as_tikhub_would_be(
 def test_a_short_link_is_asked_for_as_it_is() -> None:
     desk = Desk()
     with Sandbox() as sandbox:
-        desk.ask(link=parse(short_link("douyin")), base=sandbox.base_url)
+        desk.ask(link=parse_link(short_link("douyin")), base=sandbox.base_url)
         (call,) = sandbox.calls
     assert call.share_url == short_link("douyin")
     assert desk.kept[0].value["params"] == {"share_url": short_link("douyin")}

@@ -18,10 +18,10 @@ from tests.support.fault_server import Act, Faulty, Move, Request
 from tests.support.mcp_session import until
 from tests.support.payloads import envelope, tiktok_post
 from tikhub_mcp.api import client
-from tikhub_mcp.api.client import ORDINARY_BODY, PATH, TikHub
+from tikhub_mcp.api.client import ORDINARY_BODY_BYTES, PATH, TikHub
 from tikhub_mcp.errors import TikHubUnavailable
 from tikhub_mcp.net.transport import Network
-from tikhub_mcp.posts.links import Link, parse
+from tikhub_mcp.posts.links import Link, parse_link
 
 JSON = (("Content-Type", "application/json"),)
 GOOD = Act(headers=JSON, body=json.dumps(envelope(tiktok_post())).encode())
@@ -34,7 +34,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def post(number: int) -> Link:
-    return parse(f"https://www.tiktok.com/@paper.boats/video/{7_000_000_000_000_000_000 + number}")
+    return parse_link(f"https://www.tiktok.com/@paper.boats/video/{7_000_000_000_000_000_000 + number}")
 
 
 def answers(server: Faulty, link: Link, *moves: Move) -> None:
@@ -108,7 +108,7 @@ def test_a_name_that_does_not_resolve_is_looked_up_for_every_attempt_and_costs_n
 
 # Large bodies
 
-LARGE = 4 * ORDINARY_BODY
+LARGE = 4 * ORDINARY_BODY_BYTES
 
 
 def large(**how: Any) -> Act:  # noqa: ANN401 - an act's own
@@ -145,7 +145,7 @@ def test_of_several_large_bodies_only_one_at_a_time_is_taken_in(server: Faulty, 
         assert len(desk.kept) == len(server.requests) == 4
 
     play(story)
-    assert LARGE < most() < LARGE + 3 * ORDINARY_BODY + 2**20
+    assert LARGE < most() < LARGE + 3 * ORDINARY_BODY_BYTES + 2**20
 
 
 @pytest.mark.parametrize("small", [GOOD, Act(status=400, headers=JSON, body=b"{}")], ids=["an answer", "an error"])

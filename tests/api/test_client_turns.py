@@ -15,8 +15,8 @@ from tests.support.api_client import BASE, KEY, POST, Chunks, Desk
 from tests.support.mcp_session import until
 from tikhub_mcp import concurrency
 from tikhub_mcp.api import client, limiter
-from tikhub_mcp.api.client import MOST_CONNECTIONS, TikHub
-from tikhub_mcp.api.limiter import CALLS_A_SECOND, Gate
+from tikhub_mcp.api.client import MAX_CONNECTIONS, TikHub
+from tikhub_mcp.api.limiter import CALLS_A_SECOND, RateLimiter
 from tikhub_mcp.errors import ApiCallLimit, RateLimited, TikHubUnavailable, UnexpectedAnswer
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
@@ -106,7 +106,7 @@ def test_a_request_that_nobody_pays_for_any_more_uses_up_no_turn() -> None:
         raise ApiCallLimit("no caller is waiting")
 
     async def run() -> None:
-        gate = Gate(calls=2, window=60.0)
+        gate = RateLimiter(calls=2, window=60.0)
         for _ in range(5):
             with pytest.raises(ApiCallLimit):
                 await gate.wait(refuse)
@@ -122,7 +122,7 @@ def test_a_request_that_nobody_pays_for_any_more_uses_up_no_turn() -> None:
 
 def test_at_most_ten_requests_go_out_in_any_second_of_however_many_are_wanted(clock: Clock) -> None:
     async def story() -> None:
-        gate, times = Gate(), list[float]()
+        gate, times = RateLimiter(), list[float]()
 
         async def ask() -> None:
             await gate.wait()
@@ -139,7 +139,7 @@ def test_at_most_ten_requests_go_out_in_any_second_of_however_many_are_wanted(cl
 
 def test_the_gate_lets_out_in_the_order_of_asking_on_a_real_clock_too() -> None:
     async def story() -> None:
-        gate, out = Gate(calls=2, window=0.03), list[tuple[int, float]]()
+        gate, out = RateLimiter(calls=2, window=0.03), list[tuple[int, float]]()
 
         async def ask(number: int) -> None:
             await gate.wait()
@@ -154,7 +154,7 @@ def test_the_gate_lets_out_in_the_order_of_asking_on_a_real_clock_too() -> None:
 
 def test_a_pause_holds_everybody_and_a_shorter_one_does_not_end_it(clock: Clock) -> None:
     async def story() -> None:
-        gate = Gate()
+        gate = RateLimiter()
         gate.pause(7.0)
         gate.pause(2.0)
         await asyncio.gather(*(gate.wait() for _ in range(3)))
@@ -167,7 +167,7 @@ def test_a_pause_holds_everybody_and_a_shorter_one_does_not_end_it(clock: Clock)
 
 def test_a_pause_that_comes_while_one_waits_is_waited_for_as_well(clock: Clock) -> None:
     async def story() -> None:
-        gate = Gate()
+        gate = RateLimiter()
         gate.pause(3.0)
         waiting = asyncio.create_task(gate.wait())
         await asyncio.sleep(0)
@@ -290,11 +290,11 @@ def test_nothing_is_spent_while_all_lines_are_taken_by_answers_that_nobody_waits
     async def story() -> None:
         line, desk, late = Line(200), Desk(), Desk()
         tikhub = TikHub(BASE, Network(transport=line))
-        tikhub._limiter = Gate(window=0.0)
+        tikhub._limiter = RateLimiter(window=0.0)
         gone = [
-            asyncio.create_task(tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)) for _ in range(MOST_CONNECTIONS)
+            asyncio.create_task(tikhub.look_up(POST, SecretStr(KEY), desk, desk.keep)) for _ in range(MAX_CONNECTIONS)
         ]
-        await until(lambda: line.requests == MOST_CONNECTIONS)
+        await until(lambda: line.requests == MAX_CONNECTIONS)
         for task in gone:
             task.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
@@ -304,10 +304,10 @@ def test_nothing_is_spent_while_all_lines_are_taken_by_answers_that_nobody_waits
         await asyncio.sleep(0.05)
         leaving.cancel()
         await asyncio.sleep(0.05)
-        assert (line.requests, late.spent) == (MOST_CONNECTIONS, 0)
+        assert (line.requests, late.spent) == (MAX_CONNECTIONS, 0)
         line.go.set()
         await waiting
-        assert (line.requests, desk.spent, len(desk.kept)) == (MOST_CONNECTIONS + 1, MOST_CONNECTIONS, MOST_CONNECTIONS)
+        assert (line.requests, desk.spent, len(desk.kept)) == (MAX_CONNECTIONS + 1, MAX_CONNECTIONS, MAX_CONNECTIONS)
         assert (late.spent, late.refunded, len(late.kept)) == (1, 0, 1)
 
     play(story)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tikhub_mcp.api.retry import LONGEST_WAIT, next_wait
+from tikhub_mcp.api.retry import MAX_WAIT_SECONDS, next_wait
 from tikhub_mcp.errors import AnswerError, PostUnavailable, RateLimited, TikHubUnavailable, UnexpectedAnswer
 from tikhub_mcp.net import headers
-from tikhub_mcp.net.headers import retry_after
+from tikhub_mcp.net.headers import parse_retry_after
 
 NOW = 1_760_000_000.0
 OF_NOW = datetime.fromtimestamp(NOW, UTC)
@@ -51,7 +51,7 @@ def test_a_rate_limit_is_worth_three_more_requests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "waited"), [(0.0, 0.0), (0.5, 0.5), (7.0, 7.0), (LONGEST_WAIT, 20.0), (20.1, None), (1e15, None)]
+    ("asked", "waited"), [(0.0, 0.0), (0.5, 0.5), (7.0, 7.0), (MAX_WAIT_SECONDS, 20.0), (20.1, None), (1e15, None)]
 )
 def test_a_rate_limit_is_waited_for_as_long_as_it_asks_but_never_over_20_seconds(
     asked: float, waited: float | None
@@ -93,7 +93,7 @@ def test_an_answer_that_was_paid_for_is_never_asked_for_again(failure: AnswerErr
     ],
 )
 def test_seconds_are_read_and_nonsense_means_the_ordinary_backoff(header: str | None, seconds: float | None) -> None:
-    assert retry_after(header) == seconds
+    assert parse_retry_after(header) == seconds
 
 
 @pytest.mark.parametrize("wait", [1, 15, 86_400])
@@ -105,19 +105,19 @@ def test_a_date_is_read_in_every_form_that_http_has_known(wait: int) -> None:
         date.strftime("%a %b %d %H:%M:%S %Y"),  # names no zone, and means UTC
         format_datetime(date.astimezone(timezone(timedelta(hours=8)))),
     ]
-    assert [retry_after(form) for form in forms] == [wait] * 4
+    assert [parse_retry_after(form) for form in forms] == [wait] * 4
 
 
 @pytest.mark.parametrize("ago", [0, 1, 10**9])
 def test_a_date_that_has_passed_asks_for_nothing(ago: int) -> None:
-    assert retry_after(format_datetime(OF_NOW - timedelta(seconds=ago), usegmt=True)) is None
+    assert parse_retry_after(format_datetime(OF_NOW - timedelta(seconds=ago), usegmt=True)) is None
 
 
 @pytest.mark.parametrize(
     "header", ["Wed, 99 Oct 2099 07:28:00 GMT", "Wed, 21 Oct 2099 07:28:00 +9999", "Wed, 21 Oct 99999 07:28:00 GMT"]
 )
 def test_a_date_that_is_none_asks_for_nothing(header: str) -> None:
-    assert retry_after(header) is None
+    assert parse_retry_after(header) is None
 
 
 WORDS = "Wed, Sun Nov Oct 21 1 9999 0 07:28:00 7.28 GMT +0100 -0000 +9999 ( ) , - : 12-Jan-99 am"
@@ -125,5 +125,5 @@ WORDS = "Wed, Sun Nov Oct 21 1 9999 0 07:28:00 7.28 GMT +0100 -0000 +9999 ( ) , 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(WORDS.split()), max_size=9).map(" ".join))
 def test_whatever_a_header_holds_it_is_a_time_to_come_or_none(header: str) -> None:
-    seconds = retry_after(header)
+    seconds = parse_retry_after(header)
     assert seconds is None or 0 <= seconds < 1e15

@@ -225,8 +225,8 @@ def test_a_batch_without_links_is_a_usage_error(cli: Cli, name: str) -> None:
 
 
 def test_three_hundred_links_are_not_too_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = limiter.Gate
-    monkeypatch.setattr(client, "Gate", lambda: gate(calls=1000))  # which lets 10 a second out
+    gate = limiter.RateLimiter
+    monkeypatch.setattr(client, "RateLimiter", lambda: gate(calls=1000))  # which lets 10 a second out
     path = listed(Path("links.txt"), *good_links(30) * 10)
     reply = BatchReply.model_validate_json(cli("batch", path, "--metrics-only", "--no-save-raw", "--json").out)
     assert (reply.total, reply.succeeded, reply.cost.api_calls) == (300, 300, 30)

@@ -25,7 +25,7 @@ from tikhub_mcp import isolation
 from tikhub_mcp.cli import demo
 from tikhub_mcp.doctor import checks
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.install import hosts
+from tikhub_mcp.install import clients
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.summary import page
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 26, 10, 15, tzinfo=UTC)
 SCRIPT = Path(sys.executable).with_name("tikhub-mcp")
 MODULE = [sys.executable, "-m", "tikhub_mcp"]
-NO_SCRIPT = hosts.server_command(platform="win32")  # of an installation whose script is not beside Python
+NO_SCRIPT = clients.server_command(platform="win32")  # of an installation whose script is not beside Python
 SITE = {"sitecustomize", "usercustomize"}  # tried before anything else, and not there as a rule
 MODULES = set(sys.stdlib_module_names) | set(packages_distributions()) | SITE | {"a_plugin"}
 PROGRAMS = ("uname", "python", "python3", "tikhub-mcp", "ldconfig", "gcc", "uv", "node", "sh")
@@ -355,7 +355,7 @@ def test_the_process_that_makes_the_charts_has_no_key_and_imports_only_from_wher
         page.library.cache_clear()
     assert CANARY not in str(told)
     assert set(told["environment"]) <= isolation._FOR_CHILDREN | {"LC_CTYPE"}  # that one Python adds itself
-    assert (told["folder"], told["isolated"]) == (isolation.FOLDER, 1)
+    assert (told["folder"], told["isolated"]) == (isolation.PACKAGE_FOLDER, 1)
     assert not {"", str(here)} & set(told["path"])
 
 
@@ -379,7 +379,7 @@ def test_the_servers_that_demo_and_doctor_start_are_isolated_and_have_a_key_of_t
     with pytest.raises(Seen):
         starter.run(tmp_path) if starter is demo else next(iter(checks._round_trip()))
     [(command, args, env, cwd)] = seen
-    assert (command, args[:2], cwd) == (sys.executable, ["-I", "-c"], isolation.FOLDER)
+    assert (command, args[:2], cwd) == (sys.executable, ["-I", "-c"], isolation.PACKAGE_FOLDER)
     assert CANARY not in str(env)
     assert not [name for name in env if name.startswith("PYTHON")]
 
@@ -389,7 +389,7 @@ def test_a_child_server_finds_the_package_of_a_checkout_that_is_the_working_dire
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert str(ROOT) not in isolation.importable()
-    *command, code = isolation.server()
+    *command, code = isolation.isolated_server_command()
     assert repr(str(ROOT)) in code
     ran = subprocess.run([*command, code, "--version"], check=True, capture_output=True, text=True, env={})
     assert ran.stdout.startswith("tikhub-mcp ")
@@ -403,13 +403,13 @@ def test_an_entry_without_a_script_is_isolated_and_an_old_one_is_brought_up_to_d
     path = tmp_path / "mcp.json"
     old = {"command": sys.executable, "args": ["-m", "tikhub_mcp"], "env": {"TIKHUB_API_KEY": "mine"}}
     path.write_text(json.dumps({"mcpServers": {"tikhub": old}}))
-    hosts.install("cursor", path, NO_SCRIPT).write(NOW)
+    clients.install("cursor", path, NO_SCRIPT).write(NOW)
     assert json.loads(path.read_bytes())["mcpServers"]["tikhub"] == {**old, "args": NO_SCRIPT[1:]}
 
 
 def test_a_python_that_does_not_know_where_it_is_is_not_put_into_an_entry() -> None:
     with pytest.raises(InvalidInput, match="does not know its own path"):
-        hosts.server_command("")
+        clients.server_command("")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,10 @@ def examined(*, online: bool = False) -> dict[str, Finding]:
 
 
 def ways() -> dict[str, Finding]:
-    return {finding.check: findings.presentable(finding) for finding in connectivity.ways(settings_environment.load())}
+    return {
+        finding.check: findings.redact_finding(finding)
+        for finding in connectivity.check_network(settings_environment.load_settings())
+    }
 
 
 # The whole
@@ -258,7 +261,7 @@ def test_where_the_key_comes_from_is_said_and_where_another_one_is(
     monkeypatch.setenv("TIKHUB_API_KEY", "<your-key>")
     for path in (skill, tmp_path / "package" / "SKILL.md"):
         path.write_text(f"## API_KEY\n{CANARY}\n")
-    [found] = map(findings.presentable, doctor_checks._key())
+    [found] = map(findings.redact_finding, doctor_checks._key())
     assert found.state == "ok"
     assert found.found.startswith(
         "from ~/SKILL.md: 22 characters (letters, digits, +/=); looked at: TIKHUB_API_KEY (ho"
@@ -294,7 +297,7 @@ def test_only_values_that_are_no_secrets_are_shown(monkeypatch: pytest.MonkeyPat
 def test_folders_are_tried_without_being_made(tmp_path: Path) -> None:
     (tmp_path / "home" / "out" / "raw").mkdir(parents=True)
     (tmp_path / "home" / "out" / "reports").write_text("a file in the way")
-    found = {each.check: each for each in doctor_checks._folders(settings_environment.load())}
+    found = {each.check: each for each in doctor_checks._folders(settings_environment.load_settings())}
     assert [found[name].state for name in ("videos", "raw", "reports", "disk")] == ["ok", "ok", "problem", "ok"]
     assert found["reports"].found.endswith("reports cannot be written: Not a directory")
     assert found["raw"].found == str(tmp_path / "home" / "out" / "raw")
@@ -306,7 +309,7 @@ def test_folders_are_tried_without_being_made(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_ones_own_is_a_problem(tmp_path: Path, mode: int) -> None:
     (tmp_path / "home").chmod(mode)
     try:
-        found = next(doctor_checks._folders(settings_environment.load()))
+        found = next(doctor_checks._folders(settings_environment.load_settings()))
     finally:
         (tmp_path / "home").chmod(0o755)
     assert found.state == "problem"
@@ -315,7 +318,7 @@ def test_a_folder_that_is_not_ones_own_is_a_problem(tmp_path: Path, mode: int) -
 
 def test_little_space_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**29))
-    *_, disk = doctor_checks._folders(settings_environment.load())
+    *_, disk = doctor_checks._folders(settings_environment.load_settings())
     assert (disk.check, disk.state, disk.found[:12]) == ("disk", "warning", "0.5 GiB free")
 
 
@@ -331,7 +334,7 @@ def test_a_closed_port_is_a_problem_that_names_what_to_check() -> None:
 
 
 def test_silence_ends_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connectivity, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(connectivity, "PROBE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("TIKHUB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         found = ways()["connection"]
@@ -569,9 +572,9 @@ def account(monkeypatch: pytest.MonkeyPatch, act: Act) -> Finding:
     with Faulty() as server:
         server.on(connectivity.ACCOUNT_PATH, act)
         monkeypatch.setenv("TIKHUB_BASE_URL", server.base_url)
-        [found] = connectivity.account(settings_environment.load(), SecretStr(CANARY))
+        [found] = connectivity.check_account(settings_environment.load_settings(), SecretStr(CANARY))
         assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {CANARY}"]
-    return findings.presentable(found)
+    return findings.redact_finding(found)
 
 
 def answer(key: object, user: object) -> Act:
@@ -619,7 +622,7 @@ def test_what_the_account_says_is_shown_and_judged(
         (Act(status=500, body=b"{}"), "warning", "HTTP 500"),
         (Act(body=b"<html>"), "warning", "HTTP 200, without an account"),
         (Act(body=b"{}" * 999, cut=3, end="reset"), "warning", "HTTP 200, without an account"),
-        (Act(body=b"[" * 2 * connectivity.LARGEST_LOOK), "warning", "HTTP 200, without an account"),
+        (Act(body=b"[" * 2 * connectivity.MAX_PROBE_BYTES), "warning", "HTTP 200, without an account"),
         (Act(raw=b"\r\n" * 9), "problem", "not reached: RemoteProtocolError"),
         (Act(status=401, body=json.dumps({"detail": {"headers": CANARY}}).encode()), "problem", "refuses"),
     ],
@@ -646,14 +649,14 @@ def test_without_a_usable_key_nobody_is_asked(monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_of_a_body_without_an_end_only_so_much_is_read() -> None:
-    async def within_seconds(url: str) -> connectivity.Seen:
+    async def within_seconds(url: str) -> connectivity.ProbeResult:
         async with asyncio.timeout(10):
-            return await connectivity.look(url, {}, seconds=60)
+            return await connectivity.probe(url, {}, seconds=60)
 
     with Faulty() as server:
-        url = server.on("/", Act(framing="none", body=b"x" * (connectivity.LARGEST_LOOK + 1), end="stall"))
+        url = server.on("/", Act(framing="none", body=b"x" * (connectivity.MAX_PROBE_BYTES + 1), end="stall"))
         seen = asyncio.run(within_seconds(url))
-    assert (seen.status, len(seen.body)) == (200, connectivity.LARGEST_LOOK)
+    assert (seen.status, len(seen.body)) == (200, connectivity.MAX_PROBE_BYTES)
 
 
 def entry(home: Path, **entry: Json) -> None:

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from tikhub_mcp.cli import main as cli_main
 from tikhub_mcp.cli.main import main
 from tikhub_mcp.errors import InvalidInput, NotWritable, TikHubMCPError
-from tikhub_mcp.install import edits, hosts
+from tikhub_mcp.install import clients, edits
 from tikhub_mcp.install.changes import Change
 from tikhub_mcp.storage.atomic import Part
 
@@ -101,16 +101,16 @@ def entry(path: Path, servers: str = "mcpServers") -> Any:  # noqa: ANN401 - any
 
 def test_the_entry_goes_behind_the_others_and_nothing_else_changes_by_a_byte(tmp_path: Path) -> None:
     path = file(tmp_path, DESKTOP)
-    done(hosts.install("claude-desktop", path, COMMAND))
+    done(clients.install("claude-desktop", path, COMMAND))
     assert path.read_text() == WITH_US
-    assert done(hosts.uninstall("claude-desktop", path))
+    assert done(clients.uninstall("claude-desktop", path))
     assert path.read_text() == DESKTOP
 
 
 @pytest.mark.parametrize("indent", ["  ", "\t", "     "])
 def test_the_indentation_is_that_of_the_file(tmp_path: Path, indent: str) -> None:
     path = file(tmp_path, WITH_US.replace("    ", indent).replace("tikhub", "other"))
-    done(hosts.install("claude-desktop", path, COMMAND))
+    done(clients.install("claude-desktop", path, COMMAND))
     lines = path.read_text().splitlines()
     assert f'{indent * 2}"tikhub": {{' in lines
     assert f'{indent * 3}"command": "{COMMAND[0]}"' in lines
@@ -119,7 +119,7 @@ def test_the_indentation_is_that_of_the_file(tmp_path: Path, indent: str) -> Non
 @pytest.mark.parametrize("text", ['{"mcpServers":{"a":{}}}', '{"x": 1, "mcpServers": {}}', '{"x": [1]}'])
 def test_a_file_on_one_line_stays_on_one_line(tmp_path: Path, text: str) -> None:
     path = file(tmp_path, text)
-    done(hosts.install("cursor", path, COMMAND))
+    done(clients.install("cursor", path, COMMAND))
     assert path.read_text().count("\n") == 0
     assert path.read_text().startswith(text.rstrip("}"))
     assert entry(path) == {"command": COMMAND[0]}
@@ -127,7 +127,7 @@ def test_a_file_on_one_line_stays_on_one_line(tmp_path: Path, text: str) -> None
 
 def test_a_byte_order_mark_and_the_ends_of_lines_stay(tmp_path: Path) -> None:
     path = file(tmp_path, "\ufeff" + DESKTOP.replace("\n", "\r\n"))
-    done(hosts.install("claude-desktop", path, COMMAND))
+    done(clients.install("claude-desktop", path, COMMAND))
     assert path.read_bytes() == ("\ufeff" + WITH_US.replace("\n", "\r\n")).encode()
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_missing_or_empty_is_made_for_its_owner_alone(tmp_path: P
     if content is not None:
         path.parent.mkdir(parents=True)
         file(path.parent, content, path.name).chmod(0o640)
-    backup = done(hosts.install("claude-code", path, COMMAND))
+    backup = done(clients.install("claude-code", path, COMMAND))
     assert edits.decoded(path.read_bytes()).splitlines()[:3] == ["{", '  "mcpServers": {', '    "tikhub": {']
     assert stat.S_IMODE(path.stat().st_mode) == (0o600 if content is None else 0o640)
     assert bool(backup) == bool(content)
@@ -170,9 +170,9 @@ def test_a_file_that_is_missing_or_empty_is_made_for_its_owner_alone(tmp_path: P
 )
 def test_each_host_gets_the_entry_that_it_understands(tmp_path: Path, name: str, expected: object) -> None:
     path = tmp_path / "new.json"
-    done(hosts.install(name, path, ["/p", "-m", "tikhub_mcp"]))
+    done(clients.install(name, path, ["/p", "-m", "tikhub_mcp"]))
     assert json.loads(path.read_bytes()) == expected
-    assert done(hosts.uninstall(name, path))
+    assert done(clients.uninstall(name, path))
     assert {tuple(value) for value in json.loads(path.read_bytes()).values()} == {()}
 
 
@@ -180,37 +180,37 @@ def test_what_the_user_put_into_the_entry_is_kept(tmp_path: Path) -> None:
     mine = """{"mcpServers": {"tikhub": {"disabled": true, "command": "/old", "args": ["-m", "x"],
   "env": {"TIKHUB_OUTPUT_DIR": "/v", "TIKHUB_API_KEY": "mine"}, "timeout": 60.0}, "b": {}}}"""
     path = file(tmp_path, mine)
-    done(hosts.install("claude-desktop", path, COMMAND))
+    done(clients.install("claude-desktop", path, COMMAND))
     assert path.read_text() == mine.replace("/old", COMMAND[0]).replace(', "args": ["-m", "x"]', "")
-    done(hosts.install("claude-desktop", path, ["/p", "-m", "tikhub_mcp"], SecretStr(KEY)))
+    done(clients.install("claude-desktop", path, ["/p", "-m", "tikhub_mcp"], SecretStr(KEY)))
     assert entry(path)["env"] == {"TIKHUB_OUTPUT_DIR": "/v", "TIKHUB_API_KEY": KEY}
     assert (entry(path)["args"], entry(path)["timeout"]) == (["-m", "tikhub_mcp"], 60)
 
 
 def test_the_question_for_the_key_is_there_exactly_while_something_uses_it(tmp_path: Path) -> None:
     path = file(tmp_path, '{"inputs": [{"id": "a"}, "odd"], "servers": {}}')
-    done(hosts.install("vscode", path, COMMAND))
+    done(clients.install("vscode", path, COMMAND))
     assert [item["id"] for item in json.loads(path.read_bytes())["inputs"] if item != "odd"] == ["a", "tikhub-key"]
-    done(hosts.install("vscode", path, COMMAND, SecretStr(KEY)))
+    done(clients.install("vscode", path, COMMAND, SecretStr(KEY)))
     assert json.loads(path.read_bytes())["inputs"] == [{"id": "a"}, "odd"]
     both = {"tikhub": {"command": "x"}, "other": {"env": {"K": "${input:tikhub-key}"}}}
     path = file(tmp_path, json.dumps({"inputs": [{"id": "tikhub-key"}], "servers": both}))
-    done(hosts.uninstall("vscode", path))
+    done(clients.uninstall("vscode", path))
     assert json.loads(path.read_bytes()) == {
         "inputs": [{"id": "tikhub-key"}],
         "servers": {"other": {"env": {"K": "${input:tikhub-key}"}}},
     }
 
 
-@pytest.mark.parametrize("name", list(hosts.HOSTS))
+@pytest.mark.parametrize("name", list(clients.CLIENTS))
 @pytest.mark.parametrize("key", [None, SecretStr(KEY)])
 def test_the_same_once_more_is_no_change(tmp_path: Path, name: str, key: SecretStr | None) -> None:
     path = file(tmp_path, '{"a": "é"}')
-    done(hosts.install(name, path, COMMAND, key))
-    again = hosts.install(name, path, COMMAND, key)
+    done(clients.install(name, path, COMMAND, key))
+    again = clients.install(name, path, COMMAND, key)
     assert not again.needed
     assert "already" in again.note
-    assert not hosts.install(name, path, COMMAND).needed  # and a key that is there stays
+    assert not clients.install(name, path, COMMAND).needed  # and a key that is there stays
 
 
 def test_the_first_middle_and_last_entry_can_be_taken_out() -> None:
@@ -227,7 +227,7 @@ def test_the_first_middle_and_last_entry_can_be_taken_out() -> None:
 
 def test_what_utf_8_cannot_hold_is_written_as_an_escape(tmp_path: Path) -> None:
     path = file(tmp_path, '{"mcpServers": {"\\ud800": "\\udfff"}}')
-    done(hosts.install("cursor", path, ["/odd\udce9/tikhub-mcp"]))
+    done(clients.install("cursor", path, ["/odd\udce9/tikhub-mcp"]))
     assert entry(path)["command"] == "/odd\udce9/tikhub-mcp"
     assert '"\\ud800": "\\udfff"' in path.read_text()
 
@@ -261,7 +261,7 @@ def laid_out(value: object, layout: Layout) -> bytes:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    name=st.sampled_from(list(hosts.HOSTS)),
+    name=st.sampled_from(list(clients.CLIENTS)),
     top=TOPS,
     others=st.none() | OTHERS,
     inputs=st.none() | st.lists(VALUES, max_size=2),
@@ -278,15 +278,15 @@ def test_install_and_then_uninstall_gives_back_what_was_there(
     layout: Layout,
     key: SecretStr | None,
 ) -> None:
-    servers = hosts.HOSTS[name].servers
+    servers = clients.CLIENTS[name].servers
     ours = ({} if others is None else {servers: others}) | ({} if inputs is None else {"inputs": inputs})
     before = ours | top if first else top | ours
     with tempfile.TemporaryDirectory() as folder:
         path = file(Path(folder), laid_out(before, layout))
         content = path.read_bytes()
-        done(hosts.install(name, path, COMMAND, key))
+        done(clients.install(name, path, COMMAND, key))
         installed = json.loads(edits.decoded(path.read_bytes()))
-        done(hosts.uninstall(name, path))
+        done(clients.uninstall(name, path))
         after = path.read_bytes()
     assert installed[servers].pop("tikhub")["command"] == COMMAND[0]
     assert installed[servers] == (others or {})
@@ -348,8 +348,8 @@ def test_a_file_that_is_not_as_it_should_be_is_left_as_it_is_and_the_entry_is_sh
 def test_an_entry_of_another_kind_is_not_mixed_with_ours(tmp_path: Path, name: str, text: str) -> None:
     path = file(tmp_path, text)
     with pytest.raises(InvalidInput, match="is left as it is"):
-        hosts.install(name, path, COMMAND, None if name == "vscode" else SecretStr(KEY))
-    done(hosts.uninstall(name, path))
+        clients.install(name, path, COMMAND, None if name == "vscode" else SecretStr(KEY))
+    done(clients.uninstall(name, path))
     assert "tikhub" not in path.read_text()
 
 
@@ -359,12 +359,12 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "folder", tmp_path / "circle", tmp_path / "pipe", file(tmp_path, "{}") / "mcp.json"):
         with pytest.raises(InvalidInput, match=r"cannot be read|leads nowhere"):
-            hosts.install("cursor", path, COMMAND)
+            clients.install("cursor", path, COMMAND)
 
 
 def test_what_another_program_wrote_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     path = file(tmp_path, DESKTOP)
-    changes = hosts.install("cursor", path, COMMAND), hosts.install("cursor", tmp_path / "new.json", COMMAND)
+    changes = clients.install("cursor", path, COMMAND), clients.install("cursor", tmp_path / "new.json", COMMAND)
     path.write_text("{}")
     file(tmp_path, "{}", "new.json")
     for change in changes:
@@ -396,7 +396,7 @@ def test_what_is_read_only_stays_as_it_is(read_only: str) -> None:
         if "new" not in read_only:
             file(folder, DESKTOP, "x.json").chmod(0o400 if read_only == "file" else 0o600)
         folder.chmod(0o700 if read_only == "file" else 0o500)
-        change = hosts.install("cursor", path, COMMAND)
+        change = clients.install("cursor", path, COMMAND)
         with pytest.raises(NotWritable, match=r"read-only|could not be written to"):
             done(change)
         assert [entry.read_text() for entry in folder.iterdir()] == [DESKTOP] * ("new" not in read_only)
@@ -408,11 +408,11 @@ def test_what_is_read_only_stays_as_it_is(read_only: str) -> None:
 def test_the_backup_is_what_was_there_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = file(tmp_path, DESKTOP)
     path.chmod(0o644)
-    backup = done(hosts.install("claude-desktop", path, COMMAND))
+    backup = done(clients.install("claude-desktop", path, COMMAND))
     assert backup == tmp_path / f"settings.json.{BACKUP}"
     assert (backup.read_text(), stat.S_IMODE(backup.stat().st_mode)) == (DESKTOP, 0o600)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    second = done(hosts.uninstall("claude-desktop", path))  # in the same second
+    second = done(clients.uninstall("claude-desktop", path))  # in the same second
     assert second == backup.with_name(f"settings.json.backup-{NOW + timedelta(seconds=1):%Y%m%d-%H%M%S}")
     assert (backup.read_text(), second.read_text()) == (DESKTOP, WITH_US)
     assert len(list(tmp_path.iterdir())) == 3
@@ -425,7 +425,7 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path: Path, there: bo
     if there:
         file(target.parent, DESKTOP, target.name)
     path.symlink_to(Path("dotfiles") / "real.json")
-    done(hosts.install("claude-desktop", path, COMMAND))
+    done(clients.install("claude-desktop", path, COMMAND))
     assert path.readlink() == Path("dotfiles") / "real.json"
     assert entry(target) == {"command": COMMAND[0]}
     assert (
@@ -438,7 +438,7 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path: Path, there: bo
 def test_an_administrator_does_not_take_the_file_away_from_its_owner(tmp_path: Path) -> None:
     path = file(tmp_path, DESKTOP)
     os.chown(path, 65534, 65534)
-    done(hosts.install("cursor", path, COMMAND))
+    done(clients.install("cursor", path, COMMAND))
     assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
 
 
@@ -482,15 +482,15 @@ def test_an_administrator_does_not_take_the_file_away_from_its_owner(tmp_path: P
 def test_each_system_keeps_the_files_in_its_own_place(
     platform: str, environ: dict[str, str], expected: list[str]
 ) -> None:
-    found = [hosts.find_file(name, environ=environ, platform=platform) for name in hosts.HOSTS]
+    found = [clients.find_file(name, environ=environ, platform=platform) for name in clients.CLIENTS]
     assert [str(path) for path in found] == [expected[0], "/h/.claude.json", "/h/.cursor/mcp.json", expected[1]]
 
 
 def test_a_project_and_a_file_have_the_last_word(home: Path) -> None:
     (home / "p").mkdir()
-    found = [hosts.find_file(name, Path("p")) for name in ("claude-code", "cursor", "vscode")]
+    found = [clients.find_file(name, Path("p")) for name in ("claude-code", "cursor", "vscode")]
     assert found == [home / "p" / name for name in (".mcp.json", ".cursor/mcp.json", ".vscode/mcp.json")]
-    assert {hosts.find_file(name, file=Path("~/x.json")) for name in hosts.HOSTS} == {home / "x.json"}
+    assert {clients.find_file(name, file=Path("~/x.json")) for name in clients.CLIENTS} == {home / "x.json"}
 
 
 @pytest.mark.parametrize(
@@ -509,14 +509,14 @@ def test_a_project_that_cannot_be_is_refused(run: Run, name: str, project: str, 
 
 def test_without_a_home_directory_the_file_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInput, match="--file"):
-        hosts.find_file("cursor", environ={"HOME": "relative"})
+        clients.find_file("cursor", environ={"HOME": "relative"})
 
     def nobody() -> Path:
         raise RuntimeError
 
     monkeypatch.setattr(Path, "home", nobody)
     with pytest.raises(InvalidInput, match="--file"):
-        hosts.find_file("cursor", environ={})
+        clients.find_file("cursor", environ={})
 
 
 def test_the_command_is_the_script_beside_python_or_python_itself_by_its_link(tmp_path: Path) -> None:
@@ -524,11 +524,11 @@ def test_the_command_is_the_script_beside_python_or_python_itself_by_its_link(tm
     python = tmp_path / "python"
     python.symlink_to("real")
     by_module = [str(python), "-E", "-P", "-m", "tikhub_mcp"]
-    assert hosts.server_command(str(python)) == by_module
+    assert clients.server_command(str(python)) == by_module
     file(tmp_path, "", "tikhub-mcp.exe")
-    assert hosts.server_command(str(python), "linux") == by_module
-    assert hosts.server_command(str(python), "win32") == [str(tmp_path / "tikhub-mcp.exe")]
-    assert hosts.server_command() == [SCRIPT]
+    assert clients.server_command(str(python), "linux") == by_module
+    assert clients.server_command(str(python), "win32") == [str(tmp_path / "tikhub-mcp.exe")]
+    assert clients.server_command() == [SCRIPT]
 
 
 # --- what is shown
@@ -537,16 +537,16 @@ def test_the_command_is_the_script_beside_python_or_python_itself_by_its_link(tm
 def test_the_diff_shows_the_change_and_no_secret(tmp_path: Path) -> None:
     servers = {"a": {"args": [KEY], "env": {"SOME_TOKEN": "hidden", "REF": "${input:api-key}"}}}
     path = file(tmp_path, json.dumps({"mcpServers": servers}, indent=2))
-    first = hosts.install("cursor", path, COMMAND, SecretStr(KEY))
+    first = clients.install("cursor", path, COMMAND, SecretStr(KEY))
     shown = "\n".join(first.diff())
     assert '+        "TIKHUB_API_KEY": "***"' in shown
     done(first)
-    second = hosts.install("cursor", path, COMMAND, SecretStr("another-key"))
+    second = clients.install("cursor", path, COMMAND, SecretStr("another-key"))
     assert [line for line in second.diff() if line[0] in "+-"][2:] == [
         '-        "TIKHUB_API_KEY": "*** (another)"',
         '+        "TIKHUB_API_KEY": "***"',
     ]
-    last = "\n".join(hosts.uninstall("cursor", path).diff())
+    last = "\n".join(clients.uninstall("cursor", path).diff())
     assert '-        "TIKHUB_API_KEY": "***"' in last
     for secret in (KEY, "another-key", "hidden"):
         assert secret not in shown + last + "\n".join(second.diff())
@@ -555,7 +555,7 @@ def test_the_diff_shows_the_change_and_no_secret(tmp_path: Path) -> None:
 
 def test_the_diff_of_one_line_is_over_several_and_nothing_in_it_acts_on_a_terminal(tmp_path: Path) -> None:
     path = file(tmp_path, '{"mcpServers":{"a":{"TOKEN":"hidden","x":"\x9b31m\u202e' + "y" * 1000 + '"}}}')
-    shown = hosts.install("cursor", path, COMMAND).diff()
+    shown = clients.install("cursor", path, COMMAND).diff()
     assert '+    "tikhub": {' in shown
     assert max(map(len, shown)) < 320
     assert not {"\x9b", "\u202e"} & set("".join(shown))
@@ -576,8 +576,8 @@ def test_the_diff_of_one_line_is_over_several_and_nothing_in_it_acts_on_a_termin
 def test_the_note_says_where_the_key_is_or_belongs(home: Path, name: str, env: dict[str, Any], says: str) -> None:
     skill = file(home, f"## API_KEY\n{KEY}\n", "filled")
     env = {key: str(skill) if value == "filled" else value for key, value in env.items()}
-    servers = {hosts.HOSTS[name].servers: {"tikhub": {"env": env}}}
-    change = hosts.install(name, file(home, json.dumps(servers)), COMMAND)
+    servers = {clients.CLIENTS[name].servers: {"tikhub": {"env": env}}}
+    change = clients.install(name, file(home, json.dumps(servers)), COMMAND)
     assert says in change.note
     assert KEY not in change.note
 
@@ -586,7 +586,7 @@ def test_the_note_says_where_the_key_is_or_belongs(home: Path, name: str, env: d
 
 
 def test_the_command_line_knows_the_hosts() -> None:
-    assert list(hosts.HOSTS) == list(cli_main.HOST_NAMES)
+    assert list(clients.CLIENTS) == list(cli_main.CLIENT_NAMES)
 
 
 def test_without_a_terminal_and_without_yes_the_change_is_only_shown(run: Run, home: Path) -> None:
@@ -596,14 +596,14 @@ def test_without_a_terminal_and_without_yes_the_change_is_only_shown(run: Run, h
     assert "--yes" in ran.err
 
 
-@pytest.mark.parametrize("host", hosts.HOSTS)
+@pytest.mark.parametrize("host", clients.CLIENTS)
 def test_it_goes_in_and_out_again(run: Run, home: Path, host: str) -> None:
     ran = run("install", host, "--yes")
     [path] = [path for path in home.rglob("*") if path.is_file()]
     assert (ran.code, ran.err) == (0, "")
     assert f"Written: {path}" in ran.out
-    assert f"Restart {hosts.HOSTS[host].title}" in ran.out
-    assert entry(path, hosts.HOSTS[host].servers)["command"] == SCRIPT
+    assert f"Restart {clients.CLIENTS[host].title}" in ran.out
+    assert entry(path, clients.CLIENTS[host].servers)["command"] == SCRIPT
     ran = run("install", host)
     assert (ran.code, "already" in ran.out, "@@" in ran.out) == (0, True, False)
     ran = run("uninstall", host)
@@ -701,7 +701,7 @@ async def test_what_the_entry_says_starts_the_server(
 def test_the_diff_shows_nothing_of_other_servers(tmp_path: Path) -> None:
     other = {"url": "https://x.example/mcp?api_key=hidden-1", "env": {"A_PAT": "hidden-2"}}
     path = file(tmp_path, json.dumps({"mcpServers": {"other": other}}, indent=2))
-    shown = "\n".join(hosts.install("cursor", path, COMMAND).diff())
+    shown = "\n".join(clients.install("cursor", path, COMMAND).diff())
     assert '"tikhub": {' in shown
     assert "hidden" not in shown
 
@@ -710,7 +710,7 @@ def test_a_file_with_long_texts_is_shown_at_once(tmp_path: Path) -> None:
     pasted = 'my key is a token: "secret" ' * 100_000
     path = file(tmp_path, json.dumps({"history": [pasted], "mcpServers": {}}))
     began = time.monotonic()
-    assert any('"tikhub"' in line for line in hosts.install("claude-code", path, COMMAND).diff())
+    assert any('"tikhub"' in line for line in clients.install("claude-code", path, COMMAND).diff())
     assert time.monotonic() - began < 5  # by the square of its length it took hours
 
 
@@ -718,20 +718,20 @@ def test_a_file_with_long_texts_is_shown_at_once(tmp_path: Path) -> None:
 def test_a_file_that_gets_the_key_is_the_users_alone_and_its_copy_is_said_to_hold_one(tmp_path: Path) -> None:
     path = file(tmp_path, "{}")
     path.chmod(0o644)
-    done(hosts.install("cursor", path, COMMAND))
+    done(clients.install("cursor", path, COMMAND))
     assert path.stat().st_mode & 0o777 == 0o644
-    with_key = hosts.install("cursor", path, COMMAND, SecretStr(KEY))
+    with_key = clients.install("cursor", path, COMMAND, SecretStr(KEY))
     assert not with_key.backup_holds_key
     done(with_key)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert hosts.uninstall("cursor", path).backup_holds_key
+    assert clients.uninstall("cursor", path).backup_holds_key
 
 
 def test_the_copy_stays_when_the_file_is_replaced_and_only_then_something_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = file(tmp_path, '{"a": 1}')
-    change = hosts.install("cursor", path, COMMAND)
+    change = clients.install("cursor", path, COMMAND)
     commit = Part.commit
 
     def fail(part: Part) -> None:
@@ -749,21 +749,21 @@ def test_the_copy_stays_when_the_file_is_replaced_and_only_then_something_fails(
 @pytest.mark.parametrize("env", ["[1]", '"text"', "5", "null", "true"])
 def test_an_entry_with_an_odd_env_breaks_nothing(tmp_path: Path, env: str) -> None:
     path = file(tmp_path, f'{{"mcpServers": {{"tikhub": {{"command": "x", "env": {env}}}}}}}')
-    assert hosts.install("cursor", path, COMMAND).needed
-    assert hosts.uninstall("cursor", path).needed
+    assert clients.install("cursor", path, COMMAND).needed
+    assert clients.uninstall("cursor", path).needed
 
 
 @pytest.mark.parametrize("inputs", ["null", "5", "true", "1.5", '"text"', "{}"])
 def test_questions_that_are_no_list_break_nothing(tmp_path: Path, inputs: str) -> None:
     path = file(tmp_path, f'{{"inputs": {inputs}, "servers": {{"tikhub": {{"command": "x"}}}}}}')
-    assert hosts.uninstall("vscode", path).needed
+    assert clients.uninstall("vscode", path).needed
     path.write_text(f'{{"inputs": {inputs}}}', encoding="utf-8")
     with pytest.raises(InvalidInput, match="is left as it is"):
-        hosts.install("vscode", path, COMMAND)
+        clients.install("vscode", path, COMMAND)
 
 
 def test_for_a_chinese_reader_the_entry_hands_the_locale_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = file(tmp_path, "{}")
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
-    done(hosts.install("cursor", path, COMMAND))
+    done(clients.install("cursor", path, COMMAND))
     assert json.loads(path.read_bytes())["mcpServers"]["tikhub"]["env"] == {"LANG": "zh_CN.UTF-8"}

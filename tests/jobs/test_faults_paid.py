@@ -16,8 +16,8 @@ from tests.support.fake_tikhub import FIRST, FakeTikHub, call, link
 from tests.support.fault_server import Act, Faulty, Move, Request
 from tests.support.media_faults import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, SIZE, crossed
 from tests.support.payloads import ANSWERED, tiktok_post
-from tikhub_mcp.api.client import Purse
-from tikhub_mcp.jobs.model import Outcome, Wish
+from tikhub_mcp.api.client import Budget
+from tikhub_mcp.jobs.model import Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.media.transfer import Limits
@@ -40,7 +40,7 @@ class Renewing(FakeTikHub):
         super().__init__()
         self.answers = list(answers)
 
-    async def look_up(self, link: Link, key: SecretStr, budget: Purse, store: Callable[[Answer], Awaitable[T]]) -> T:
+    async def look_up(self, link: Link, key: SecretStr, budget: Budget, store: Callable[[Answer], Awaitable[T]]) -> T:
         self.posts[link.key] = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await super().look_up(link, key, budget, store)
 
@@ -56,7 +56,7 @@ class World:
         )
 
     async def get(self) -> Outcome:
-        return await self.jobs.get(call(), link(), Wish(self.folder), lambda _: None)
+        return await self.jobs.get(call(), link(), Options(self.folder), lambda _: None)
 
     def names(self) -> list[str]:
         return [entry.name for entry in self.folder.iterdir()]
@@ -237,7 +237,7 @@ def test_old_links_that_a_page_answers_for_are_renewed_once_and_never_twice(
     mirrors: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -283,7 +283,7 @@ TIMELESS: dict[str, Move] = {
 def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_links(
     server: Faulty, show: Callable[..., None], name: str, mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -299,7 +299,7 @@ def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_
 def test_links_that_are_renewed_in_the_middle_give_a_file_no_second_time(
     server: Faulty, show: Callable[..., None], mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
     hesitant = replace(refusal(), wait=0.3 / mirrors)  # 0.6 s in two rounds
     slow = Act(body=FILM, drip=SIZE // 14)  # 0.7 s: more than is left, and less than a second of its own
 

@@ -10,8 +10,8 @@ from tests.support.fake_tikhub import FIRST, World, call, link, show, until, vid
 from tests.support.payloads import tiktok_post
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, TikHubUnavailable
 from tikhub_mcp.jobs.model import Job
-from tikhub_mcp.jobs.scheduler import AT_ONCE
-from tikhub_mcp.posts.links import parse
+from tikhub_mcp.jobs.scheduler import MAX_JOBS
+from tikhub_mcp.posts.links import parse_link
 
 
 def test_a_link_becomes_an_answer_on_disk_and_a_file_under_its_name(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_two_qualities_of_one_post_at_once_cost_one_call(tmp_path: Path) -> None
 
 def test_two_links_that_turn_out_to_be_one_post_are_fetched_one_after_the_other(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        short = parse("https://vm.tiktok.com/Zx1/")
+        short = parse_link("https://vm.tiktok.com/Zx1/")
         world.tikhub.posts[short.key] = tiktok_post(aweme_id=str(FIRST))
         world.tikhub.go.clear()
         both = asyncio.gather(world.get(call(), link()), world.get(call(), short))
@@ -84,13 +84,13 @@ def test_ten_jobs_run_at_once_in_the_whole_process_not_per_call(tmp_path: Path) 
             asyncio.create_task(world.get_all(call(), [link(batch * 20 + number) for number in range(20)]))
             for batch in range(5)
         ]
-        await until(lambda: world.downloader.now == AT_ONCE)
+        await until(lambda: world.downloader.now == MAX_JOBS)
         for _ in range(100):
             await asyncio.sleep(0)
-        assert len(world.tikhub.asked) == AT_ONCE
+        assert len(world.tikhub.asked) == MAX_JOBS
         world.downloader.go.set()
         found = await asyncio.gather(*batches)
-        assert world.downloader.most == AT_ONCE
+        assert world.downloader.most == MAX_JOBS
         assert sum(len(outcomes) for outcomes in found) == 100
 
     show(tmp_path, story)
@@ -107,7 +107,7 @@ def test_a_call_uses_no_more_workers_than_it_asked_for(tmp_path: Path) -> None:
 
 def test_the_same_post_twice_in_a_batch_is_one_call_and_one_file(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        same = parse(f"https://m.tiktok.com/v/{FIRST}.html")
+        same = parse_link(f"https://m.tiktok.com/v/{FIRST}.html")
         outcomes = await world.get_all(call(), [link(), same, link()])
         assert list(outcomes) == [link().key]
         assert len(world.tikhub.asked) == len(world.downloader.targets) == 1
@@ -521,7 +521,7 @@ def test_old_links_that_all_refuse_are_renewed_once_and_never_twice(
         world.tikhub.posts[link().key] = video(3600)
         await world.get(call(), link(), metrics_only=True)
         world.downloader.failures = [MediaUnavailable("refused")] * (1 + also_then)
-        monkeypatch.setattr("tikhub_mcp.jobs.worker.LINKS_LIVE", 0.0)
+        monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
         outcome = await world.get(call(), link())
         assert outcome.status == ("failed" if also_then else "ok")
         assert outcome.api_calls == 1
@@ -560,11 +560,11 @@ def test_closing_ends_all_jobs_and_starts_no_more(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
         waiting = asyncio.create_task(world.get_all(call(), [link(number) for number in range(30)]))
-        await until(lambda: world.downloader.now == AT_ONCE)
+        await until(lambda: world.downloader.now == MAX_JOBS)
         await world.jobs.close()
-        assert world.downloader.cancelled == AT_ONCE
+        assert world.downloader.cancelled == MAX_JOBS
         assert {outcome.status for outcome in (await waiting).values()} == {"pending"}
-        assert len(world.tikhub.asked) == AT_ONCE
+        assert len(world.tikhub.asked) == MAX_JOBS
 
     show(tmp_path, story)
 
@@ -588,8 +588,8 @@ def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
 def test_two_calls_that_wait_for_a_slot_for_one_post_share_its_job_and_leave_no_slot_behind(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
-        full = asyncio.create_task(world.get_all(call(), [link(number) for number in range(1, AT_ONCE + 1)]))
-        await until(lambda: world.downloader.now == AT_ONCE)
+        full = asyncio.create_task(world.get_all(call(), [link(number) for number in range(1, MAX_JOBS + 1)]))
+        await until(lambda: world.downloader.now == MAX_JOBS)
         both = [asyncio.create_task(world.get(call(), link())) for _ in range(2)]
         await asyncio.sleep(0.05)  # both wait for room by now
         world.downloader.go.set()
@@ -600,8 +600,8 @@ def test_two_calls_that_wait_for_a_slot_for_one_post_share_its_job_and_leave_no_
         assert len({id(job) for job in world.seen if job.link == link()}) == 1
         world.downloader.go.clear()
         world.downloader.targets.clear()
-        again = asyncio.create_task(world.get_all(call(), [link(number) for number in range(20, 20 + AT_ONCE)]))
-        await until(lambda: world.downloader.now == AT_ONCE)  # all ten are free again
+        again = asyncio.create_task(world.get_all(call(), [link(number) for number in range(20, 20 + MAX_JOBS)]))
+        await until(lambda: world.downloader.now == MAX_JOBS)  # all ten are free again
         world.downloader.go.set()
         await again
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_tikhub import World, call, link, show, until
-from tikhub_mcp.jobs.model import Outcome, Wish
+from tikhub_mcp.jobs.model import Options, Outcome
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.moments import Moments
 
@@ -25,7 +25,7 @@ def stories(tmp_path: Path, *told: Story, reuse_seconds: float = 3600.0) -> None
         show(tmp_path, story, reuse_seconds=reuse_seconds)
 
 
-async def pending(world: World, links: list[Link], options: Wish, answered: int) -> dict[str, Outcome]:
+async def pending(world: World, links: list[Link], options: Options, answered: int) -> dict[str, Outcome]:
     """A call whose time is up when so many of its posts are answered, and none is fetched."""
     world.downloader.go.clear()
     outcomes = await world.jobs.get_all(call(seconds=0.3), links, options, 10, world.seen.append)
@@ -36,7 +36,7 @@ async def pending(world: World, links: list[Link], options: Wish, answered: int)
     return outcomes
 
 
-async def done(world: World, links: list[Link], options: Wish, paid: int) -> None:
+async def done(world: World, links: list[Link], options: Options, paid: int) -> None:
     """The same call again: all of it is done, and so many posts are paid for in it."""
     again = call()
     outcomes = await world.jobs.get_all(again, links, options, 10, world.seen.append)

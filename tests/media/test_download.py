@@ -172,7 +172,7 @@ def test_a_whole_file_is_measured_and_says_when_nothing_confirmed_its_size(
     size: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.media.transfer.PIECE", 20_000)  # so that it is written in three pieces
+    monkeypatch.setattr("tikhub_mcp.media.transfer.PIECE_BYTES", 20_000)  # so that it is written in three pieces
     told: list[int] = []
     saved = fetch(rendition(server.on("/a", Act(body=VIDEO, framing=framing)), size=size), target, progress=told.append)
     assert (saved.path, saved.size, saved.reused) == (target, SIZE, False)

@@ -76,11 +76,11 @@ def test_connections_have_an_end_even_when_each_brings_something(
     server: Faulty, target: Path, mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if mirrors > 1:
-        monkeypatch.setattr("tikhub_mcp.media.transfer.MOST_CONNECTIONS", 7)
+        monkeypatch.setattr("tikhub_mcp.media.transfer.MAX_CONNECTIONS_PER_MIRROR", 7)
     crumbs = spoiled(GOOD, cut=100)
     with pytest.raises(MediaUnavailable, match="RemoteProtocolError"):
         fetch(film(server, "data_size", mirrors, crumbs, others=(crumbs,)), target, LIMITS)
-    assert len(server.requests) == 2 * mirrors * transfer.MOST_CONNECTIONS
+    assert len(server.requests) == 2 * mirrors * transfer.MAX_CONNECTIONS_PER_MIRROR
 
 
 @crossed

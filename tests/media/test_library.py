@@ -17,11 +17,11 @@ from tests.support.downloads import VIDEO, rendition
 from tests.support.payloads import TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.media import library
 from tikhub_mcp.media.library import Videos
-from tikhub_mcp.posts.links import parse as parse_link
-from tikhub_mcp.posts.post import Post, read
+from tikhub_mcp.posts.links import parse_link
+from tikhub_mcp.posts.post import Post, parse_post
 from tikhub_mcp.storage.filenames import video_name
 
-POST = read(envelope(tiktok_post()), parse_link(f"https://www.tiktok.com/@a/video/{TIKTOK_ID}"), 1_760_000_000.0)
+POST = parse_post(envelope(tiktok_post()), parse_link(f"https://www.tiktok.com/@a/video/{TIKTOK_ID}"), 1_760_000_000.0)
 TOOK = 0.05  # seconds for a listing
 Entries = AbstractContextManager[Iterator["os.DirEntry[str]"]]
 

@@ -64,7 +64,7 @@ def test_it_goes_on_as_long_as_each_connection_brings_something(server: Faulty, 
 def test_it_goes_on_for_so_many_connections_and_no_more(
     server: Faulty, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(transfer, "MAX_CONNECTIONS_PER_MIRROR", 3)
     acts = [rest(start, 1000, span=f"bytes {start}-{SIZE - 1}/{SIZE}") for start in range(1000, 9000, 1000)]
     fetch(rendition(server.on("/a", begun(1000), *acts), server.on("/b", GOOD)), target)
     assert [request.headers.get("range") for request in server.requests] == [None, "bytes=1000-", "bytes=2000-", None]

@@ -173,7 +173,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer(world: World, server
     with pytest.raises(httpx.ConnectError):
         get("https://cdn.example/")
     assert [host for host, _ in world.connected] == world.names["cdn.example"]
-    assert world.timeouts == [3.0, 3.0, transport.CONNECT_SECONDS]
+    assert world.timeouts == [3.0, 3.0, transport.CONNECT_TIMEOUT_SECONDS]
 
 
 def test_the_second_address_may_be_the_one_that_answers(world: World, server: Faulty) -> None:
@@ -189,7 +189,7 @@ def test_a_name_that_does_not_resolve_or_not_in_time_is_a_failed_connection(
         with pytest.raises(httpx.ConnectError):
             get(f"https://{host}/")
     monkeypatch.setattr(world, "look_up", lambda *_: asyncio.Event().wait())
-    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.02)
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT_SECONDS", 0.02)
     with pytest.raises(httpx.ConnectTimeout, match="not resolved in time"):
         get("https://slow.example/")
     assert world.connected == []

@@ -14,9 +14,9 @@ from tests.support.api_client import Desk, every_exception_of_httpx, made
 from tests.support.certificates import talking
 from tests.support.closed_network import World, enclose
 from tests.support.fault_server import Act, Faulty, Request
-from tikhub_mcp.doctor.connectivity import look
+from tikhub_mcp.doctor.connectivity import probe
 from tikhub_mcp.errors import TikHubUnavailable
-from tikhub_mcp.net.reasons import NOT_SOCKS, PROXY_UNUSABLE, tls_failure, why
+from tikhub_mcp.net.reasons import NOT_SOCKS, PROXY_UNUSABLE, failure_reason, tls_failure
 
 SECRET = "s3cr3t-p4ss"
 API = "https://api.example"
@@ -28,7 +28,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def failure(url: str = API) -> str:
-    return asyncio.run(look(url, {}, seconds=5)).failure
+    return asyncio.run(probe(url, {}, seconds=5)).failure
 
 
 # Proxies
@@ -86,7 +86,7 @@ def test_a_proxy_that_repeats_its_password_does_not_bring_it_into_a_reply_or_the
     ],
 )
 def test_of_what_a_proxy_says_only_the_status_is_told(said: str, told: str) -> None:
-    assert why(httpx.ProxyError(said)) == told
+    assert failure_reason(httpx.ProxyError(said)) == told
 
 
 # Everything else
@@ -132,13 +132,13 @@ RESOLVER = socket.gaierror(socket.EAI_NONAME, SECRET)
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadError])
 def test_a_cause_is_told_by_its_type_and_number(kind: type[Exception], cause: Exception, told: str) -> None:
     error = caused(kind, cause)
-    assert why(error) == told
+    assert failure_reason(error) == told
     assert (tls_failure(error) is cause) == isinstance(cause, ssl.SSLError)
 
 
 @pytest.mark.parametrize("kind", every_exception_of_httpx())
 def test_no_exception_of_httpx_says_anything_in_its_own_words(kind: type[Exception]) -> None:
-    told = why(made(kind))
+    told = failure_reason(made(kind))
     assert told
     assert not {"Illegal", "Bearer"} & set(told.split())
 
@@ -154,4 +154,4 @@ def test_no_exception_of_httpx_says_anything_in_its_own_words(kind: type[Excepti
     ],
 )
 def test_what_was_not_sent_or_took_too_long_is_told_as_such(error: Exception, told: str) -> None:
-    assert why(error) == told
+    assert failure_reason(error) == told

@@ -178,7 +178,7 @@ def test_a_certificate_that_does_not_hold_ends_the_connection(
 
 
 def test_there_is_no_falling_back_from_tls_to_plain(monkeypatch: pytest.MonkeyPatch, proxy: Faulty) -> None:
-    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT_SECONDS", 0.1)
     with pytest.raises(httpx.ConnectTimeout):
         get(proxy.base_url.replace("http://", "https://"), loopback=True)
     assert proxy.requests == []

@@ -15,7 +15,7 @@ from tikhub_mcp.posts.answer import (
     Json,
     check_utf_8,
     find_post,
-    parse,
+    parse_json,
     platform_asked,
     redact,
     why_missing,
@@ -48,8 +48,8 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(T
     ],
 )
 def test_json_of_any_unicode_encoding_is_read(body: bytes) -> None:
-    assert parse(body) == SAID
-    assert parse(body, errors="replace") == SAID
+    assert parse_json(body) == SAID
+    assert parse_json(body, errors="replace") == SAID
 
 
 @pytest.mark.parametrize(
@@ -72,33 +72,33 @@ def test_json_of_any_unicode_encoding_is_read(body: bytes) -> None:
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     for errors in ("strict", "replace"):
         with pytest.raises(ValueError, match=r"line 1|codec|BOM"):
-            parse(body, errors=errors)
+            parse_json(body, errors=errors)
 
 
 def test_bytes_that_are_not_in_the_encoding_are_refused_or_replaced_as_asked() -> None:
     body = '{"desc": "café"}'.encode("latin-1")
     with pytest.raises(UnicodeDecodeError):
-        parse(body)
-    assert parse(body, errors="replace") == {"desc": "caf\ufffd"}
+        parse_json(body)
+    assert parse_json(body, errors="replace") == {"desc": "caf\ufffd"}
 
 
 @pytest.mark.parametrize("pair", [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
 def test_deep_nesting_is_refused_and_never_a_crash(pair: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="too deeply"):
-        parse((pair[0] * DEEP + "1" + pair[1] * DEEP).encode())
+        parse_json((pair[0] * DEEP + "1" + pair[1] * DEEP).encode())
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("Infinity", math.inf), ("-Infinity", -math.inf), ("1e999", math.inf), ("-1e999", -math.inf)]
 )
 def test_numbers_without_an_end_are_read_and_never_written(text: str, value: float) -> None:
-    assert parse(text.encode()) == value
+    assert parse_json(text.encode()) == value
     with pytest.raises(ValueError, match="not JSON compliant"):
         write([value])
 
 
 def test_a_number_that_is_none_is_read_and_never_written() -> None:
-    value = parse(b'{"n": NaN}')
+    value = parse_json(b'{"n": NaN}')
     assert math.isnan(value["n"])
     with pytest.raises(ValueError, match="not JSON compliant"):
         write(value)
@@ -106,7 +106,7 @@ def test_a_number_that_is_none_is_read_and_never_written() -> None:
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "-" + "9" * 5000, "9" * 1_000_000])
 def test_an_integer_too_long_to_convert_stays_text_and_the_rest_is_read(digits: str) -> None:
-    assert parse(f'{{"n": {digits}, "m": 7, "k": -12345678901234567890}}'.encode()) == {
+    assert parse_json(f'{{"n": {digits}, "m": 7, "k": -12345678901234567890}}'.encode()) == {
         "n": digits,
         "m": 7,
         "k": -12345678901234567890,
@@ -115,25 +115,25 @@ def test_an_integer_too_long_to_convert_stays_text_and_the_rest_is_read(digits: 
 
 @pytest.mark.parametrize("length", [4000, 4001, 4299, 4300, 4301])
 def test_an_integer_of_any_length_can_be_written_again(length: int) -> None:
-    value = parse(b"9" * length)
+    value = parse_json(b"9" * length)
     assert str(value) == "9" * length
-    assert parse(write(value)) == value
+    assert parse_json(write(value)) == value
 
 
 def test_an_id_above_2_to_the_53_keeps_every_digit() -> None:
-    assert write(parse(b'{"aweme_id":7400000000000000017}')) == b'{\n  "aweme_id": 7400000000000000017\n}'
+    assert write(parse_json(b'{"aweme_id":7400000000000000017}')) == b'{\n  "aweme_id": 7400000000000000017\n}'
 
 
 def test_of_two_equal_keys_the_last_one_wins() -> None:
-    assert parse(b'{"aweme_id": "1", "a": 0, "aweme_id": "2"}') == {"aweme_id": "2", "a": 0}
+    assert parse_json(b'{"aweme_id": "1", "a": 0, "aweme_id": "2"}') == {"aweme_id": "2", "a": 0}
 
 
 def test_control_characters_inside_strings_are_let_through() -> None:
-    assert parse(b'{"a": "x\ny\tz\x00\x1b"}') == {"a": "x\ny\tz\x00\x1b"}
+    assert parse_json(b'{"a": "x\ny\tz\x00\x1b"}') == {"a": "x\ny\tz\x00\x1b"}
 
 
 def test_a_lone_surrogate_is_read_and_never_written() -> None:
-    value = parse(b'["\\ud800", "\\ud83c\\udf0a"]')
+    value = parse_json(b'["\\ud800", "\\ud83c\\udf0a"]')
     assert value == ["\ud800", "🌊"]
     with pytest.raises(ValueError, match="surrogates"):
         write(value)
@@ -145,7 +145,7 @@ def test_a_lone_surrogate_is_read_and_never_written() -> None:
 def test_any_bytes_give_a_value_or_a_value_error(body: bytes) -> None:
     for errors in ("strict", "replace"):
         try:
-            parse(body, errors=errors)
+            parse_json(body, errors=errors)
         except ValueError:
             continue
 
@@ -196,8 +196,8 @@ def test_what_is_nested_too_deeply_is_neither_written_nor_redacted(
 @example({"a0": ["0" * 40, {"0" * 12: "x1y" * 9}]}, "0" * 12)
 @example({"a0": ["0" * 40, {"0" * 12: "x1y" * 9}]}, "x1y" * 4)
 def test_what_is_written_is_read_again_as_it_was_and_holds_no_secret(value: Json, secret: str) -> None:
-    redacted = redact(parse(json.dumps(value).encode()), secret)
-    assert parse(write(redacted)) == redacted
+    redacted = redact(parse_json(json.dumps(value).encode()), secret)
+    assert parse_json(write(redacted)) == redacted
     assert not [text for text in texts(redacted) if secret in text]
 
 

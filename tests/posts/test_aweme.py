@@ -10,8 +10,8 @@ from tests.support.payloads import ANSWERED, TIKTOK_ID, Object, address, envelop
 from tikhub_mcp.errors import NotAVideo, PostUnavailable
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, YEAR_10000, unix_time
-from tikhub_mcp.posts.links import parse as parse_link
-from tikhub_mcp.posts.post import Metrics, Post, Quality, choose, judge, read
+from tikhub_mcp.posts.links import parse_link
+from tikhub_mcp.posts.post import Metrics, Post, Quality, check_available, choose, parse_post
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
@@ -31,7 +31,7 @@ NOT_NUMBERS: list[Json] = [
 
 
 def tiktok(**over: Json) -> Post:
-    return read(envelope(tiktok_post(**over)), TIKTOK, ANSWERED)
+    return parse_post(envelope(tiktok_post(**over)), TIKTOK, ANSWERED)
 
 
 def filmed(**over: Json) -> Post:
@@ -119,10 +119,10 @@ anything = st.recursive(
 def survives(answer: Json) -> None:
     """Read it to the end; only what is foreseen may come, and only what a client can be given."""
     try:
-        post = read(answer, SHORT, ANSWERED)
+        post = parse_post(answer, SHORT, ANSWERED)
         json.dumps(post.metrics.model_dump(), allow_nan=False, ensure_ascii=False).encode()
         post.title.encode()
-        judge(post)
+        check_available(post)
         for quality in QUALITIES:
             assert choose(post, quality).urls
     except (PostUnavailable, NotAVideo):

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.posts.links import LONGEST_LINK, Lines, Link, entries, find, one, parse, shown
+from tikhub_mcp.posts.links import MAX_LINK_LENGTH, Lines, Link, find, one, parse_link, parse_list, shown
 from tikhub_mcp.text import clean
 
 ID = "7400000000000000017"
@@ -77,7 +77,7 @@ DOUYIN = f"https://www.douyin.com/video/{ID}"
     ],
 )
 def test_a_link_that_shows_the_id_gives_the_one_canonical_link(pasted: str, canonical: str) -> None:
-    link = parse(pasted)
+    link = parse_link(pasted)
     assert link.url == canonical
     assert link.post_id == canonical.rpartition("/")[2]
     assert link.platform == ("tiktok" if "tiktok" in canonical else "douyin")
@@ -137,7 +137,7 @@ def test_what_is_glued_to_a_short_link_is_not_part_of_it(short: str, glued: str)
 
 
 def test_a_post_in_the_query_is_worth_more_than_a_code() -> None:
-    assert parse(f"https://v.douyin.com/iMadeUp1/?modal_id={ID}").url == DOUYIN
+    assert parse_link(f"https://v.douyin.com/iMadeUp1/?modal_id={ID}").url == DOUYIN
 
 
 # Share texts
@@ -249,12 +249,12 @@ def test_at_most_five_posts_are_named() -> None:
         ("ftp://v.douyin.com/iMadeUp1/", "no link"),
         ("someone@v.douyin.com/iMadeUp1/", "no link"),
         ("I saw it on tiktok.com today", "no link"),
-        (f"{DOUYIN}?{'x' * LONGEST_LINK}", "no link"),
+        (f"{DOUYIN}?{'x' * MAX_LINK_LENGTH}", "no link"),
     ],
 )
 def test_what_is_no_post_is_refused_and_called_by_its_name(pasted: str, reason: str) -> None:
     with pytest.raises(UnsupportedLink, match=reason) as refusal:
-        parse(pasted)
+        parse_link(pasted)
     assert "secret" not in refusal.value.message
     with pytest.raises(UnsupportedLink) as same:
         one(pasted)
@@ -314,7 +314,7 @@ def test_what_is_no_post_is_refused_and_called_by_its_name(pasted: str, reason: 
     ],
 )
 def test_a_look_alike_is_refused(pasted: str) -> None:
-    for understand in (parse, one):
+    for understand in (parse_link, one):
         with pytest.raises(UnsupportedLink):
             understand(pasted)
 
@@ -322,7 +322,7 @@ def test_a_look_alike_is_refused(pasted: str) -> None:
 @pytest.mark.parametrize("inside", ["\t", "\n", " ", "\x00", "\\", "\ud800", "\u202e"])
 def test_nothing_blank_invisible_or_slanted_is_read_over(inside: str) -> None:
     with pytest.raises(UnsupportedLink):
-        parse(f"{DOUYIN[:-9]}{inside}{DOUYIN[-9:]}")
+        parse_link(f"{DOUYIN[:-9]}{inside}{DOUYIN[-9:]}")
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_a_list_keeps_the_numbers_of_its_lines() -> None:
         "no link\there\n"
         f"{DOUYIN}"
     )
-    found = entries(lines)
+    found = parse_list(lines)
     assert found.links == [
         (2, DOUYIN),
         (5, "https://v.douyin.com/iMadeUp1/"),
@@ -406,21 +406,21 @@ def test_a_list_keeps_the_numbers_of_its_lines() -> None:
 
 def test_a_line_that_starts_with_a_hashtag_is_skipped_in_a_list_and_not_in_a_share_text() -> None:
     text = f"#猫 {DOUYIN}\n# nothing\nwords\n{DOUYIN}"
-    assert entries(text) == Lines([(4, DOUYIN)], [3])
-    assert entries(text, comments=False) == Lines([(1, DOUYIN), (4, DOUYIN)], [3])
+    assert parse_list(text) == Lines([(4, DOUYIN)], [3])
+    assert parse_list(text, comments=False) == Lines([(1, DOUYIN), (4, DOUYIN)], [3])
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_link() -> None:
-    assert entries(f"\ufeff{DOUYIN}") == Lines([(1, DOUYIN)], [])
+    assert parse_list(f"\ufeff{DOUYIN}") == Lines([(1, DOUYIN)], [])
 
 
 @pytest.mark.parametrize("lines", ["", "\ufeff", "\n\n", "# only\n#comments", " \r\n\t", "\u200b\n\x00"])
 def test_a_list_of_nothing_has_no_entries(lines: str) -> None:
-    assert entries(lines) == Lines([], [])
+    assert parse_list(lines) == Lines([], [])
 
 
 def test_ten_thousand_lines_are_ten_thousand_entries() -> None:
-    found = entries("\n".join(f"{n}. https://v.douyin.com/code{n}/ 复制" for n in range(1, 10_001))).links
+    found = parse_list("\n".join(f"{n}. https://v.douyin.com/code{n}/ 复制" for n in range(1, 10_001))).links
     assert len(found) == 10_000
     assert found[-1] == (10_000, "https://v.douyin.com/code10000/")
 
@@ -480,7 +480,7 @@ def test_of_a_link_to_another_site_only_scheme_and_host_are_fit_to_be_shown(link
 )
 def test_a_line_of_a_mebibyte_takes_linear_time(head: str, unit: str) -> None:
     line = head + unit * (MIB // len(unit))
-    for _, link in entries(line).links:
+    for _, link in parse_list(line).links:
         shown(link)
     _understood(one, line + "!")
 
@@ -576,8 +576,8 @@ def _is_ours(host: str | None) -> bool:
 @example("\ud800https://v.douyin.com/\udfff")
 def test_no_text_raises_anything_unforeseen(text: str) -> None:
     _understood(one, text)
-    for given_text in [text, *find(text), *(entry for _, entry in entries(text).links)]:
-        _understood(parse, given_text)
+    for given_text in [text, *find(text), *(entry for _, entry in parse_list(text).links)]:
+        _understood(parse_link, given_text)
 
 
 @property_of
@@ -594,9 +594,9 @@ def test_an_understood_link_is_understood_again_as_the_same_post(text: str) -> N
     link = _understood(one, text)
     if link is None:
         return
-    again = parse(link.url)
+    again = parse_link(link.url)
     assert (again.given, again.url, again.key, again.platform) == (link.url, link.url, link.key, link.platform)
-    assert parse(link.given) == link
+    assert parse_link(link.given) == link
     assert find(link.given) == [link.given]
     assert link.url.isascii()
     assert urlsplit(link.url).query == urlsplit(link.url).fragment == ""
@@ -623,12 +623,12 @@ def test_a_host_outside_the_list_is_never_accepted(text: str, host: str) -> None
 @property_of
 @given(st.lists(TEXTS, max_size=5).map("\n".join))
 def test_the_links_of_the_lines_are_those_of_the_text_and_the_other_lines_have_none(text: str) -> None:
-    found = entries(text, comments=False)
+    found = parse_list(text, comments=False)
     assert [link for _, link in found.links] == find(text)
     numbers = [number for number, _ in found.links]
     assert numbers == sorted(numbers)
     assert not set(numbers) & set(found.without)
-    assert set(entries(text).without) == set(found.without)
+    assert set(parse_list(text).without) == set(found.without)
 
 
 @property_of
@@ -636,7 +636,7 @@ def test_the_links_of_the_lines_are_those_of_the_text_and_the_other_lines_have_n
 def test_what_is_shown_of_a_link_to_another_site_is_no_more_than_its_scheme_and_host(text: str) -> None:
     for link in find(text):
         fit = shown(link)
-        if post := _understood(parse, link):
+        if post := _understood(parse_link, link):
             assert link.startswith(fit)
-            assert parse(fit).key == post.key
+            assert parse_link(fit).key == post.key
         assert link.startswith(fit) or re.fullmatch(r"(https?://)?(([\w-]+\.)+[\w-]+\.?/)?…", fit)

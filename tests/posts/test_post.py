@@ -21,9 +21,8 @@ from tests.support.payloads import (
 )
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.links import Link
-from tikhub_mcp.posts.links import parse as parse_link
-from tikhub_mcp.posts.post import Metrics, Post, Quality, choose, identify, judge, read, safe_id
+from tikhub_mcp.posts.links import Link, parse_link
+from tikhub_mcp.posts.post import Metrics, Post, Quality, check_available, check_same_post, choose, parse_post, safe_id
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")
@@ -41,7 +40,7 @@ QUALITIES: tuple[Quality, ...] = ("compatible", "best", "smallest")
 
 
 def tiktok(**over: Json) -> Post:
-    return read(envelope(tiktok_post(**over)), TIKTOK, RECEIVED)
+    return parse_post(envelope(tiktok_post(**over)), TIKTOK, RECEIVED)
 
 
 def filmed(**over: Json) -> Post:
@@ -75,7 +74,7 @@ def test_the_metrics_are_what_was_reported() -> None:
 @pytest.mark.parametrize("served", [0, 5000, None, "nonsense"])
 def test_douyin_reports_no_plays_whatever_is_in_the_field(served: Json) -> None:
     post = douyin_post(statistics=tiktok_post()["statistics"] | {"play_count": served})
-    metrics = read(envelope(post, douyin=True), DOUYIN, RECEIVED).metrics
+    metrics = parse_post(envelope(post, douyin=True), DOUYIN, RECEIVED).metrics
     assert (metrics.plays, metrics.notes) == (None, {"plays": "Douyin does not report plays"})
     assert metrics.likes == 4321
 
@@ -84,12 +83,12 @@ def test_douyin_reports_no_plays_whatever_is_in_the_field(served: Json) -> None:
     ("served", "stamp"), [(ANSWERED, ANSWERED), (str(ANSWERED), ANSWERED), (1_700_000_000.0, 1.7e9)]
 )
 def test_the_numbers_are_as_old_as_the_answer_says(served: Json, stamp: float) -> None:
-    assert read(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED).stamp == stamp
+    assert parse_post(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED).stamp == stamp
 
 
 @pytest.mark.parametrize("served", [None, 0, -1, 1_300_000_000, 2**33, 10**15, "soon", True, [ANSWERED]])
 def test_an_answer_without_a_credible_time_is_as_old_as_its_receipt(served: Json) -> None:
-    post = read(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED)
+    post = parse_post(envelope(tiktok_post(), time_stamp=served), TIKTOK, RECEIVED)
     assert (post.stamp, post.metrics.as_of) == (RECEIVED, "2025-10-09T09:53:20Z")
 
 
@@ -117,7 +116,7 @@ def test_words_of_others_are_cleaned_and_cut() -> None:
     ],
 )
 def test_a_photo_post_has_numbers_but_no_file_to_take_for_its_video(post: Object, link: Link) -> None:
-    found = read(envelope(post, douyin=link is DOUYIN), link, RECEIVED)
+    found = parse_post(envelope(post, douyin=link is DOUYIN), link, RECEIVED)
     assert (found.kind, found.renditions, found.metrics.likes) == ("images", (), 4321)
     assert found.metrics.notes["resolution"] == "a photo post has none"
     for quality in QUALITIES:
@@ -147,17 +146,17 @@ def test_empty_lists_of_pictures_make_no_photo_post(nothing: Json) -> None:
 )
 def test_an_id_is_always_text_that_may_stand_in_a_name(served: Json, made: str) -> None:
     assert safe_id(served) == made
-    post = read(envelope(tiktok_post(aweme_id=served)), SHORT, RECEIVED)
+    post = parse_post(envelope(tiktok_post(aweme_id=served)), SHORT, RECEIVED)
     assert post.video_id == post.metrics.video_id == (made or hashlib.sha256(SHORT.url.encode()).hexdigest()[:16])
 
 
 def test_another_post_than_the_link_names_is_the_wrong_one() -> None:
-    identify(tiktok(), TIKTOK)
-    identify(tiktok(aweme_id=int(TIKTOK_ID)), TIKTOK)
-    identify(tiktok(), SHORT)
+    check_same_post(tiktok(), TIKTOK)
+    check_same_post(tiktok(aweme_id=int(TIKTOK_ID)), TIKTOK)
+    check_same_post(tiktok(), SHORT)
     for other in (PHOTO_ID, "EVIL"):
         with pytest.raises(WrongPost, match=TIKTOK_ID) as caught:
-            identify(tiktok(aweme_id=other), TIKTOK)
+            check_same_post(tiktok(aweme_id=other), TIKTOK)
         assert other not in caught.value.message
 
 
@@ -178,7 +177,7 @@ def test_another_post_than_the_link_names_is_the_wrong_one() -> None:
     ],
 )
 def test_the_post_is_found_wherever_an_endpoint_puts_it(data: Object) -> None:
-    assert read(envelope(data=data), TIKTOK, RECEIVED).video_id == TIKTOK_ID
+    assert parse_post(envelope(data=data), TIKTOK, RECEIVED).video_id == TIKTOK_ID
 
 
 UNKNOWN = "is not available (private, deleted or blocked; TikHub does not say which)"
@@ -204,10 +203,10 @@ UNKNOWN = "is not available (private, deleted or blocked; TikHub does not say wh
 )
 def test_an_answer_without_a_post_says_why_and_that_it_was_charged(answer: Json, why: str) -> None:
     with pytest.raises(PostUnavailable) as caught:
-        read(answer, TIKTOK, RECEIVED)
+        parse_post(answer, TIKTOK, RECEIVED)
     assert caught.value.message == f"TikHub answered, and charged, but post {TIKTOK_ID} {why}."
     with pytest.raises(PostUnavailable, match=f"the post behind {SHORT.url} "):
-        read(answer, SHORT, RECEIVED)
+        parse_post(answer, SHORT, RECEIVED)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +223,9 @@ def test_a_post_that_was_taken_away_is_judged_so_but_still_read(status: Json, wh
     assert (post.unavailable_reason, post.metrics.likes) == (why, 4321)
     if why:
         with pytest.raises(PostUnavailable, match=rf"charged, but post {TIKTOK_ID} {why}\.$"):
-            judge(post)
+            check_available(post)
     else:
-        judge(post)
+        check_available(post)
 
 
 # Its files

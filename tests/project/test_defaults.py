@@ -18,19 +18,19 @@ LIMITS = Limits()
 @pytest.mark.parametrize(
     ("name", "end", "expected"),
     [
-        ("A11 the API, in all", client.DEADLINE, 60 * A_SECOND),
-        ("A14 the largest body", client.LARGEST_BODY, 16 * A_MIB),
-        ("A14 of larger ones one at a time", client.ORDINARY_BODY, A_MIB),
-        ("A8 the longest rate limit that is waited for", retry.LONGEST_WAIT, 20 * A_SECOND),
+        ("A11 the API, in all", client.DEADLINE_SECONDS, 60 * A_SECOND),
+        ("A14 the largest body", client.MAX_BODY_BYTES, 16 * A_MIB),
+        ("A14 of larger ones one at a time", client.ORDINARY_BODY_BYTES, A_MIB),
+        ("A8 the longest rate limit that is waited for", retry.MAX_WAIT_SECONDS, 20 * A_SECOND),
         ("M10 calls in a second", limiter.CALLS_A_SECOND, 10),
-        ("M10 connections to the API", client.MOST_CONNECTIONS, 10),
-        ("M10 jobs, and with them connections to a CDN", scheduler.AT_ONCE, 10),
+        ("M10 connections to the API", client.MAX_CONNECTIONS, 10),
+        ("M10 jobs, and with them connections to a CDN", scheduler.MAX_JOBS, 10),
         ("D16 the longest pause that a CDN can ask for", LIMITS.longest_pause, 20 * A_SECOND),
         ("D19 the largest file", LIMITS.largest, 4 * A_GIB),
         ("D21 silence in a download", LIMITS.read_timeout, 10 * A_SECOND),
         ("D21 the least speed", LIMITS.slow_bytes / LIMITS.slow_seconds, A_KIB),
         ("D21 how soon it is missed", LIMITS.slow_seconds, 5 * A_SECOND),
-        ("D23 hops", transfer.LONGEST_REDIRECTS, 5),
+        ("D23 hops", transfer.MAX_REDIRECTS, 5),
     ],
 )
 def test_the_ends_are_what_they_are_promised_to_be(name: str, end: float, expected: float) -> None:
@@ -40,8 +40,8 @@ def test_the_ends_are_what_they_are_promised_to_be(name: str, end: float, expect
 def test_a_server_that_nobody_configures_has_these_ends(tmp_path: Path) -> None:
     made = Jobs.of(Settings("https://api.example", tmp_path))
     assert made._worker._downloader._limits == LIMITS
-    assert made._worker._tikhub._deadline == client.DEADLINE
-    assert made._worker._tikhub._lines._value == client.MOST_CONNECTIONS
+    assert made._worker._tikhub._deadline == client.DEADLINE_SECONDS
+    assert made._worker._tikhub._lines._value == client.MAX_CONNECTIONS
     assert made._worker._tikhub._limiter._recent.maxlen == limiter.CALLS_A_SECOND
     assert made._worker._tikhub._limiter._window >= A_SECOND
-    assert made._slots._value == scheduler.AT_ONCE
+    assert made._slots._value == scheduler.MAX_JOBS

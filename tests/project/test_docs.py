@@ -61,7 +61,7 @@ def test_the_settings_of_the_readme_are_those_that_are_read() -> None:
     told = {row[0].strip("`"): row[1].strip("`") for row in rows(between("settings", "/settings"))}
     read = set(re.findall(r'"(TIKHUB_[A-Z_]+)"', inspect.getsource(environment) + inspect.getsource(api_key)))
     assert set(told) == read
-    default = environment.load({"HOME": "/nowhere"})
+    default = environment.load_settings({"HOME": "/nowhere"})
     assert told["TIKHUB_BASE_URL"] == default.base_url
     assert told["TIKHUB_OUTPUT_DIR"] == environment.DEFAULT_ROOT
     assert told["TIKHUB_CALL_SECONDS"] == f"{default.call_seconds:g}"

@@ -31,7 +31,7 @@ TOP = {name.partition(".")[0] for name in MODULES}
 FOLDERS = sorted(name.removesuffix(".__init__") for name in FILES if name.endswith(".__init__"))
 HTTPX = {"api.client", "doctor.connectivity", "media.transfer", "net.guard", "net.reasons", "net.transport"}
 ENVIRONMENT = {"isolation", "messages", "settings"}
-MOST_MODULES, MOST_LINES = 13, 350  # of a folder, of a module
+MAX_MODULES, MAX_LINES = 13, 350  # of a folder, of a module
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -103,7 +103,7 @@ def test_what_has_one_place_is_nowhere_else(name: str) -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_says_what_it_is_for_and_is_not_too_large(name: str) -> None:
     modules = [other for other in FILES if other.rpartition(".")[0] == name and not other.endswith("__init__")]
-    assert len(modules) <= MOST_MODULES
+    assert len(modules) <= MAX_MODULES
     body = ast.parse(FILES[f"{name}.__init__"].read_text(encoding="utf-8")).body
     assert isinstance(body[0], ast.Expr)
     assert len(body) == 1 or name == "sandbox"  # whatever it has is imported from where it is
@@ -111,7 +111,7 @@ def test_a_folder_says_what_it_is_for_and_is_not_too_large(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_module_is_not_too_long(name: str) -> None:
-    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
 def test_no_module_shadows_one_of_the_standard_library_or_of_a_dependency() -> None:
@@ -131,3 +131,25 @@ def test_what_leaves_the_working_directory_out_imports_nothing_that_python_has_n
         "import sys",
         "from tikhub_mcp.isolation import leave_out_working_directory",
     ]
+
+
+def defined(path: Path) -> Iterator[str]:
+    """The public classes, functions and constants at the top of a module."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        names: list[str] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            makes = ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ""
+            if makes not in ("TypeVar", "ParamSpec", "logging.getLogger"):  # of which each module has its own
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+        yield from (name for name in names if not name.startswith("_") and name not in ("main", "run"))
+
+
+def test_no_public_name_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in FILES.items():
+        for public in defined(path):
+            places.setdefault(public, []).append(name)
+    assert not {public: names for public, names in places.items() if len(names) > 1}

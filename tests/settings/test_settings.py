@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
 from tikhub_mcp.messages import said
 from tikhub_mcp.settings import api_key
-from tikhub_mcp.settings.api_key import LONGEST_KEY, find_key, key_places
-from tikhub_mcp.settings.environment import DEFAULT_BASE_URL, Settings, load, log_level, variables
+from tikhub_mcp.settings.api_key import MAX_KEY_LENGTH, find_key, key_places
+from tikhub_mcp.settings.environment import DEFAULT_BASE_URL, Settings, load_settings, log_level, variables
 from tikhub_mcp.settings.paths import allowed_path
 
 KEY = "Made+Up/Key0123456789=="
@@ -31,7 +31,7 @@ REASONS = {
     **dict.fromkeys(EMPTY, "is empty"),
     **dict.fromkeys(BROKEN, "contains white space, control or non-ASCII characters"),
     **dict.fromkeys(PLACEHOLDERS.split(), "holds a placeholder"),
-    **dict.fromkeys(["k" * (LONGEST_KEY + 1), "k" * 10_240], "is far too long for a key"),
+    **dict.fromkeys(["k" * (MAX_KEY_LENGTH + 1), "k" * 10_240], "is far too long for a key"),
 }
 WRAPPED = [
     *["  {}\n", '"{}"', "'{}'", "`{}`", "“{}”", "\ufeff{}\r\n", "Bearer {}", "bearer\t {}", '"Bearer {}"', "\u3000{}"],
@@ -84,14 +84,18 @@ WITH_BLANKS = [("~/a b/日本", "home/a b/日本"), ("a b/c", "root/a b/c"), (" 
 def test_an_empty_environment_gives_the_defaults_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/somewhere/home")
     root = Path("/somewhere/home/Downloads/tikhub_mcp")
-    assert load({}) == Settings("https://api.tikhub.io", root, (), 40, 3600, 1800, 4 * 2**30, "WARNING")
-    assert (load({}).videos, load({}).raw, load({}).reports) == (root / "videos", root / "raw", root / "reports")
+    assert load_settings({}) == Settings("https://api.tikhub.io", root, (), 40, 3600, 1800, 4 * 2**30, "WARNING")
+    assert (load_settings({}).videos, load_settings({}).raw, load_settings({}).reports) == (
+        root / "videos",
+        root / "raw",
+        root / "reports",
+    )
 
 
 @pytest.mark.parametrize("value", ["", "  ", "${SOME_VARIABLE}", " ${env:X}/y "])
 def test_an_empty_or_unexpanded_variable_counts_as_unset(value: str) -> None:
     names = "BASE_URL OUTPUT_DIR ALLOWED_DIRS CALL_SECONDS REUSE_SECONDS DOWNLOAD_SECONDS MAX_BYTES LOG_LEVEL"
-    assert load({f"TIKHUB_{name}": value for name in names.split()}) == load({})
+    assert load_settings({f"TIKHUB_{name}": value for name in names.split()}) == load_settings({})
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
@@ -106,26 +110,32 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "TIKHUB_LOG_LEVEL": "debug",
     }
     folders = (tmp_path / "a", Path("~/b").expanduser())
-    assert load(environ) == Settings("https://api.tikhub.dev", tmp_path / "out", folders, 20.5, 0, 60, 10**6, "DEBUG")
+    assert load_settings(environ) == Settings(
+        "https://api.tikhub.dev", tmp_path / "out", folders, 20.5, 0, 60, 10**6, "DEBUG"
+    )
 
 
 def test_without_an_argument_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKHUB_BASE_URL", "https://proxy.example")
     monkeypatch.setenv("TIKHUB_LOG_LEVEL", "ERROR")
     monkeypatch.setenv("TIKHUB_API_KEY", KEY)
-    assert (load().base_url, log_level(), find_key().get_secret_value()) == ("https://proxy.example", "ERROR", KEY)
+    assert (load_settings().base_url, log_level(), find_key().get_secret_value()) == (
+        "https://proxy.example",
+        "ERROR",
+        KEY,
+    )
 
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        load({}).base_url = "https://evil.example"  # type: ignore[misc]
+        load_settings({}).base_url = "https://evil.example"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("value", ["abc", "-1", "nan", "inf", "1e300", "0x10", "10s", "5 000", "NaN\n"])
 @pytest.mark.parametrize("name", ["CALL_SECONDS", "REUSE_SECONDS", "DOWNLOAD_SECONDS", "MAX_BYTES"])
 def test_a_number_that_is_none_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        load({f"TIKHUB_{name}": value})
+        load_settings({f"TIKHUB_{name}": value})
     assert f"TIKHUB_{name}" in refused.value.message
     assert value not in refused.value.message
 
@@ -136,20 +146,20 @@ def test_a_folder_that_is_not_absolute_or_leads_nowhere_is_refused(name: str, va
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     text = value.replace("LOOP", f"{tmp_path}/loop/videos")
     with pytest.raises(InvalidInput, match=f"TIKHUB_{name} must hold") as refused:
-        load({f"TIKHUB_{name}": text})
+        load_settings({f"TIKHUB_{name}": text})
     assert text not in refused.value.message
 
 
 @pytest.mark.parametrize("url", GOOD_BASES.split())
 def test_the_base_may_be_any_https_address_and_http_only_on_loopback(url: str) -> None:
-    assert load({"TIKHUB_BASE_URL": f" {url}/ "}).base_url == url
-    assert load({"TIKHUB_BASE_URL": url}).on_loopback == url.startswith("http:")
+    assert load_settings({"TIKHUB_BASE_URL": f" {url}/ "}).base_url == url
+    assert load_settings({"TIKHUB_BASE_URL": url}).on_loopback == url.startswith("http:")
 
 
 @pytest.mark.parametrize("url", [*BAD_BASES.split(), "https://a b.example", "https://a\nb.example"])
 def test_any_other_base_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidInput, match="TIKHUB_BASE_URL") as refused:
-        load({"TIKHUB_BASE_URL": url})
+        load_settings({"TIKHUB_BASE_URL": url})
     assert url not in refused.value.message.replace(DEFAULT_BASE_URL, "")
 
 
@@ -242,7 +252,7 @@ def test_what_cannot_be_a_key_is_a_missing_key_and_never_repeated(checkout: Path
     assert missing.value.tell_human == unset.value.tell_human
 
 
-@pytest.mark.parametrize("text", [KEY, "k" * LONGEST_KEY, *RESEMBLING.split()])
+@pytest.mark.parametrize("text", [KEY, "k" * MAX_KEY_LENGTH, *RESEMBLING.split()])
 def test_a_key_that_only_resembles_a_placeholder_is_a_key(text: str) -> None:
     assert key(TIKHUB_API_KEY=text) == text
 
@@ -352,7 +362,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path / "outside")
-    return load({"TIKHUB_OUTPUT_DIR": f"{tmp_path}/root", "TIKHUB_ALLOWED_DIRS": f"{tmp_path}/allowed"})
+    return load_settings({"TIKHUB_OUTPUT_DIR": f"{tmp_path}/root", "TIKHUB_ALLOWED_DIRS": f"{tmp_path}/allowed"})
 
 
 def tree(folder: Path) -> list[Path]:
@@ -413,7 +423,7 @@ def test_a_root_that_is_a_link_or_is_hidden_itself_works(world: Settings) -> Non
     base = world.root.parent
     (base / "link").symlink_to(base / "outside")
     for root, leads_to in ((base / "link", base / "outside"), (base / "home/.cache/x", base / "home/.cache/x")):
-        there = load({"TIKHUB_OUTPUT_DIR": str(root)})
+        there = load_settings({"TIKHUB_OUTPUT_DIR": str(root)})
         assert there.root == leads_to
         assert allowed_path(there, f"{root}/sub", there.raw) == leads_to / "sub"
         assert allowed_path(there, "sub", there.raw) == leads_to / "sub"
@@ -437,7 +447,7 @@ def test_without_a_home_the_home_sign_is_refused_and_the_output_folder_must_be_s
     with pytest.raises(PathNotAllowed, match="cannot be resolved"):
         allowed_path(world, "~/x", world.raw)
     with pytest.raises(InvalidInput, match="TIKHUB_OUTPUT_DIR"):
-        load({})
+        load_settings({})
 
 
 @pytest.mark.parametrize("name", ["/", "/no/such/folder"])

@@ -19,10 +19,10 @@ from tests.support import stdio_client
 from tests.support.mcp_session import SLOW, patience
 from tests.support.payloads import envelope, tiktok_post, video
 from tests.support.stdio_client import Deaf, Environment, Wire, parts, wait
-from tikhub_mcp.jobs.scheduler import AT_ONCE
+from tikhub_mcp.jobs.scheduler import MAX_JOBS
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
-from tikhub_mcp.stdio.streams import MOST_UNANSWERED
+from tikhub_mcp.stdio.streams import MAX_UNANSWERED
 from tikhub_mcp.storage.atomic import STALE_SECONDS
 from tikhub_mcp.summary.summarize import CSV_NAME, JSON_NAME
 
@@ -60,8 +60,8 @@ def downloading(root: Path) -> int:
 def download(wire: Wire, sandbox: Sandbox, root: Path) -> None:
     """Have ten downloads under way, which take 8 s each."""
     sandbox.media_bytes_per_second = SLOW
-    wire.send(call("batch_download", {"urls": good_links(AT_ONCE)}))
-    wait(lambda: downloading(root) == AT_ONCE)
+    wire.send(call("batch_download", {"urls": good_links(MAX_JOBS)}))
+    wait(lambda: downloading(root) == MAX_JOBS)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def unread(wire: Wire) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how much a pipe holds")
-@pytest.mark.parametrize("replies", [20, MOST_UNANSWERED + 100])
+@pytest.mark.parametrize("replies", [20, MAX_UNANSWERED + 100])
 def test_the_end_of_input_ends_it_while_nobody_reads_its_replies(
     environment: Environment, tmp_path: Path, sandbox: Sandbox, root: Path, replies: int
 ) -> None:
@@ -224,11 +224,11 @@ def test_in_a_terminal_it_ends_as_other_programs_do(
 ) -> None:
     sandbox.media_bytes_per_second = SLOW
     hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": stdio_client.HANDSHAKE}
-    ask = call("batch_download", {"urls": good_links(AT_ONCE)})
+    ask = call("batch_download", {"urls": good_links(MAX_JOBS)})
     with terminal(environment, tmp_path / "log") as (process, outer):
         for message in (hello, {"jsonrpc": "2.0", "method": "notifications/initialized"}, ask):
             os.write(outer, json.dumps(message).encode() + b"\n")
-        wait(lambda: downloading(root) == AT_ONCE)
+        wait(lambda: downloading(root) == MAX_JOBS)
         act(outer)
         assert process.wait(patience(SECONDS)) in codes
     assert not parts(root)

@@ -26,7 +26,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from tests.support.stdio_client import Deaf, Environment, Wire, wait
-from tikhub_mcp.stdio.streams import MOST_UNANSWERED, Incoming, Outgoing
+from tikhub_mcp.stdio.streams import MAX_UNANSWERED, Incoming, Outgoing
 
 MOST = 3  # unanswered requests, here
 AFTERWARDS = 3000  # requests of a client that reads only then
@@ -276,7 +276,7 @@ def test_requests_of_a_client_that_does_not_read_take_no_memory_and_are_all_answ
 
     writer = threading.Thread(target=write)
     writer.start()
-    wait(lambda: len(sent) > MOST_UNANSWERED)
+    wait(lambda: len(sent) > MAX_UNANSWERED)
     wait_for_rest(lambda: len(sent))
     assert writer.is_alive()  # where everything is taken in, it can write everything
     deaf.listening.set()

@@ -11,7 +11,7 @@ import pytest
 from tests.support.payloads import DOUYIN_ID, TIKTOK_ID, douyin_post, envelope, private_answer, tiktok_post
 from tests.support.raw_answers import DOUYIN, NAME, SHORT, TIKTOK, Restart, answered, desc, other
 from tikhub_mcp.errors import DiskFull, NotWritable
-from tikhub_mcp.posts.answer import Json, parse
+from tikhub_mcp.posts.answer import Json, parse_json
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage import archive as module
 from tikhub_mcp.storage.archive import Archive
@@ -83,7 +83,7 @@ def test_the_same_content_is_one_file_and_other_content_takes_the_next_name(arch
     names = [archive.store(TIKTOK, answer, save=True).path for answer in map(other, "abac")]
     second, third = (folder / NAME.replace(".json", f"_{number}.json") for number in (2, 3))
     assert names == [folder / NAME, second, folder / NAME, third]
-    assert [desc(parse(path.read_bytes())) for path in (folder / NAME, second, third)] == ["a", "b", "c"]
+    assert [desc(parse_json(path.read_bytes())) for path in (folder / NAME, second, third)] == ["a", "b", "c"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFO, and links for few")
@@ -137,7 +137,7 @@ def test_a_name_of_which_nothing_can_be_told_is_an_error_at_once(
 
 
 def test_names_come_to_an_end(archive: Archive, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_COPIES", 2)
+    monkeypatch.setattr(module, "_MAX_COPIES", 2)
     for words in ("a", "b"):
         archive.store(TIKTOK, other(words), save=True)
     with pytest.raises(NotWritable, match="No name in"):

@@ -12,7 +12,7 @@ import pytest
 from tests.support.payloads import PHOTO_ID, TIKTOK_ID, envelope, private_answer, tiktok_post
 from tests.support.raw_answers import DOUYIN, NAME, SHORT, TIKTOK, Restart, age, answered, desc, other
 from tikhub_mcp.posts.answer import Answer, Json
-from tikhub_mcp.posts.links import parse
+from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.storage import archive as module
 from tikhub_mcp.storage import reading
 from tikhub_mcp.storage.archive import Archive
@@ -49,11 +49,15 @@ def test_without_saving_an_answer_is_in_memory_only(folder: Path, restarted: Res
 def test_an_answer_is_found_by_its_link_and_by_its_post(archive: Archive, restarted: Restart, restart: bool) -> None:
     path = archive.store(SHORT, answered(link=SHORT), save=True).path
     archive = restarted() if restart else archive
-    for link in (SHORT, TIKTOK, parse(f"https://m.tiktok.com/v/{TIKTOK_ID}.html")):
+    for link in (SHORT, TIKTOK, parse_link(f"https://m.tiktok.com/v/{TIKTOK_ID}.html")):
         found = archive.find(link, 0, save=True)
         assert found
         assert (found.path, found.value["params"]) == (path, {"share_url": SHORT.url})
-    for link in (DOUYIN, parse(f"https://www.douyin.com/video/{TIKTOK_ID}"), parse("https://vm.tiktok.com/other/")):
+    for link in (
+        DOUYIN,
+        parse_link(f"https://www.douyin.com/video/{TIKTOK_ID}"),
+        parse_link("https://vm.tiktok.com/other/"),
+    ):
         assert archive.find(link, 0, save=True) is None
 
 
@@ -66,7 +70,7 @@ def test_an_answer_without_a_post_and_one_with_another_are_found_as_well(
         TIKTOK, answered(envelope(tiktok_post(aweme_id=PHOTO_ID), params={"share_url": TIKTOK.url})), save=True
     )
     archive = restarted() if restart else archive
-    for link in (DOUYIN, TIKTOK, parse(f"https://www.tiktok.com/@x/photo/{PHOTO_ID}")):
+    for link in (DOUYIN, TIKTOK, parse_link(f"https://www.tiktok.com/@x/photo/{PHOTO_ID}")):
         assert archive.find(link, 0, save=True)
 
 
@@ -182,7 +186,7 @@ def test_a_file_larger_than_any_answer_is_not_read(
     archive: Archive, folder: Path, restarted: Restart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.store(TIKTOK, answered(), save=True)
-    monkeypatch.setattr(module, "_LARGEST_FILE", (folder / NAME).stat().st_size - 1)
+    monkeypatch.setattr(module, "_MAX_FILE_BYTES", (folder / NAME).stat().st_size - 1)
     assert restarted().find(TIKTOK, 0, save=True) is None
 
 
@@ -215,7 +219,7 @@ def test_the_folder_is_scanned_once_and_a_file_that_vanishes_meanwhile_is_passed
     again = restarted()
     for link in (TIKTOK, SHORT, TIKTOK, DOUYIN):
         assert (again.find(link, 0, save=True) is not None) is (link is TIKTOK)
-        again.store(parse("https://vm.tiktok.com/other/"), other("x"), save=True)
+        again.store(parse_link("https://vm.tiktok.com/other/"), other("x"), save=True)
     assert len(scans) == 1
 
 
@@ -235,10 +239,10 @@ def test_the_index_forgets_what_has_grown_old(archive: Archive, monkeypatch: pyt
     now = time.time()
     for number in range(20):
         monkeypatch.setattr("tikhub_mcp.storage.archive.time.time", lambda number=number: now + 1000 * number)
-        link = parse(f"https://vm.tiktok.com/code{number}/")
+        link = parse_link(f"https://vm.tiktok.com/code{number}/")
         archive.store(link, answered(private_answer(), received=now + 1000 * number), save=False)
         archive.store(TIKTOK, answered(received=now + 1000 * number), save=False)
     assert archive._index is not None
     assert len(archive._index) == 5
-    assert archive.find(parse("https://vm.tiktok.com/code15/"), 0, save=False) is None
-    assert archive.find(parse("https://vm.tiktok.com/code16/"), 0, save=False)
+    assert archive.find(parse_link("https://vm.tiktok.com/code15/"), 0, save=False) is None
+    assert archive.find(parse_link("https://vm.tiktok.com/code16/"), 0, save=False)

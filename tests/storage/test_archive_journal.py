@@ -268,7 +268,7 @@ def test_a_journal_that_cannot_be_read_for_want_of_numbers_counts_as_unread_and_
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr("tikhub_mcp.storage.archive.careful", refused)
+        patch.setattr("tikhub_mcp.storage.archive.open_nofollow", refused)
         with pytest.raises(NotWritable, match="Nothing was paid for"):
             found(ours)
     assert found(ours) == "theirs"

@@ -14,8 +14,8 @@ from tikhub_mcp.posts.aweme import Aweme
 from tikhub_mcp.posts.post import safe_id
 from tikhub_mcp.storage.atomic import PART_SUFFIX
 from tikhub_mcp.storage.filenames import (
-    LONGEST_AUTHOR,
-    LONGEST_AUTHOR_BYTES,
+    MAX_AUTHOR_BYTES,
+    MAX_AUTHOR_LENGTH,
     author_part,
     identity,
     raw_name,
@@ -90,8 +90,8 @@ def test_the_author_becomes_a_part_that_is_safe_everywhere(nickname: str, part: 
 @example("\u1161\u11a8")
 def test_any_author_part_keeps_every_promise_of_the_contract(nickname: str) -> None:
     part = author_part(nickname)
-    assert 0 < len(part) <= LONGEST_AUTHOR
-    assert len(part.encode()) <= LONGEST_AUTHOR_BYTES
+    assert 0 < len(part) <= MAX_AUTHOR_LENGTH
+    assert len(part.encode()) <= MAX_AUTHOR_BYTES
     assert all(char in "._-" or unicodedata.category(char)[0] in "LM" or char.isdecimal() for char in part)
     assert part[0] not in "._-"
     assert part[-1] not in "._-"

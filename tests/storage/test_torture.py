@@ -20,15 +20,15 @@ from tests.support.failing_disk import CODES, Step, Watch, parts
 from tests.support.fault_server import Act, Faulty
 from tests.support.raw_answers import NAME, TIKTOK, age, answered
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, TikHubMCPError
-from tikhub_mcp.jobs.model import Call, Outcome, Wish
+from tikhub_mcp.jobs.model import Call, Options, Outcome
 from tikhub_mcp.jobs.scheduler import LOCK_NAME, Jobs
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.links import parse
+from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.sandbox import Sandbox, good_links
 from tikhub_mcp.settings.environment import Settings
 from tikhub_mcp.storage import atomic
-from tikhub_mcp.storage.archive import Archive, Kept
+from tikhub_mcp.storage.archive import Archive, StoredAnswer
 from tikhub_mcp.summary import summarize
 
 ROOMLESS = ("access", "scandir", "readdir")  # where a full disk makes no difference, and none is made of it
@@ -142,14 +142,14 @@ def test_whichever_call_fails_once_a_paid_answer_is_on_disk_or_in_memory(
 
         paid: list[bool] = []
 
-        def keep(archive: Archive = archive, paid: list[bool] = paid) -> Kept:
+        def keep(archive: Archive = archive, paid: list[bool] = paid) -> StoredAnswer:
             archive.check()
             paid.append(True)
             return archive.store(TIKTOK, answer, save=True)
 
         result = attempt(watch, keep)
         assert content(raw / NAME) in (before, answer.body)
-        if isinstance(result, Kept):
+        if isinstance(result, StoredAnswer):
             assert result.path is not None
             assert content(result.path) == answer.body
         else:
@@ -218,9 +218,9 @@ def job(settings: Settings, link: str) -> Outcome:
 
     async def run() -> Outcome:
         jobs = Jobs.of(settings)
-        options = Wish(settings.videos)
+        options = Options(settings.videos)
         try:
-            return await jobs.get(Call(SecretStr("a-key")), parse(link), options, lambda _: None)
+            return await jobs.get(Call(SecretStr("a-key")), parse_link(link), options, lambda _: None)
         finally:
             await jobs.close()
 
@@ -251,7 +251,7 @@ def test_whichever_call_fails_once_a_job_pays_once_and_asking_again_is_free(
 
         async def run(settings: Settings = settings, link: str = link, watch: Watch = watch) -> list[Outcome]:
             jobs = Jobs.of(settings)
-            options, asked = Wish(settings.videos), parse(link)
+            options, asked = Options(settings.videos), parse_link(link)
             with watch:
                 first = await jobs.get(Call(SecretStr("a-key")), asked, options, lambda _: None)
             return [first, await jobs.get(Call(SecretStr("a-key")), asked, options, lambda _: None)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.summary.csv_cells import LONGEST_CELL, fitting, line, safe
+from tikhub_mcp.summary.csv_cells import MAX_CELL_UNITS, fitting, line, safe
 
 BLANKS = [char for char in map(chr, range(0x3001)) if char.isspace()]
 # Whatever a formula may begin with, hide behind, or be mistaken for, and what JSON or CSV escapes.
@@ -59,6 +59,6 @@ def test_what_cannot_run_stays_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("sign", ["a", "不", "🚤", "="])
 def test_a_text_ends_where_a_cell_does(sign: str, more: int) -> None:
     width = len(sign.encode("utf-16-le")) // 2
-    cell, _ = read([sign * (LONGEST_CELL // width + more), None])
-    assert len(cell.encode("utf-16-le")) <= 2 * LONGEST_CELL
-    assert cell == fitting(("'" if sign == "=" else "") + sign * (LONGEST_CELL // width + more))
+    cell, _ = read([sign * (MAX_CELL_UNITS // width + more), None])
+    assert len(cell.encode("utf-16-le")) <= 2 * MAX_CELL_UNITS
+    assert cell == fitting(("'" if sign == "=" else "") + sign * (MAX_CELL_UNITS // width + more))

@@ -26,7 +26,7 @@ from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import extras, spool
 from tikhub_mcp.summary import summarize as summary_summarize
-from tikhub_mcp.summary.summarize import DEFAULT_FORMATS, FORMATS, Format, Stopped, Summary, summarize
+from tikhub_mcp.summary.summarize import DEFAULT_FORMATS, FORMATS, Format, Summary, SummaryStopped, summarize
 from tikhub_mcp.tools.handlers import result
 from tikhub_mcp.tools.replies import SummaryReply, summary_reply
 
@@ -294,7 +294,7 @@ def test_whoever_stops_a_summary_finds_the_formats_of_before(
     before = {name: path.read_bytes() for name, path in summarize(tmp_path / "raw", tmp_path, FORMATS).paths.items()}
     (tmp_path / "raw" / "0000.json").unlink()
     words = iter([False] * asked + [True])
-    with pytest.raises(Stopped):
+    with pytest.raises(SummaryStopped):
         summarize(tmp_path / "raw", tmp_path, FORMATS, stopped=lambda: next(words, True))
     assert not list(tmp_path.glob("*.part"))
     assert {name: path.read_bytes() for name, path in summary_paths(tmp_path).items()} == before

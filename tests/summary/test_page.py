@@ -178,7 +178,7 @@ def test_a_post_is_shown_by_its_newest_answer_and_what_is_not_known_is_null(tmp_
 def test_of_many_posts_those_with_the_most_plays_and_likes_are_kept_and_totals_are_over_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary_page, "MOST_POSTS", 3)
+    monkeypatch.setattr(summary_page, "MAX_POSTS", 3)
     plays = (5, 900, 30, 700, 800, 1, 600)
     answers = [answer(str(at), play_count=count, digg_count=1) for at, count in enumerate(plays)]
     data = data_of(written(tmp_path, answers))
@@ -189,7 +189,7 @@ def test_of_many_posts_those_with_the_most_plays_and_likes_are_kept_and_totals_a
 def test_the_rankings_are_over_all_posts_and_not_over_those_that_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary_page, "MOST_POSTS", 1)
+    monkeypatch.setattr(summary_page, "MAX_POSTS", 1)
     none = dict.fromkeys(("comment_count", "share_count", "collect_count"), 0)
     most = {"1": (900, 1), "2": (500, 400), "3": (10, 9)}  # plays, likes: with the most plays, likes, and likes a play
     answers = [answer(post, play_count=plays, digg_count=likes, **none) for post, (plays, likes) in most.items()]
@@ -203,7 +203,7 @@ def test_the_rankings_are_over_all_posts_and_not_over_those_that_are_kept(
 
 
 def test_posts_without_plays_are_kept_by_their_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary_page, "MOST_POSTS", 2)
+    monkeypatch.setattr(summary_page, "MAX_POSTS", 2)
     answers = [answer(str(count), douyin=True, digg_count=count) for count in (3, 9, 6, 1)]
     assert [post["likes"] for post in data_of(written(tmp_path, answers))["posts"]] == [9, 6]
 
@@ -211,7 +211,7 @@ def test_posts_without_plays_are_kept_by_their_likes(tmp_path: Path, monkeypatch
 def test_files_without_a_post_are_named_with_the_reason_the_first_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary_page, "MOST_BROKEN", 2)
+    monkeypatch.setattr(summary_page, "MAX_BROKEN_FILES", 2)
     data = data_of(written(tmp_path, [b"", answer("1"), private_answer(), b"?"]))
     assert (data["broken"], data["without"]) == (
         3,
@@ -222,8 +222,8 @@ def test_files_without_a_post_are_named_with_the_reason_the_first_of_them(
 def test_growth_is_told_of_the_largest_posts_and_of_their_newest_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary_page, "MOST_LINES", 2)
-    monkeypatch.setattr(summary_page, "MOST_POINTS", 3)
+    monkeypatch.setattr(summary_page, "MAX_CHART_LINES", 2)
+    monkeypatch.setattr(summary_page, "MAX_POINTS", 3)
     answers = [answer(f"100{at}", day, play_count=at * 10 + day) for at in range(4) for day in range(5)]
     history = data_of(written(tmp_path, answers))["history"]
     assert [line["id"] for line in history] == ["1003", "1002"]
@@ -417,7 +417,7 @@ def test_a_page_without_any_post_says_so_without_an_error(tmp_path: Path) -> Non
 def test_a_page_that_lists_a_part_of_the_posts_says_so_and_shows_a_hundred_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary_page, "MOST_POSTS", 150)
+    monkeypatch.setattr(summary_page, "MAX_POSTS", 150)
     script = """const more = document.getElementById("more"), before = [names().length, text("shown"), more.hidden];
       more.click(); return [before, [names().length, text("shown"), more.hidden], all("#totals b")[0].innerText];"""
     answers = [answer(str(at), play_count=1 + at) for at in range(160)]

@@ -43,8 +43,8 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.storage import reading
 from tikhub_mcp.summary import spool
 from tikhub_mcp.summary.columns import COLUMNS
-from tikhub_mcp.summary.rows import LARGEST_ODD
-from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, LARGEST_FILE, Stopped, summarize
+from tikhub_mcp.summary.rows import MAX_ODD_BYTES
+from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, MAX_FILE_BYTES, SummaryStopped, summarize
 
 CONTRACT = (
     "source_file,parse_ok,error,request_id,api_code,api_message,router,share_url,cache_url,aweme_id,"
@@ -655,17 +655,17 @@ def test_a_summary_that_cannot_be_opened_is_a_row(raw: Path, monkeypatch: pytest
     def refuse(_path: str, _flags: int) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(reading, "careful", refuse)
+    monkeypatch.setattr(reading, "open_nofollow", refuse)
     assert [row["error"] for row in run(raw)] == ["The file cannot be read: Permission denied."]
 
 
 def test_a_file_over_the_limit_is_a_row_and_is_not_read(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (raw / "large.json").open("wb") as file:
-        file.truncate(LARGEST_FILE + 1)
+        file.truncate(MAX_FILE_BYTES + 1)
     read = os.read
 
     def none_of_it(descriptor: int, size: int) -> bytes:
-        assert os.fstat(descriptor).st_size <= LARGEST_FILE
+        assert os.fstat(descriptor).st_size <= MAX_FILE_BYTES
         return read(descriptor, size)
 
     monkeypatch.setattr(os, "read", none_of_it)
@@ -777,7 +777,7 @@ def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int, monk
     out.mkdir()
     (out / CSV_NAME).write_text("old")
     answers = iter([False] * asked + [True])
-    with pytest.raises(Stopped):
+    with pytest.raises(SummaryStopped):
         summarize(raw, out, stopped=lambda: next(answers))
     assert left(out) == [CSV_NAME]
     assert (out / CSV_NAME).read_text() == "old"
@@ -790,7 +790,7 @@ def test_it_can_be_stopped_at_each_line_of_a_history(raw: Path) -> None:
     summarize(raw, raw / "out", stopped=lambda: next(asked) < 0)
     assert next(asked) - 1 == 5 + 1 + 5 + 1  # files, one block of rows, lines, and the end
     answers = iter([False] * 8 + [True])
-    with pytest.raises(Stopped):
+    with pytest.raises(SummaryStopped):
         summarize(raw, raw / "new", stopped=lambda: next(answers))
     assert left(raw / "new") == []
 
@@ -823,9 +823,9 @@ def test_large_answers_are_not_held_together(raw: Path) -> None:
 def test_what_is_large_and_out_of_the_ordinary_is_a_row_before_it_fills_the_memory(raw: Path, over: int) -> None:
     content = codecs.BOM_UTF8 + json.dumps(envelope(tiktok_post(padding="<here>"))).encode()
     text = "🌊".encode()  # each one takes four bytes more as text
-    room = LARGEST_ODD + over - len(content) + len(b"<here>")
+    room = MAX_ODD_BYTES + over - len(content) + len(b"<here>")
     save(raw, content.replace(b"<here>", text * (room // len(text)) + b"a" * (room % len(text))))
-    assert (raw / "raw_1.json").stat().st_size == LARGEST_ODD + over
+    assert (raw / "raw_1.json").stat().st_size == MAX_ODD_BYTES + over
     tracemalloc.start()
     (row,) = run(raw)
     _, peak = tracemalloc.get_traced_memory()
@@ -833,7 +833,7 @@ def test_what_is_large_and_out_of_the_ordinary_is_a_row_before_it_fills_the_memo
     assert row["parse_ok"] is not bool(over)
     if over:
         assert row["error"].endswith("it has more than 4 MiB, and is not as TikHub answers.")
-        assert peak < 2 * LARGEST_ODD
+        assert peak < 2 * MAX_ODD_BYTES
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell the most memory it took")

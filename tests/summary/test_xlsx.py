@@ -389,7 +389,7 @@ def test_links_with_what_a_workbook_cannot_hold_are_plain_text(tmp_path: Path, o
 def test_a_sheet_has_no_more_links_than_excel_bears_and_the_rest_is_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xlsx, "MOST_LINKS", 4)
+    monkeypatch.setattr(xlsx, "MAX_HYPERLINKS", 4)
     book, done = made(tmp_path, [answer(str(number)) for number in range(3)])
     found = [cell for row in book["Posts"].iter_rows(min_row=2) for cell in row if cell.hyperlink]
     assert len(found) == 4
@@ -405,7 +405,7 @@ def test_a_sheet_has_no_more_links_than_excel_bears_and_the_rest_is_text(
 def test_more_rows_than_a_sheet_holds_are_refused_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: bool
 ) -> None:
-    monkeypatch.setattr(xlsx, "MOST_ROWS", 4 if fits else 3)  # its header is one of them
+    monkeypatch.setattr(xlsx, "MAX_ROWS", 4 if fits else 3)  # its header is one of them
     answers: list[Json] = [answer(str(number)) for number in range(3)]
     if fits:
         assert made(tmp_path, answers)[0]["Posts"].max_row == 4
@@ -484,7 +484,7 @@ def open_in(folder: Path) -> list[str]:
 def test_a_workbook_that_is_given_up_holds_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: Path
 ) -> None:
-    monkeypatch.setattr(xlsx, "MOST_ROWS", 1)
+    monkeypatch.setattr(xlsx, "MAX_ROWS", 1)
     with pytest.raises(InvalidInput) as caught:
         made(tmp_path, [answer("1")])
     assert caught.value.code == "invalid_input"  # whose traceback holds the workbook

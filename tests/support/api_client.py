@@ -15,11 +15,11 @@ from tikhub_mcp.api.client import TikHub
 from tikhub_mcp.errors import AnswerError, ApiCallLimit
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
-from tikhub_mcp.posts.links import Link, parse
+from tikhub_mcp.posts.links import Link, parse_link
 
 KEY = "made-up-key-0123456789"
 BASE = "https://api.example"
-POST = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
+POST = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 

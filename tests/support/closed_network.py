@@ -44,7 +44,7 @@ class World:
 
 def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
     """Shut the process in, and take proxies and certificates out of its environment."""
-    world, connect_tcp, connect = World(), httpcore.AnyIOBackend.connect_tcp, net_backend.connect
+    world, connect_tcp, connect = World(), httpcore.AnyIOBackend.connect_tcp, net_backend.open_connection
 
     async def getaddrinfo(_: object, host: str | bytes, port: int, **__: object) -> list[Any]:
         return await world.look_up(host.decode() if isinstance(host, bytes) else host, port)
@@ -81,7 +81,7 @@ def enclose(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(selector, "sock_connect", sock_connect)
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", by_anyio)
-    monkeypatch.setattr(net_backend, "connect", by_asyncio)
+    monkeypatch.setattr(net_backend, "open_connection", by_asyncio)
     for name in (*PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     return world

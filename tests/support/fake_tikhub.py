@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 
 from tests.support.payloads import ANSWERED, envelope, tiktok_post
-from tikhub_mcp.api.client import Purse, TikHub
+from tikhub_mcp.api.client import Budget, TikHub
 from tikhub_mcp.errors import TikHubMCPError
-from tikhub_mcp.jobs.model import Call, Job, Outcome, Wish
+from tikhub_mcp.jobs.model import Call, Job, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.mp4 import Media
 from tikhub_mcp.posts.answer import Answer
-from tikhub_mcp.posts.links import Link, Platform, parse
+from tikhub_mcp.posts.links import Link, Platform, parse_link
 from tikhub_mcp.posts.post import Rendition
 from tikhub_mcp.storage.archive import Archive
 from tikhub_mcp.storage.locks import Locks
@@ -39,7 +39,7 @@ class FakeTikHub(TikHub):
         self.lost: set[str] = set()  # of which the answer is lost on its way, each time
         self.now = self.most = 0
 
-    async def look_up(self, link: Link, key: SecretStr, budget: Purse, store: Callable[[Answer], Awaitable[T]]) -> T:
+    async def look_up(self, link: Link, key: SecretStr, budget: Budget, store: Callable[[Answer], Awaitable[T]]) -> T:
         budget.spend()
         self.asked.append(link.key)
         self.now += 1
@@ -112,7 +112,7 @@ class World:
             folder / ".state",
             reuse_seconds,
         )
-        self.options = Wish(folder / "videos")
+        self.options = Options(folder / "videos")
         self.seen: list[Job] = []
 
     async def get(self, call: Call, link: Link, **options: object) -> Outcome:
@@ -123,7 +123,7 @@ class World:
 
 
 def link(number: int = 0) -> Link:
-    return parse(f"https://www.tiktok.com/@someone/video/{FIRST + number}")
+    return parse_link(f"https://www.tiktok.com/@someone/video/{FIRST + number}")
 
 
 def call(seconds: float | None = None, cap: int = 0) -> Call:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tests.support.payloads import DOUYIN_ID, TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.posts.answer import Answer, Json, write
-from tikhub_mcp.posts.links import Link, parse
+from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.storage.archive import Archive
 
-TIKTOK = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
-DOUYIN = parse(f"https://www.douyin.com/video/{DOUYIN_ID}")
-SHORT = parse("https://vm.tiktok.com/ZMmadeup1/")
+TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
+DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")
+SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
 NAME = f"raw_{TIKTOK_ID}_0a1b2c3d00004000.json"  # of what `answered` makes for TIKTOK
 Restart = Callable[[], Archive]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.payloads import ANSWERED, Object, douyin_post, envelope, tiktok_post
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.summary.rows import Answer, Row, read
+from tikhub_mcp.summary.rows import AnswerFields, Row, read_fields
 from tikhub_mcp.summary.rows import row as row_in
 
 DAY = 86_400  # seconds
@@ -34,8 +34,8 @@ def body(value: Json) -> bytes:
 
 def row(name: str, content: bytes) -> Row:
     """The row of a file."""
-    found = read(name, content)
-    return row_in(found) if isinstance(found, Answer) else found
+    found = read_fields(name, content)
+    return row_in(found) if isinstance(found, AnswerFields) else found
 
 
 def row_of(value: Json, name: str = "raw.json") -> Row:

@@ -11,20 +11,20 @@ from pydantic import SecretStr
 
 from tests.support.payloads import TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.errors import InvalidInput, MediaUnavailable, UnsupportedLink
-from tikhub_mcp.jobs.model import Call, Job, Outcome, Watch, Wish
+from tikhub_mcp.jobs.model import Call, Job, Options, Outcome, Watch
 from tikhub_mcp.jobs.scheduler import Jobs
-from tikhub_mcp.posts.links import Link, parse
-from tikhub_mcp.posts.post import read
+from tikhub_mcp.posts.links import Link, parse_link
+from tikhub_mcp.posts.post import parse_post
 from tikhub_mcp.tools.batch import (
-    LARGEST_LIST,
+    MAX_LIST_BYTES,
     Entry,
     Given,
     at_least_none,
+    parse_entries,
     plan,
     plan_or_run,
     read_list,
     run_batch,
-    understand,
 )
 from tikhub_mcp.tools.replies import PENDING
 
@@ -33,7 +33,7 @@ SAME = "https://m.tiktok.com/v/7000000000000001001.html"
 DOUYIN = "https://v.douyin.com/AbCd123/"
 SHARED = f"3.28 复制打开抖音，看看【纸船】的作品 {DOUYIN} kWq:/ 05/17"
 PROFILE = "https://www.tiktok.com/@someone"
-WISH = Wish(Path("/videos"))
+WISH = Options(Path("/videos"))
 
 
 class FakeJobs(Jobs):
@@ -46,7 +46,7 @@ class FakeJobs(Jobs):
         self.asked: list[tuple[list[str], int]] = []
 
     async def get_all(
-        self, call: Call, links: Sequence[Link], options: Wish, workers: int, watch: Watch
+        self, call: Call, links: Sequence[Link], options: Options, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
         self.asked.append(([link.key for link in links], workers))
         found = {}
@@ -56,7 +56,7 @@ class FakeJobs(Jobs):
             call.api_calls += 1
         return found
 
-    async def plan(self, links: Sequence[Link], options: Wish) -> list[tuple[bool, bool]]:
+    async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
         return [self.plans.get(link.key, (False, True)) for link in links]
 
 
@@ -83,7 +83,7 @@ def kinds(given: Given) -> list[str]:
     ],
 )
 def test_texts_become_one_entry_for_each_link_and_one_for_a_text_without(texts: list[str], expected: list[str]) -> None:
-    given = understand(texts)
+    given = parse_entries(texts)
     assert kinds(given) == expected
     assert all((entry.link is None) == isinstance(entry.error, UnsupportedLink) for entry in given.entries)
     assert given.note == ""
@@ -101,7 +101,7 @@ def test_texts_become_one_entry_for_each_link_and_one_for_a_text_without(texts: 
 def test_in_a_text_with_a_link_the_lines_without_one_are_no_entries(
     texts: list[str], expected: list[str], note: str
 ) -> None:
-    given = understand(texts)
+    given = parse_entries(texts)
     assert kinds(given) == expected
     assert given.note == f"Lines of urls without a link, left out: {note}"
 
@@ -197,7 +197,7 @@ def test_the_next_cells_of_a_table_are_not_told_with_a_link(tmp_path: Path) -> N
 
 def test_what_is_left_out_and_what_goes_on_are_both_noted_and_both_lists_count(tmp_path: Path) -> None:
     (tmp_path / "links.txt").write_text(f"mine\n{DOUYIN}")
-    given = understand([f"words\n{TIKTOK}"]) + read_list(tmp_path / "links.txt")
+    given = parse_entries([f"words\n{TIKTOK}"]) + read_list(tmp_path / "links.txt")
     jobs = FakeJobs({DOUYIN: Outcome("pending")})
     reply = asyncio.run(run_batch(jobs, call(), given, WISH, 10, lambda _: None))
     assert [(item.url, item.status) for item in reply.results] == [(TIKTOK, "ok"), (DOUYIN, "pending")]
@@ -208,9 +208,9 @@ def test_what_is_left_out_and_what_goes_on_are_both_noted_and_both_lists_count(t
 
 def test_a_list_has_an_end_unless_a_person_gives_it(tmp_path: Path) -> None:
     path = tmp_path / "links.txt"
-    path.write_bytes(b"#" * (LARGEST_LIST - len(TIKTOK) - 1) + b"\n" + TIKTOK.encode())
+    path.write_bytes(b"#" * (MAX_LIST_BYTES - len(TIKTOK) - 1) + b"\n" + TIKTOK.encode())
     assert kinds(read_list(path)) == ["tiktok:7000000000000001001"]
-    path.write_bytes(b"#" * LARGEST_LIST + b"\n" + TIKTOK.encode())
+    path.write_bytes(b"#" * MAX_LIST_BYTES + b"\n" + TIKTOK.encode())
     with pytest.raises(InvalidInput, match="larger than 1,048,576 bytes"):
         read_list(path)
     assert kinds(read_list(path, largest=None)) == ["tiktok:7000000000000001001"]
@@ -239,9 +239,9 @@ def test_what_is_no_file_is_refused_at_once_and_leaves_nothing_open(tmp_path: Pa
 
 
 def test_results_stand_in_the_order_of_the_links_and_a_bad_one_hurts_no_other() -> None:
-    post = read(envelope(tiktok_post()), parse(TIKTOK), 0.0)
+    post = parse_post(envelope(tiktok_post()), parse_link(TIKTOK), 0.0)
     jobs = FakeJobs({DOUYIN: Outcome("failed", post, error=MediaUnavailable("no"))})
-    entries = understand([PROFILE, TIKTOK, "nothing", DOUYIN, SAME])
+    entries = parse_entries([PROFILE, TIKTOK, "nothing", DOUYIN, SAME])
     watched: list[Job] = []
     reply = asyncio.run(run_batch(jobs, call(), entries, WISH, 3, watched.append))
     assert [(item.url, item.status) for item in reply.results] == [
@@ -266,13 +266,13 @@ def test_results_stand_in_the_order_of_the_links_and_a_bad_one_hurts_no_other() 
 
 def test_a_batch_of_what_is_no_link_asks_nobody() -> None:
     jobs = FakeJobs()
-    reply = asyncio.run(run_batch(jobs, call(), understand(["a", "b"]), WISH, 10, lambda _: None))
+    reply = asyncio.run(run_batch(jobs, call(), parse_entries(["a", "b"]), WISH, 10, lambda _: None))
     assert (reply.status, reply.total, reply.failed, reply.error, jobs.asked) == ("complete", 2, 2, None, [])
 
 
 def test_a_plan_counts_each_post_once() -> None:
     jobs = FakeJobs(plans={"tiktok:7000000000000001001": (True, False)})
-    entries = understand([TIKTOK, SAME, DOUYIN, "nothing"])
+    entries = parse_entries([TIKTOK, SAME, DOUYIN, "nothing"])
     reply = asyncio.run(plan(jobs, call(), entries, WISH, 10))
     assert [item.status for item in reply.results] == ["planned", "planned", "planned", "failed"]
     assert (reply.total, reply.distinct_posts, reply.on_disk, reply.calls_needed) == (4, 2, 1, 1)
@@ -298,7 +298,11 @@ def test_a_batch_is_planned_or_worked_on_and_says_where_files_are(
         opened.append(posts)
         yield lambda _: None
 
-    jobs, given, options = FakeJobs(), understand([TIKTOK, SAME, "nothing"]), Wish(Path("/videos"), save_raw=save_raw)
+    jobs, given, options = (
+        FakeJobs(),
+        parse_entries([TIKTOK, SAME, "nothing"]),
+        Options(Path("/videos"), save_raw=save_raw),
+    )
     work = plan_or_run(jobs, call(), given, options, Path("/raw"), workers=asked, dry_run=dry_run, progress=progress)
     reply = asyncio.run(work)
     assert (reply.workers, reply.output_dir, reply.raw_dir) == (workers, "/videos", "/raw" if save_raw else None)

@@ -16,10 +16,10 @@ from mcp.client import Client
 
 from tests.support.failing_disk import Watch, parts
 from tests.support.mcp_session import MEDIA, Desk, Era, content, until
-from tikhub_mcp.jobs.scheduler import AT_ONCE
+from tikhub_mcp.jobs.scheduler import MAX_JOBS
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
 from tikhub_mcp.server import Server
-from tikhub_mcp.storage.atomic import LONGEST_NAME
+from tikhub_mcp.storage.atomic import MAX_NAME_BYTES
 from tikhub_mcp.tools.handlers import Tools
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it")]
@@ -249,7 +249,7 @@ async def test_a_path_that_leaves_no_room_for_a_name_is_an_error_before_anything
 ) -> None:
     longest = os.pathconf("/", "PC_PATH_MAX") - 1
     deep = Path(environ["TIKHUB_OUTPUT_DIR"])
-    while (more := longest - LONGEST_NAME - len(f"{deep}/videos/")) > 0:  # one byte more than would do
+    while (more := longest - MAX_NAME_BYTES - len(f"{deep}/videos/")) > 0:  # one byte more than would do
         deep /= "d" * min(more, 200)
     environ["TIKHUB_OUTPUT_DIR"] = str(deep)
     async with Client(Server(Tools(environ))) as client:
@@ -265,20 +265,20 @@ CROWD = """
 import asyncio, json, os, resource, sys
 from pathlib import Path
 from pydantic import SecretStr
-from tikhub_mcp.jobs.model import Call, Wish
+from tikhub_mcp.jobs.model import Call, Options
 from tikhub_mcp.jobs.scheduler import Jobs
-from tikhub_mcp.posts.links import parse
+from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.settings.environment import Settings
 
 settings = Settings(sys.argv[1], Path(sys.argv[2]))
-links, rounds = [parse(url) for url in sys.argv[4:]], []
+links, rounds = [parse_link(url) for url in sys.argv[4:]], []
 
 async def run():
     jobs = Jobs.of(settings)
     for limit in (int(sys.argv[3]), 1024):
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, 1024))
         call = Call(SecretStr("a-key"))
-        outcomes = await jobs.get_all(call, links, Wish(settings.videos), 10, lambda _: None)
+        outcomes = await jobs.get_all(call, links, Options(settings.videos), 10, lambda _: None)
         await asyncio.sleep(0.05)
         codes = [outcome.error.code if outcome.error else outcome.status for outcome in outcomes.values()]
         rounds.append({"codes": codes, "paid": call.api_calls, "open": len(os.listdir("/proc/self/fd"))})
@@ -295,7 +295,7 @@ async def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothi
     sandbox: Sandbox, tmp_path: Path, limit: int
 ) -> None:
     sandbox.media_bytes_per_second = 500_000
-    links = good_links(AT_ONCE)
+    links = good_links(MAX_JOBS)
     child = await asyncio.create_subprocess_exec(
         *[sys.executable, "-c", CROWD, sandbox.base_url, str(tmp_path / "root"), str(limit), *links],
         stdout=subprocess.PIPE,
@@ -305,7 +305,7 @@ async def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothi
     assert (child.returncode, log) == (0, b"")
     crowded, free = json.loads(out)
     assert set(crowded["codes"]) <= {"ok", "not_writable", "media_unavailable", "tikhub_unavailable"}
-    assert free["codes"] == ["ok"] * AT_ONCE
-    assert crowded["paid"] + free["paid"] == AT_ONCE
+    assert free["codes"] == ["ok"] * MAX_JOBS
+    assert crowded["paid"] + free["paid"] == MAX_JOBS
     assert crowded["open"] <= free["open"]
     assert not parts(tmp_path)

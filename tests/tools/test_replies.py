@@ -24,21 +24,21 @@ from tikhub_mcp.jobs.model import Call, Outcome
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.media.mp4 import Media
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.links import Link, parse
-from tikhub_mcp.posts.post import Post, read
-from tikhub_mcp.summary.history import Findings, Top, Totals
+from tikhub_mcp.posts.links import Link, parse_link
+from tikhub_mcp.posts.post import Post, parse_post
+from tikhub_mcp.summary.history import CountTotals, Findings, Top
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.tools import replies
 
-LINK = parse(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
-SHORT = parse("https://vm.tiktok.com/ZMabc/")
+LINK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
+SHORT = parse_link("https://vm.tiktok.com/ZMabc/")
 RAW = Path("/root/raw/raw_1_2.json")
 SAVED = Saved(Path("/root/videos/tiktok_Ada_1.mp4"), 5, "a" * 64, Media("h264", 576, 1024, 15_000, True))
 ERRORS = [MediaUnavailable("no"), InsufficientBalance("no"), RateLimited("no", retry_after=60.0), UnsupportedLink("no")]
 
 
 def post(**over: Json) -> Post:
-    return read(envelope(tiktok_post(**over)), LINK, 0.0)
+    return parse_post(envelope(tiktok_post(**over)), LINK, 0.0)
 
 
 def done(**over: Json) -> Outcome:
@@ -47,7 +47,7 @@ def done(**over: Json) -> Outcome:
 
 def batch(call: Call | None = None, *outcomes: Outcome, urls: list[str] | None = None) -> replies.BatchReply:
     given = urls or [f"https://vm.tiktok.com/Z{number}/" for number in range(len(outcomes))]
-    items = [replies.batch_item(url, parse(url), outcome) for url, outcome in zip(given, outcomes, strict=True)]
+    items = [replies.batch_item(url, parse_link(url), outcome) for url, outcome in zip(given, outcomes, strict=True)]
     return replies.batch_reply(call or Call(SecretStr("a-key")), items, list(outcomes), 10)
 
 
@@ -108,7 +108,7 @@ def test_a_duration_is_worth_a_warning_when_it_is_a_fifth_and_two_seconds_off(
 
 
 def test_photo_posts_have_numbers_and_no_file() -> None:
-    found = read(envelope(photo_post()), SHORT, 0.0)
+    found = parse_post(envelope(photo_post()), SHORT, 0.0)
     reply = replies.video_reply("x", SHORT, Outcome("failed", found, raw_path=RAW, error=NotAVideo("photos")))
     assert (reply.status, reply.kind, reply.file, reply.raw_json_path) == ("failed", "images", None, str(RAW))
     assert reply.metrics == found.metrics
@@ -146,7 +146,7 @@ def test_a_wrong_post_does_not_lend_its_id(link: Link | None, expected: str | No
     assert replies.batch_item("x", link, outcome).video_id == expected
 
 
-@pytest.mark.parametrize(("link", "limit"), [(LINK, replies.LONGEST_URL), (None, 300)])
+@pytest.mark.parametrize(("link", "limit"), [(LINK, replies.MAX_URL_LENGTH), (None, 300)])
 def test_what_was_given_is_shown_cleaned_and_cut(link: Link | None, limit: int) -> None:
     item = replies.batch_item("a\x1b\ud800\n" + "x" * 5000, link, Outcome("failed", error=UnsupportedLink("no")))
     assert len(item.url) == limit
@@ -230,7 +230,7 @@ def test_a_summary_says_where_it_is_and_what_is_in_it() -> None:
     folder = Path("/root/reports")
     names = ("play_count", "digg_count", "comment_count", "share_count", "collect_count", "download_count")
     counts = dict(zip(names, (900, 80, 7, 6, 5, None), strict=True))
-    totals = Totals(3, counts, {**dict.fromkeys(names, 3), "play_count": 2})
+    totals = CountTotals(3, counts, {**dict.fromkeys(names, 3), "play_count": 2})
     top = row("raw.json", json.dumps(envelope(tiktok_post(author={"nickname": "A\u202eda"}))).encode())
     paths = {"csv": folder / "t.csv", "history": folder / "h.csv", "html": folder / "r.html"}
     change = {"play_count_change": 9000, "digg_count_change": None, "days_since_previous": 6.123456}
@@ -290,7 +290,7 @@ def test_replies_stay_small_also_with_the_longest_texts() -> None:
 
 def test_an_item_of_a_batch_takes_about_half_a_kilobyte() -> None:
     outcome = done(
-        post=read(envelope(douyin_post(), douyin=True), LINK, 0.0),
+        post=parse_post(envelope(douyin_post(), douyin=True), LINK, 0.0),
         saved=replace(SAVED, path=Path("/home/someone/Downloads/tikhub_mcp/videos") / f"tiktok_Ada_{TIKTOK_ID}.mp4"),
         raw_path=Path("/home/someone/Downloads/tikhub_mcp/raw") / f"raw_{TIKTOK_ID}_0a1b2c3d00004000.json",
     )

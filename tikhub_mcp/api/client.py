@@ -17,9 +17,9 @@ from typing import Protocol, TypeVar
 import httpx
 from pydantic import SecretStr
 
-from tikhub_mcp.api.limiter import Gate
+from tikhub_mcp.api.limiter import RateLimiter
 from tikhub_mcp.api.retry import next_wait
-from tikhub_mcp.concurrency import carried_through
+from tikhub_mcp.concurrency import run_to_completion
 from tikhub_mcp.errors import (
     AnswerError,
     InsufficientBalance,
@@ -29,10 +29,10 @@ from tikhub_mcp.errors import (
     TikHubUnavailable,
     UnexpectedAnswer,
 )
-from tikhub_mcp.net.headers import retry_after
-from tikhub_mcp.net.reasons import tls_failure, why
+from tikhub_mcp.net.headers import parse_retry_after
+from tikhub_mcp.net.reasons import failure_reason, tls_failure
 from tikhub_mcp.net.transport import Network
-from tikhub_mcp.posts.answer import Answer, hide, parse, redact, write
+from tikhub_mcp.posts.answer import Answer, parse_json, redact, redact_text, write
 from tikhub_mcp.posts.links import Link, named
 from tikhub_mcp.text import clean
 
@@ -41,15 +41,15 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K")
 
 PATH = "/api/v1/{platform}/app/v3/fetch_one_video_by_share_url"
-DEADLINE = 60.0  # seconds for one request in all: TikHub's own hint is 30 to 60
-LARGEST_BODY = 16 * 2**20  # bytes; real answers reach 83 kB
-ORDINARY_BODY = 2**20  # bytes; of larger ones, which nobody has seen, only one at a time is taken in
-MOST_CONNECTIONS = 10  # at once, those included that are carried through for nobody
+DEADLINE_SECONDS = 60.0  # seconds for one request in all: TikHub's own hint is 30 to 60
+MAX_BODY_BYTES = 16 * 2**20  # bytes; real answers reach 83 kB
+ORDINARY_BODY_BYTES = 2**20  # bytes; of larger ones, which nobody has seen, only one at a time is taken in
+MAX_CONNECTIONS = 10  # at once, those included that are carried through for nobody
 
 _REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
 
 
-class Purse(Protocol):
+class Budget(Protocol):
     """Who pays. `spend` is asked right before each request and may raise; `refund` follows where nothing was due."""
 
     def spend(self) -> None:
@@ -74,18 +74,18 @@ class TikHub:
         base_url: str,
         network: Network,
         *,
-        deadline: float = DEADLINE,
+        deadline: float = DEADLINE_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._base_url = base_url
         self._network = network
         self._deadline = deadline
         self._sleep = sleep
-        self._limiter = Gate()
-        self._lines = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._limiter = RateLimiter()
+        self._lines = asyncio.Semaphore(MAX_CONNECTIONS)
         self._large = asyncio.Lock()
 
-    async def look_up(self, link: Link, key: SecretStr, budget: Purse, store: Callable[[Answer], Awaitable[K]]) -> K:
+    async def look_up(self, link: Link, key: SecretStr, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
         """Ask for one post, again where that is worth it and costs nothing.
 
         Args:
@@ -104,7 +104,7 @@ class TikHub:
         for attempt in itertools.count(1):
             await self._take_turn(budget)
             try:
-                return await carried_through(self._send(link, key.get_secret_value(), budget, store))
+                return await run_to_completion(self._send(link, key.get_secret_value(), budget, store))
             except AnswerError as failure:
                 if (pause := next_wait(failure, attempt)) is None:
                     raise
@@ -114,7 +114,7 @@ class TikHub:
             await self._sleep(pause)
         raise AssertionError("counting has no end")  # pragma: no cover - for the type checker
 
-    async def _take_turn(self, budget: Purse) -> None:
+    async def _take_turn(self, budget: Budget) -> None:
         """Return when a request may go out and is accounted for; it goes out at once, and `_send` frees the slot."""
         await self._lines.acquire()
         try:
@@ -123,7 +123,7 @@ class TikHub:
             self._lines.release()
             raise
 
-    async def _send(self, link: Link, secret: str, budget: Purse, store: Callable[[Answer], Awaitable[K]]) -> K:
+    async def _send(self, link: Link, secret: str, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
         """One request; of an answer with HTTP 200 what `store` makes of it."""
         try:
             status, headers, body = await self._exchange(link, secret, budget)
@@ -136,13 +136,13 @@ class TikHub:
         answer = _open(body, secret)
         stored = await store(answer)
         if answer.value is _NOT_JSON:
-            shown = clean(hide(body.decode("utf-8", "replace"), secret), 200)
+            shown = clean(redact_text(body.decode("utf-8", "replace"), secret), 200)
             raise UnexpectedAnswer(
                 f"TikHub's answer for {named(link)} is not JSON, and may have been charged; it begins: {shown!r}"
             )
         return stored
 
-    async def _exchange(self, link: Link, secret: str, budget: Purse) -> tuple[int, httpx.Headers, bytes]:
+    async def _exchange(self, link: Link, secret: str, budget: Budget) -> tuple[int, httpx.Headers, bytes]:
         """One request and its whole body; an error status whose body did not come whole counts as that status."""
         status, headers = 0, httpx.Headers()
         request = self._network.get(
@@ -182,7 +182,7 @@ class _Unreadable(Exception):
 
 def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable:
     return TikHubUnavailable(
-        f"TikHub could not be reached for {named(link)} ({hide(why(error), secret)}). "
+        f"TikHub could not be reached for {named(link)} ({redact_text(failure_reason(error), secret)}). "
         "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
         # A certificate that does not hold is no passing fault, and nothing is sent without one.
         attempts=1 if tls_failure(error) else 4,
@@ -201,16 +201,16 @@ def _lost(error: Exception, status: int, link: Link) -> AnswerError:
 
 
 async def _read(response: httpx.Response, large: asyncio.Lock) -> bytes:
-    """The body, at most LARGEST_BODY of it; `large` is held while there is more than ORDINARY_BODY."""
+    """The body, at most MAX_BODY_BYTES of it; `large` is held while there is more than ORDINARY_BODY_BYTES."""
     raw = bytearray()
     async with AsyncExitStack() as held:
         async for chunk in response.aiter_raw():
-            if len(raw) <= ORDINARY_BODY < len(raw) + len(chunk):
+            if len(raw) <= ORDINARY_BODY_BYTES < len(raw) + len(chunk):
                 await held.enter_async_context(large)
             raw += chunk
-            if len(raw) > LARGEST_BODY:
+            if len(raw) > MAX_BODY_BYTES:
                 raw.clear()  # the error's traceback would keep it in memory
-                raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB, and was not read to its end")
+                raise _Unreadable(f"is larger than {MAX_BODY_BYTES >> 20} MiB, and was not read to its end")
         return _plain(raw, response.headers.get("content-encoding", "").strip().lower())
 
 
@@ -219,26 +219,26 @@ def _plain(raw: bytearray, encoding: str) -> bytes:
     if encoding in ("", "identity"):
         return bytes(raw)
     try:
-        body = zlib.decompressobj(47).decompress(raw, LARGEST_BODY + 1)  # 47: gzip and deflate alike
+        body = zlib.decompressobj(47).decompress(raw, MAX_BODY_BYTES + 1)  # 47: gzip and deflate alike
     except zlib.error:
         return bytes(raw)  # mislabelled, or in an encoding that was not asked for: it is kept as it came
-    if len(body) > LARGEST_BODY:
+    if len(body) > MAX_BODY_BYTES:
         del body
         raw.clear()
-        raise _Unreadable(f"is larger than {LARGEST_BODY >> 20} MiB when decompressed, and was not kept")
+        raise _Unreadable(f"is larger than {MAX_BODY_BYTES >> 20} MiB when decompressed, and was not kept")
     return body
 
 
 def _open(body: bytes, secret: str) -> Answer:
     """The answer without the key: as clean JSON where it is that, else byte for byte but for the key."""
     received = time.time()
-    plain = hide(body.decode("latin-1"), secret).encode("latin-1")
+    plain = redact_text(body.decode("latin-1"), secret).encode("latin-1")
     try:
-        value = redact(parse(body), secret)
+        value = redact(parse_json(body), secret)
         plain = write(value)
     except ValueError:
         try:
-            parsed = parse(body, errors="replace")
+            parsed = parse_json(body, errors="replace")
             value = redact(parsed, secret)
             if value != parsed:  # what was taken out may stand in the bytes in another spelling
                 plain = json.dumps(value, indent=2).encode()
@@ -257,7 +257,7 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
             f"Stop: {_REFUSALS[status].tell_human} (HTTP {status} for {named(link)}; nothing was charged.){quoted}"
         )
     if status == 429:
-        wait = retry_after(headers.get("retry-after"))
+        wait = parse_retry_after(headers.get("retry-after"))
         return RateLimited(
             f"TikHub's rate limit is reached (HTTP 429); {named(link)} was not charged. Ask again later.",
             retry_after=wait,
@@ -274,7 +274,7 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
 def _upstream_message(body: bytes, secret: str) -> str | None:
     """TikHub's own words in an error body, cleaned and cut; None where the body is no JSON."""
     try:
-        value = redact(parse(body, errors="replace"), secret)
+        value = redact(parse_json(body, errors="replace"), secret)
     except ValueError:
         return None
     detail = value.get("detail", value) if isinstance(value, dict) else None

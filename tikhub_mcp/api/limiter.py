@@ -8,7 +8,7 @@ from collections.abc import Callable
 CALLS_A_SECOND = 10  # TikHub's limit for one key
 
 
-class Gate:
+class RateLimiter:
     """Lets requests out: so many a second, and none while TikHub asked for a pause. One for all jobs."""
 
     def __init__(self, calls: int = CALLS_A_SECOND, window: float = 1.05) -> None:

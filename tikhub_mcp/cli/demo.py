@@ -24,7 +24,7 @@ from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link, short_link
 
-Reply = Mapping[str, Any]
+ToolResult = Mapping[str, Any]
 
 SHARE_TEXT = f"3.28 复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
 BATCH = (  # link, outcome, and what it is in both languages
@@ -48,7 +48,7 @@ SHOWN_COLUMNS = ("aweme_id", "author_nickname", "digg_count", "play_count", "par
 
 
 @dataclass
-class Account:
+class DemoReport:
     """What the demo found, step by step."""
 
     console: Console
@@ -72,7 +72,7 @@ def run(folder: Path | None = None, console: Console | None = None) -> int:
                 f"{folder} 里有以前的文件。请换一个新文件夹，或不指定。",
             )
         )
-    account = Account(console or Console(soft_wrap=True, highlight=False))
+    account = DemoReport(console or Console(soft_wrap=True, highlight=False))
     with Sandbox(latency=0.5, media_latency=0.6) as sandbox:
         asyncio.run(_show(account, sandbox, folder))
     say = account.console.print
@@ -98,15 +98,15 @@ def run(folder: Path | None = None, console: Console | None = None) -> int:
     return 0
 
 
-async def _show(account: Account, sandbox: Sandbox, folder: Path) -> None:
+async def _show(account: DemoReport, sandbox: Sandbox, folder: Path) -> None:
     say = account.console.print
     environment = {
         "TIKHUB_API_KEY": "demo-key-of-the-sandbox",
         "TIKHUB_BASE_URL": sandbox.base_url,
         "TIKHUB_OUTPUT_DIR": str(folder),
     }
-    command, *args = isolation.server()
-    server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.FOLDER)
+    command, *args = isolation.isolated_server_command()
+    server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.PACKAGE_FOLDER)
     say(
         said(
             f"[bold]1.[/] A stand-in for TikHub runs at {sandbox.base_url}; the server starts over stdio …",
@@ -125,7 +125,7 @@ async def _show(account: Account, sandbox: Sandbox, folder: Path) -> None:
     account.check(said("paid API calls", "付费 API 调用"), 4, sum(call.status == 200 for call in sandbox.calls))
 
 
-async def _one(account: Account, client: Client) -> None:
+async def _one(account: DemoReport, client: Client) -> None:
     say = account.console.print
     way = said(" with share text, as people paste it:", "，直接粘贴分享文本：")
     say(f"\n[bold]2. download_video[/]{way}\n   {SHARE_TEXT}")
@@ -147,7 +147,7 @@ async def _one(account: Account, client: Client) -> None:
     account.check(said("plays on Douyin", "抖音的播放量"), None, metrics["plays"])
 
 
-async def _many(account: Account, client: Client) -> None:
+async def _many(account: DemoReport, client: Client) -> None:
     say = account.console.print
     say("\n[bold]3. batch_download[/]" + said(f" with {len(BATCH)} links", f"，{len(BATCH)} 个链接"))
     reply = await _call(account, client, "batch_download", {"urls": [url for url, *_ in BATCH]})
@@ -169,7 +169,7 @@ async def _many(account: Account, client: Client) -> None:
     account.check(said("the batch's paid calls", "批量下载的付费调用"), 3, reply["cost"]["api_calls"])
 
 
-async def _table(account: Account, client: Client) -> None:
+async def _table(account: DemoReport, client: Client) -> None:
     say = account.console.print
     say("\n[bold]4. summarize_raw[/]" + said(" of everything that was saved", "，汇总所有已保存的数据"))
     reply = await _call(account, client, "summarize_raw", {})
@@ -202,7 +202,7 @@ def _rows(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-async def _call(account: Account, client: Client, tool: str, arguments: dict[str, Any]) -> Reply:
+async def _call(account: DemoReport, client: Client, tool: str, arguments: dict[str, Any]) -> ToolResult:
     told: list[str] = []
     columns = (TextColumn("   {task.description}"), BarColumn(), TextColumn("{task.fields[message]}"))
     with Progress(*columns, console=account.console, transient=True) as bar:

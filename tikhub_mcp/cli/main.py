@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from tikhub_mcp.jobs.model import Outcome, Wish
+    from tikhub_mcp.jobs.model import Options, Outcome
     from tikhub_mcp.jobs.scheduler import Jobs
     from tikhub_mcp.settings.environment import Settings
     from tikhub_mcp.summary.summarize import Format
@@ -31,10 +31,10 @@ from tikhub_mcp.text import clean
 T = TypeVar("T")
 
 EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has no video."
-HOST_EXITS = (
+CLIENT_EXITS = (
     "Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, or not confirmed; 3 no usable key."
 )
-HOST_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode")  # hosts.HOSTS, whose import --help must not wait for
+CLIENT_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode")  # as in install/clients.py
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,7 +123,7 @@ def _add_aids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     doctor.set_defaults(command=_doctor)
 
     for name, what in (("install", "put the server into a client's settings"), ("uninstall", "take it out of them")):
-        _add_host(commands.add_parser(name, help=what, epilog=HOST_EXITS), name)
+        _add_client(commands.add_parser(name, help=what, epilog=CLIENT_EXITS), name)
 
     sandbox = commands.add_parser("sandbox", help="run the stand-in for TikHub that the demo uses")
     sandbox.add_argument("--port", type=int, default=8765, help="default: 8765; 0: any free one")
@@ -142,8 +142,8 @@ def _add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the reply as JSON, for programs")
 
 
-def _add_host(command: argparse.ArgumentParser, change: str) -> None:
-    command.add_argument("host", metavar="HOST", choices=HOST_NAMES, help=f"one of {', '.join(HOST_NAMES)}")
+def _add_client(command: argparse.ArgumentParser, change: str) -> None:
+    command.add_argument("host", metavar="HOST", choices=CLIENT_NAMES, help=f"one of {', '.join(CLIENT_NAMES)}")
     where = command.add_mutually_exclusive_group()
     where.add_argument("--project", type=Path, metavar="DIR", help="the settings of this project, not the user's")
     where.add_argument("--file", type=Path, metavar="PATH", help="the settings in this file")
@@ -157,15 +157,15 @@ def _one(args: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
     from tikhub_mcp.posts import links
     from tikhub_mcp.settings.api_key import find_key
-    from tikhub_mcp.settings.environment import load
+    from tikhub_mcp.settings.environment import load_settings
     from tikhub_mcp.tools import replies
 
-    settings, key, link = load(), find_key(), links.one(args.url)
+    settings, key, link = load_settings(), find_key(), links.one(args.url)
 
     async def work() -> "Outcome":
         raw = _here(args.raw_dir) or settings.raw
         async with _jobs(settings, raw) as jobs, progress_bar(1) as watch:
-            return await jobs.get(Call(key), link, _wish(args, settings), watch)
+            return await jobs.get(Call(key), link, _job_options(args, settings), watch)
 
     outcome = _finish(work())
     reply = replies.video_reply(link.given, link, outcome)
@@ -179,15 +179,15 @@ def _one(args: argparse.Namespace) -> int:
 def _batch(args: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
     from tikhub_mcp.settings.api_key import find_key
-    from tikhub_mcp.settings.environment import load
+    from tikhub_mcp.settings.environment import load_settings
     from tikhub_mcp.tools.batch import at_least_none, plan_or_run, read_list
 
-    settings, key, given = load(), find_key(), read_list(args.file, largest=None)
+    settings, key, given = load_settings(), find_key(), read_list(args.file, largest=None)
 
     async def work() -> "BatchReply":
         raw = _here(args.raw_dir) or settings.raw
         async with _jobs(settings, raw) as jobs:
-            call, options = Call(key, max_api_calls=at_least_none(args.max_api_calls)), _wish(args, settings)
+            call, options = Call(key, max_api_calls=at_least_none(args.max_api_calls)), _job_options(args, settings)
             workers, dry_run = args.max_workers, args.dry_run
             return await plan_or_run(
                 jobs, call, given, options, raw, workers=workers, dry_run=dry_run, progress=progress_bar
@@ -204,10 +204,10 @@ def _batch(args: argparse.Namespace) -> int:
 
 
 def _summarize(args: argparse.Namespace) -> int:
-    from tikhub_mcp.settings.environment import load
+    from tikhub_mcp.settings.environment import load_settings
     from tikhub_mcp.summary.summarize import summarize
 
-    source = _here(args.input) or load().raw
+    source = _here(args.input) or load_settings().raw
     made = summarize(source, _here(args.out_dir) or Path.cwd(), args.formats)
     if args.json:
         from tikhub_mcp.tools.replies import summary_reply
@@ -266,14 +266,14 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _connect(args: argparse.Namespace) -> int:
-    from tikhub_mcp.install import hosts
+    from tikhub_mcp.install import clients
     from tikhub_mcp.settings.api_key import find_key
 
-    path = hosts.find_file(args.host, args.project, args.file)
+    path = clients.find_file(args.host, args.project, args.file)
     if args.change == "install":
-        change = hosts.install(args.host, path, hosts.server_command(), find_key() if args.with_key else None)
+        change = clients.install(args.host, path, clients.server_command(), find_key() if args.with_key else None)
     else:
-        change = hosts.uninstall(args.host, path)
+        change = clients.uninstall(args.host, path)
     if change.needed:
         if not agreed(change.diff(), args.yes):
             return 2
@@ -323,11 +323,11 @@ async def _jobs(settings: "Settings", raw: Path) -> "AsyncIterator[Jobs]":
         await jobs.close()
 
 
-def _wish(args: argparse.Namespace, settings: "Settings") -> "Wish":
-    from tikhub_mcp.jobs.model import Wish
+def _job_options(args: argparse.Namespace, settings: "Settings") -> "Options":
+    from tikhub_mcp.jobs.model import Options
 
     folder = _here(args.output_dir) or settings.videos
-    return Wish(folder, args.quality, not args.no_save_raw, args.metrics_only, args.refresh)
+    return Options(folder, args.quality, not args.no_save_raw, args.metrics_only, args.refresh)
 
 
 def _here(path: Path | None) -> Path | None:

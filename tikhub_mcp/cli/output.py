@@ -80,7 +80,7 @@ def print_batch(reply: "BatchReply") -> None:
 
 def print_summary(made: "Summary") -> None:
     """Print where a summary is, and what it comes to."""
-    from tikhub_mcp.posts.counts import COUNTED_AS
+    from tikhub_mcp.posts.counts import API_COUNTS
     from tikhub_mcp.summary.rows import reported
     from tikhub_mcp.summary.summarize import FORMATS
 
@@ -92,15 +92,15 @@ def print_summary(made: "Summary") -> None:
     broken = f"; {without:,} without a post, the column `error` says why" if without else ""
     print(f"{_counted(found.rows, 'file')} read from {made.source}{broken}")
     if found.parsed:
-        sums = [(found.totals.counts[name], shown) for shown, name in COUNTED_AS.items()]
+        sums = [(found.totals.counts[name], shown) for shown, name in API_COUNTS.items()]
         known = [f"{number:,} {shown}" for number, shown in sums if number is not None]
         print(": ".join(filter(None, (_counted(found.totals.posts, "post"), ", ".join(known)))))
     for shown, tops in (("plays", found.by_plays), ("likes", found.by_likes)):
         if tops:
             print(f"most {shown}:")
         for top in tops:
-            number = reported(top.row)[COUNTED_AS[shown]]
-            print(f"{number:>15,}  {_described(top, f'{COUNTED_AS[shown]}_change')}")
+            number = reported(top.row)[API_COUNTS[shown]]
+            print(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}")
     for remark in made.remarks():
         print(f"note: {remark}", file=sys.stderr)
 

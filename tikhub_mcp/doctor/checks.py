@@ -21,20 +21,20 @@ from mcp.client.stdio import StdioServerParameters
 from pydantic import SecretStr
 
 from tikhub_mcp import __version__, isolation
-from tikhub_mcp.doctor.connectivity import account, ways
-from tikhub_mcp.doctor.findings import Finding, presentable
+from tikhub_mcp.doctor.connectivity import check_account, check_network
+from tikhub_mcp.doctor.findings import Finding, redact_finding
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.install.hosts import entries, environment_in
+from tikhub_mcp.install.clients import client_entries, environment_in
 from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown
 from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
-from tikhub_mcp.settings.environment import TELLABLE, Settings, load, variables
+from tikhub_mcp.settings.environment import TELLABLE, Settings, load_settings, variables
 from tikhub_mcp.settings.shown import failure, has_form, setting
 from tikhub_mcp.summary import extras
 
 ROUND_TRIP_SECONDS = 30.0  # a machine that needs longer than this to start Python has another problem
-LITTLE_SPACE = 2**30  # bytes
+MIN_FREE_BYTES = 2**30  # bytes
 _REASONS = {  # of why_unusable
     "is empty": "是空的",
     "is far too long for a key": "太长，不可能是密钥",
@@ -51,7 +51,7 @@ def examine(*, online: bool) -> Iterator[Finding]:
     """
     settings, wrong = None, ""
     try:
-        settings = load()
+        settings = load_settings()
     except InvalidInput as error:
         wrong = error.message
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
@@ -62,22 +62,22 @@ def examine(*, online: bool) -> Iterator[Finding]:
         "settings": partial(_settings, wrong),
     }
     if settings:
-        checks |= {"videos": partial(_folders, settings), "connection": partial(ways, settings)}
+        checks |= {"videos": partial(_folders, settings), "connection": partial(check_network, settings)}
     else:
         checks["videos"] = _not_looked_at
     checks["sandbox"] = _round_trip
     if settings and online:
-        checks["account"] = partial(account, settings, _usable_key())
+        checks["account"] = partial(check_account, settings, _usable_key())
     for name, check in checks.items():
         try:
             for finding in check():
-                yield presentable(finding)
+                yield redact_finding(finding)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with this machine, the other checks go on
             cause: BaseException = error
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
             broke = said(f"this check broke off: {failure(cause)}", f"检查中断：{failure(cause)}")
-            yield presentable(Finding(name, "problem", broke))
+            yield redact_finding(Finding(name, "problem", broke))
 
 
 def _versions() -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def _key() -> Iterator[Finding]:
     if used:
         yield Finding("key", "ok", used + places)
         return
-    if any(_key_of(entry) is None for *_, entry in entries()):
+    if any(_key_of(entry) is None for *_, entry in client_entries()):
         yield Finding(
             "key",
             "ok",
@@ -184,7 +184,7 @@ def _imports_from_project(entry: Mapping[str, Any]) -> bool:
 def _clients() -> Iterator[Finding]:
     """What the clients on this machine start, and with which key: their servers see nothing of this shell."""
     none = True
-    for client, path, entry in entries():
+    for client, path, entry in client_entries():
         none = False
         command = str(entry.get("command", ""))
         again = said("Enter it anew with `tikhub-mcp install`.", "请用 `tikhub-mcp install` 重新写入。")
@@ -258,7 +258,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     advice = said(
         "Make room, or set TIKHUB_OUTPUT_DIR to another disk.", "请清理磁盘，或把 TIKHUB_OUTPUT_DIR 设到别的磁盘。"
     )
-    yield Finding("disk", "ok", found) if free >= LITTLE_SPACE else Finding("disk", "warning", found, advice)
+    yield Finding("disk", "ok", found) if free >= MIN_FREE_BYTES else Finding("disk", "warning", found, advice)
 
 
 def _existing(folder: Path) -> Path:
@@ -285,8 +285,8 @@ async def _one_call() -> str:
             "TIKHUB_BASE_URL": sandbox.base_url,
             "TIKHUB_OUTPUT_DIR": folder,
         }
-        command, *args = isolation.server()
-        server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.FOLDER)
+        command, *args = isolation.isolated_server_command()
+        server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.PACKAGE_FOLDER)
         async with asyncio.timeout(ROUND_TRIP_SECONDS), Client(server) as client:
             result = await client.call_tool("download_video", {"url": link("tiktok"), "metrics_only": True})
             return str((result.structured_content or {}).get("status"))

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from tikhub_mcp.api.client import PATH
 from tikhub_mcp.doctor.findings import Finding, State
 from tikhub_mcp.messages import said
-from tikhub_mcp.net.reasons import of_tls, tls_failure, why
+from tikhub_mcp.net.reasons import failure_reason, tls_failure, tls_reason
 from tikhub_mcp.net.transport import Network, proxy_to
-from tikhub_mcp.posts.answer import Json, parse, redact
+from tikhub_mcp.posts.answer import Json, parse_json, redact
 from tikhub_mcp.settings.environment import Settings, variables
 from tikhub_mcp.settings.shown import proxy as proxy_address
 from tikhub_mcp.settings.shown import setting
@@ -28,14 +28,14 @@ from tikhub_mcp.settings.shown import setting
 T = TypeVar("T")
 
 
-LOOK_SECONDS = 5.0  # for a name, and for an answer
+PROBE_SECONDS = 5.0  # for a name, and for an answer
 ACCOUNT_SECONDS = 15.0  # for the account: TikHub itself may be slow
-SOON = 14  # days
+EXPIRY_WARNING_DAYS = 14  # days
 ACCOUNT_PATH = "/api/v1/tikhub/user/get_user_info"
-LARGEST_LOOK = 64 * 1024  # bytes; what `look` is for has under one
+MAX_PROBE_BYTES = 64 * 1024  # bytes; what `look` is for has under one
 
 
-def ways(settings: Settings) -> Iterator[Finding]:
+def check_network(settings: Settings) -> Iterator[Finding]:
     """The proxy, the name, the connection and the certificate; nothing that is sent holds the key."""
     parts = urlsplit(settings.base_url)
     host, secure, proxy = parts.hostname or "", parts.scheme == "https", proxy_to(settings.base_url)
@@ -43,7 +43,7 @@ def ways(settings: Settings) -> Iterator[Finding]:
     yield _proxy(host, proxy)
     yield _run(_name(host, port, proxied=bool(proxy)))
     began = time.monotonic()
-    result = _run(look(f"{settings.base_url}/", {}, seconds=LOOK_SECONDS))
+    result = _run(probe(f"{settings.base_url}/", {}, seconds=PROBE_SECONDS))
     yield _connection(result, time.monotonic() - began, proxied=bool(proxy))
     if result.tls:
         yield _refused(result.tls, "" if proxy else _whose(host, port))
@@ -51,7 +51,7 @@ def ways(settings: Settings) -> Iterator[Finding]:
         yield _certificate(result.certificate)
 
 
-def account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
+def check_account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
     """What TikHub's free look-up says about the key and its account.
 
     As of TikHub's API V5.3.2 it needs a scope of its own, which a key made for downloads may lack.
@@ -60,7 +60,7 @@ def account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
         yield Finding("account", "warning", said("not asked: there is no usable key", "未查询：没有可用的密钥"))
         return
     headers = {"Authorization": f"Bearer {key.get_secret_value()}", "Accept": "application/json"}
-    result = _run(look(settings.base_url + ACCOUNT_PATH, headers, seconds=ACCOUNT_SECONDS))
+    result = _run(probe(settings.base_url + ACCOUNT_PATH, headers, seconds=ACCOUNT_SECONDS))
     answer = _read(result.body, key)
     if result.status == 200 and isinstance(answer, dict):
         yield _account(answer)
@@ -98,18 +98,18 @@ def _run(work: Coroutine[None, None, T]) -> T:
 
 def _read(body: bytes, key: SecretStr) -> Json:
     try:
-        return redact(parse(body, errors="replace"), key.get_secret_value())
+        return redact(parse_json(body, errors="replace"), key.get_secret_value())
     except ValueError:
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ProbeResult:
     """What became of one look at an address.
 
     Attributes:
         status: The HTTP status; 0 where none came.
-        body: What came with it, or the first LARGEST_LOOK bytes of it.
+        body: What came with it, or the first MAX_PROBE_BYTES bytes of it.
         certificate: As `ssl` tells it; empty without TLS, and on systems that check certificates themselves.
         failure: Why no status came, in our own words; the first is the name of httpx's exception.
         tls: Why TLS refused, where that is the reason.
@@ -122,7 +122,7 @@ class Seen:
     tls: ssl.SSLError | None = None
 
 
-def _connection(result: Seen, seconds: float, *, proxied: bool) -> Finding:
+def _connection(result: ProbeResult, seconds: float, *, proxied: bool) -> Finding:
     way = said("through the proxy", "经代理") if proxied else said("directly", "直连")
     if result.status:
         took = f"{seconds * 1000:.0f} ms, HTTP {result.status}"
@@ -155,7 +155,7 @@ def _proxy(host: str, proxy: str | None) -> Finding:
 
 async def _name(host: str, port: int, *, proxied: bool) -> Finding:
     try:
-        async with asyncio.timeout(LOOK_SECONDS):
+        async with asyncio.timeout(PROBE_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # TimeoutError is one of the first
         reason = str(error) or type(error).__name__
@@ -191,13 +191,13 @@ def _whose(host: str, port: int) -> str:
     so this one is fetched, and then trusted for one handshake, with which nothing is sent.
     """
     try:
-        fetched = ssl.get_server_certificate((host, port), timeout=LOOK_SECONDS)
+        fetched = ssl.get_server_certificate((host, port), timeout=PROBE_SECONDS)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it need not be one that signs others
         context.load_verify_locations(cadata=fetched)
         with (
-            socket.create_connection((host, port), LOOK_SECONDS) as plain,
+            socket.create_connection((host, port), PROBE_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host) as secured,
         ):
             return _issuer(secured.getpeercert() or {})
@@ -206,7 +206,7 @@ def _whose(host: str, port: int) -> str:
 
 
 def _refused(error: ssl.SSLError, issuer: str) -> Finding:
-    words = of_tls(error)
+    words = tls_reason(error)
     code = getattr(error, "verify_code", 0)  # OpenSSL's X509_V_ERR_…
     if code in (9, 10):  # not valid yet, or no longer
         advice = said("Check this machine's date and time.", "请检查本机的日期和时间。")
@@ -265,7 +265,7 @@ def _expiry(given: Json) -> str:
     days = ((until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)).days
     if days < 0:
         return said("The key has expired: make a new one.", "密钥已过期：请新建一个。")
-    return said(f"The key expires in {days} days.", f"密钥将在 {days} 天后过期。") if days < SOON else ""
+    return said(f"The key expires in {days} days.", f"密钥将在 {days} 天后过期。") if days < EXPIRY_WARNING_DAYS else ""
 
 
 def _money(user: Mapping[str, Json]) -> str:
@@ -283,7 +283,7 @@ def _scope(scopes: list[str]) -> str:
     return said(f"No scope seems to cover {' and '.join(missing)}.", f"似乎没有包含 {'、'.join(missing)} 的权限。")
 
 
-def _no_account(result: Seen, *, is_json: bool) -> Finding:
+def _no_account(result: ProbeResult, *, is_json: bool) -> Finding:
     if result.status == 401 and is_json:
         found = said("TikHub refuses the key (HTTP 401)", "TikHub 拒绝了密钥（HTTP 401）")
         advice = said(
@@ -308,21 +308,21 @@ def _no_account(result: Seen, *, is_json: bool) -> Finding:
     return Finding("account", "problem", found, said("See the connection above.", "见上面的连接一项。"))
 
 
-async def look(url: str, headers: Mapping[str, str], *, seconds: float) -> Seen:
+async def probe(url: str, headers: Mapping[str, str], *, seconds: float) -> ProbeResult:
     """Send one GET to a host that the user has named, and tell what came of it rather than raise."""
-    result, body = Seen(), bytearray()
+    result, body = ProbeResult(), bytearray()
     try:
         async with (
             asyncio.timeout(seconds),
             Network().get(url, headers, public_only=False, read_timeout=seconds) as response,
         ):
             tls = response.extensions["network_stream"].get_extra_info("ssl_object")
-            result = Seen(response.status_code, certificate=(tls.getpeercert() if tls else None) or {})
+            result = ProbeResult(response.status_code, certificate=(tls.getpeercert() if tls else None) or {})
             async for chunk in response.aiter_raw():
                 body += chunk
-                if len(body) >= LARGEST_LOOK:
+                if len(body) >= MAX_PROBE_BYTES:
                     break
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         if not result.status:  # with a status the host is reached, whatever becomes of the body
-            return Seen(failure=f"{type(error).__name__}: {why(error)}", tls=tls_failure(error))
-    return replace(result, body=bytes(body[:LARGEST_LOOK]))
+            return ProbeResult(failure=f"{type(error).__name__}: {failure_reason(error)}", tls=tls_failure(error))
+    return replace(result, body=bytes(body[:MAX_PROBE_BYTES]))

@@ -13,7 +13,7 @@ from typing import Literal
 from rich.cells import set_cell_size
 
 from tikhub_mcp.messages import said
-from tikhub_mcp.posts.answer import hide
+from tikhub_mcp.posts.answer import redact_text
 from tikhub_mcp.settings.api_key import key_places
 from tikhub_mcp.text import clean
 
@@ -72,7 +72,7 @@ def as_json(findings: list[Finding]) -> str:
     return json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2)
 
 
-def presentable(finding: Finding) -> Finding:
+def redact_finding(finding: Finding) -> Finding:
     """The finding without what is nobody else's business."""
     return replace(finding, found=_public(finding.found), advice=_public(finding.advice))
 
@@ -80,7 +80,7 @@ def presentable(finding: Finding) -> Finding:
 def _public(text: str) -> str:
     """The last step: what is put in is fit to be shown already, see shown.py; but a path or a cause may hold these."""
     for _, key in key_places():
-        text = hide(text, key.get_secret_value())
+        text = redact_text(text, key.get_secret_value())
     with suppress(OSError, RuntimeError):  # there may be no home
         for home in {Path.home(), Path.home().resolve()} - {Path(Path.home().anchor)}:
             text = re.sub(re.escape(str(home)) + r"(?![\w.-])", "~", text)

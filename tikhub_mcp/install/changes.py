@@ -18,7 +18,7 @@ from tikhub_mcp.storage.reading import read_regular
 from tikhub_mcp.text import clean
 
 KEY = "TIKHUB_API_KEY"
-LARGEST = 64 * 2**20  # bytes; Claude Code keeps a history in its file
+MAX_SETTINGS_BYTES = 64 * 2**20  # bytes; Claude Code keeps a history in its file
 _HIDDEN = "***"
 _GIVEN = re.compile(rf'"{KEY}"\s*:\s*"(?!\$\{{)[^"]')
 
@@ -85,7 +85,7 @@ class Change:
                 if self.before is not None:
                     _liken(part.path, place.stat(), private=bool(self.secret))
                 os.fsync(part.file.fileno())  # which takes its time: only then is looked again
-                if read(place) != self.before:
+                if read_file(place) != self.before:
                     raise NotWritable(
                         f"{self.path} was changed by another program meanwhile. Nothing was written; try again."
                     )
@@ -115,14 +115,14 @@ def target(path: Path) -> Path:
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere.") from None
 
 
-def read(target: Path) -> bytes | None:
+def read_file(target: Path) -> bytes | None:
     """What a file holds; None where there is none.
 
     Raises:
         InvalidInput: It cannot be read.
     """
     try:
-        return read_regular(target, LARGEST)
+        return read_regular(target, MAX_SETTINGS_BYTES)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

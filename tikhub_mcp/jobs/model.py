@@ -20,7 +20,7 @@ Status = Literal["ok", "failed", "pending", "skipped", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Options:
     """What is wanted of a post, beside its answer."""
 
     folder: Path
@@ -47,7 +47,7 @@ class Stopped(Exception):
     """A refusal that only a human can mend came before: nothing more is paid for."""
 
 
-class NobodyWaits(Exception):
+class NoCallerWaiting(Exception):
     """Whoever asked has gone."""
 
 
@@ -101,7 +101,7 @@ class JobState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """The work on one post, and the calls that wait for it. Also the purse that the client asks before each request.
+    """The work on one post, and the calls that wait for it. Also the budget that the client asks before each request.
 
     Attributes:
         state: Where it is.
@@ -112,7 +112,7 @@ class Job:
     """
 
     link: Link
-    options: Wish
+    options: Options
     created: float
     state: JobState = JobState.QUEUED
     waiting: list[Call] = field(default_factory=list)
@@ -126,10 +126,10 @@ class Job:
         """The first waiting call that may pay.
 
         Raises:
-            NobodyWaits, Stopped, ApiCallLimit: There is none; of several reasons, the first call's.
+            NoCallerWaiting, Stopped, ApiCallLimit: There is none; of several reasons, the first call's.
         """
         if not self.waiting:
-            raise NobodyWaits
+            raise NoCallerWaiting
         refusals = [call.refusal() for call in self.waiting]
         if None not in refusals:
             refusal = next(filter(None, refusals))
@@ -144,7 +144,7 @@ class Job:
         """Account for one request with the first waiting call that may pay.
 
         Raises:
-            NobodyWaits, Stopped, ApiCallLimit: As `payer`.
+            NoCallerWaiting, Stopped, ApiCallLimit: As `payer`.
         """
         self._payer = self.payer()
         self._payer.api_calls += 1

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from tikhub_mcp.api.client import TikHub
-from tikhub_mcp.concurrency import carried, in_thread
+from tikhub_mcp.concurrency import in_flight, in_thread
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
-from tikhub_mcp.jobs.model import Call, Job, JobState, NobodyWaits, Outcome, Stopped, Watch, Wish
+from tikhub_mcp.jobs.model import Call, Job, JobState, NoCallerWaiting, Options, Outcome, Stopped, Watch
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
 from tikhub_mcp.jobs.worker import Worker
 from tikhub_mcp.media.download import Downloader
@@ -29,7 +29,7 @@ from tikhub_mcp.storage.moments import Moments
 logger = logging.getLogger(__name__)
 
 LOCK_NAME, JOURNAL_NAME, STATE_NAME = ".lock", ".journal", ".state"  # in the output folder, for all its processes
-AT_ONCE = 10  # jobs in the whole process
+MAX_JOBS = 10  # jobs in the whole process
 CLOSING_SECONDS = 1.5  # hosts kill what is not gone after 2
 
 
@@ -56,8 +56,8 @@ class Jobs:
     ) -> None:
         self._archive = archive
         self._locks = locks
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._jobs: dict[tuple[str, Wish], Job] = {}
+        self._slots = asyncio.Semaphore(MAX_JOBS)
+        self._jobs: dict[tuple[str, Options], Job] = {}
         self._unfinished = UnfinishedCalls(Moments(state, "call"))
         renewals = Moments(state, "renewal")
         self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
@@ -77,7 +77,7 @@ class Jobs:
             settings.reuse_seconds,
         )
 
-    async def get(self, call: Call, link: Link, options: Wish, watch: Watch) -> Outcome:
+    async def get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
         """One link's outcome, as far as the call's time goes; foreseen failures are in it, not raised.
 
         Args:
@@ -89,7 +89,7 @@ class Jobs:
         return (await self.get_all(call, [link], options, 1, watch))[link.key]
 
     async def get_all(
-        self, call: Call, links: Sequence[Link], options: Wish, workers: int, watch: Watch
+        self, call: Call, links: Sequence[Link], options: Options, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
         """The outcome of each distinct link by its `key`, at most `workers` at once."""
         outcomes: dict[str, Outcome] = {}
@@ -113,7 +113,7 @@ class Jobs:
                 await in_thread(self._unfinished.end, call, ended, options)
         return outcomes
 
-    async def _get(self, call: Call, link: Link, options: Wish, watch: Watch) -> Outcome:
+    async def _get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
         while True:
             job = self._jobs.get((link.key, options))
             if job is None:
@@ -127,7 +127,7 @@ class Jobs:
             if self._closed or not start_again:
                 return outcome
 
-    async def plan(self, links: Sequence[Link], options: Wish) -> list[tuple[bool, bool]]:
+    async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
         """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
         return await self._worker.plan(links, options)
 
@@ -142,11 +142,11 @@ class Jobs:
         tasks: set[asyncio.Task[Any]] = {job.task for job in self._jobs.values()}
         for task in tasks:
             task.cancel()
-        if tasks := tasks | carried():
+        if tasks := tasks | in_flight():
             await asyncio.wait(tasks, timeout=CLOSING_SECONDS)
         self._locks.close()
 
-    def _start(self, call: Call, link: Link, options: Wish) -> Job:
+    def _start(self, call: Call, link: Link, options: Options) -> Job:
         key = (link.key, options)
         job = self._jobs[key] = Job(link, options, self._unfinished.since(call, link, options))
         job.task = asyncio.create_task(self._run(key, job))
@@ -167,7 +167,7 @@ class Jobs:
             call.stop = error
         return replace(job.outcome, api_calls=job.paid[call])
 
-    async def _run(self, key: tuple[str, Wish], job: Job) -> None:
+    async def _run(self, key: tuple[str, Options], job: Job) -> None:
         """Take a job from one of the slots to its end, which stands in its state and its outcome."""
         job_ended = JobState.ABANDONED
         try:
@@ -177,7 +177,7 @@ class Jobs:
                 job.state = JobState.RUNNING
                 await self._work(job)
                 job_ended = JobState.ENDED
-        except NobodyWaits:
+        except NoCallerWaiting:
             pass
         finally:
             job.state, job.done = job_ended, 1.0
@@ -189,7 +189,7 @@ class Jobs:
         """Work on a job; its outcome has the failure, if there is one.
 
         Raises:
-            NobodyWaits: Nothing more is paid for, because no call waits.
+            NoCallerWaiting: Nothing more is paid for, because no call waits.
         """
         outcome = job.outcome
         try:
@@ -201,7 +201,7 @@ class Jobs:
             outcome.status, outcome.error = "failed" if job.was_paid else "skipped", error
         except TikHubMCPError as error:
             outcome.status, outcome.error = "failed", error
-        except NobodyWaits:
+        except NoCallerWaiting:
             raise
         except Exception:  # one item's outermost door: a bug in it must not take the others along
             logger.exception("A bug ended the work on %s", job.link.key)

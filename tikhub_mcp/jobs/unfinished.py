@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 
-from tikhub_mcp.jobs.model import Call, Outcome, Wish
+from tikhub_mcp.jobs.model import Call, Options, Outcome
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.moments import Moment, Moments
 
@@ -29,10 +29,10 @@ class UnfinishedCalls:
     def __init__(self, moments: Moments) -> None:
         self._moments = moments
         # Links that a call left undone: they are done in a call with other links as well, such as its `retry_urls`.
-        self._left: dict[tuple[str, Wish], Moment] = {}
+        self._left: dict[tuple[str, Options], Moment] = {}
         self.needed_since = math.inf
 
-    def begin(self, call: Call, links: Iterable[Link], options: Wish) -> None:
+    def begin(self, call: Call, links: Iterable[Link], options: Options) -> None:
         """Set since when answers are fresh for a call: its own start, or that of the work which it goes on with."""
         now = time.time()
         call.work = (options, sorted({link.key for link in links}))
@@ -45,7 +45,7 @@ class UnfinishedCalls:
         self._left = {key: left for key, left in self._left.items() if left.touched > now - REJOIN_SECONDS}
         self.needed_since = min(self._moments.oldest(now - REJOIN_SECONDS), call.since)
 
-    def since(self, call: Call, link: Link, options: Wish) -> float:
+    def since(self, call: Call, link: Link, options: Options) -> float:
         """Since when answers are fresh for one link of a call, in unix seconds."""
         left = self._left.get((link.key, options))
         return min(call.since, left.at) if left else call.since
@@ -55,7 +55,7 @@ class UnfinishedCalls:
         for call in calls:
             self._moments.touch(*call.work)
 
-    def end(self, call: Call, outcomes: Mapping[str, Outcome], options: Wish) -> None:
+    def end(self, call: Call, outcomes: Mapping[str, Outcome], options: Options) -> None:
         """Forget the work if everything in it is done; else keep it for the next call.
 
         Args:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 from tikhub_mcp.api.client import TikHub
-from tikhub_mcp.concurrency import carried_through, in_thread
+from tikhub_mcp.concurrency import in_thread, run_to_completion
 from tikhub_mcp.errors import (
     AnswerError,
     ApiCallLimit,
@@ -21,21 +21,21 @@ from tikhub_mcp.errors import (
     NotWritable,
     TikHubMCPError,
 )
-from tikhub_mcp.jobs.model import Job, NobodyWaits, Stopped, Wish
+from tikhub_mcp.jobs.model import Job, NoCallerWaiting, Options, Stopped
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.library import Videos
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link
-from tikhub_mcp.posts.post import Post, Rendition, choose, identify, judge, read
-from tikhub_mcp.storage.archive import Archive, Kept
+from tikhub_mcp.posts.post import Post, Rendition, check_available, check_same_post, choose, parse_post
+from tikhub_mcp.storage.archive import Archive, StoredAnswer
 from tikhub_mcp.storage.atomic import make_folder
 from tikhub_mcp.storage.filenames import video_name
 from tikhub_mcp.storage.locks import Locks
 from tikhub_mcp.storage.moments import Moments
 
-CLOCK_STEP = 0.1  # seconds by which a timer may end early
-LINKS_LIVE = 1800.0  # seconds; links younger than this are not blamed on their age
+CLOCK_STEP_SECONDS = 0.1  # seconds by which a timer may end early
+LINK_LIFETIME_SECONDS = 1800.0  # seconds; links younger than this are not blamed on their age
 
 
 class Refusals:
@@ -116,34 +116,34 @@ class Worker:
                 outcome.saved = await self._download(job, stored, post, file)
                 await in_thread(self._videos.add, outcome.saved.path)
 
-    async def plan(self, links: Sequence[Link], options: Wish) -> list[tuple[bool, bool]]:
+    async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
         """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
         there = await in_thread(self._videos.identities, options.folder, options.quality)
         return [await self._plan(link, options, there) for link in links]
 
-    async def _plan(self, link: Link, options: Wish, there: Collection[tuple[str, str]]) -> tuple[bool, bool]:
+    async def _plan(self, link: Link, options: Options, there: Collection[tuple[str, str]]) -> tuple[bool, bool]:
         stored = None if options.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
         if stored is None:
             return (link.platform, link.post_id) in there, True
         on_disk = renewal = False
         with suppress(TikHubMCPError):  # no post, no video: then there is nothing more to pay for either
-            post = read(stored.value, link, stored.received)
+            post = parse_post(stored.value, link, stored.received)
             on_disk = (post.platform, post.video_id) in there
             expired = choose(post, options.quality).expired(_platform_time(stored, post))
             wanted = expired and not on_disk and not options.metrics_only
             renewal = wanted and not await self._seconds_to_renewal(post)
         return on_disk, renewal
 
-    async def _look_up(self, job: Job, newer_than: float) -> tuple[Kept, Post]:
+    async def _look_up(self, job: Job, newer_than: float) -> tuple[StoredAnswer, Post]:
         """The answer for the job's link, kept or paid for, and the post in it, which is the one that was asked for."""
         stored = await self._answer(job, newer_than)
         outcome = job.outcome
         outcome.raw_path, job.done = stored.path, 0.1
         try:
-            post = read(stored.value, job.link, stored.received)
-            identify(post, job.link)
+            post = parse_post(stored.value, job.link, stored.received)
+            check_same_post(post, job.link)
             outcome.post = post
-            judge(post)
+            check_available(post)
         except AnswerError as error:
             if outcome.reused_answer:
                 since = datetime.fromtimestamp(stored.received, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -151,11 +151,11 @@ class Worker:
             raise
         return stored, post
 
-    async def _answer(self, job: Job, newer_than: float) -> Kept:
+    async def _answer(self, job: Job, newer_than: float) -> StoredAnswer:
         # The lock outlives a cancellation: who asks again meanwhile waits for what was paid for, and finds it.
-        return await carried_through(self._find_or_pay(job, newer_than))
+        return await run_to_completion(self._find_or_pay(job, newer_than))
 
-    async def _find_or_pay(self, job: Job, newer_than: float) -> Kept:
+    async def _find_or_pay(self, job: Job, newer_than: float) -> StoredAnswer:
         # One at a time for one link: who comes second finds the first one's answer, and does not pay.
         async with self._locks.everywhere("answer", job.link.key):
             stored = await self._find(job.link, newer_than, job.options.save_raw)
@@ -165,19 +165,19 @@ class Worker:
             async with self._refusals.turn():
                 return await self._pay(job)
 
-    async def _find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
+    async def _find(self, link: Link, newer_than: float, save: bool) -> StoredAnswer | None:
         async with self._locks.here("archive"):
             return await in_thread(self._archive.find, link, newer_than, save)
 
-    async def _pay(self, job: Job) -> Kept:
-        async def store(answer: Answer) -> Kept:
+    async def _pay(self, job: Job) -> StoredAnswer:
+        async def store(answer: Answer) -> StoredAnswer:
             async with self._locks.here("archive"):
                 stored = await in_thread(self._store, job, answer)
             job.outcome.raw_path = stored.path
             return stored
 
         if self._closed:
-            raise NobodyWaits
+            raise NoCallerWaiting
         payer = job.payer()  # nothing more is looked at where nobody may pay
         try:
             if job.options.save_raw:
@@ -192,11 +192,11 @@ class Worker:
                 job.stop(error)
             raise
 
-    def _store(self, job: Job, answer: Answer) -> Kept:
+    def _store(self, job: Job, answer: Answer) -> StoredAnswer:
         self._unfinished.touch(job.waiting)
         return self._archive.store(job.link, answer, job.options.save_raw)
 
-    async def _download(self, job: Job, stored: Kept, post: Post, file: Rendition) -> Saved:
+    async def _download(self, job: Job, stored: StoredAnswer, post: Post, file: Rendition) -> Saved:
         """Fetch the file; once more with fresh links, which cost a call, when old ones are to blame."""
         until, renewing = self._downloader.time_is_up(), False
         if file.expired(_platform_time(stored, post)) and not await self._seconds_to_renewal(post):
@@ -207,7 +207,7 @@ class Worker:
         try:
             return await self._fetch(job, post, file, until)
         except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs answer for an expired link with a page
-            if not _are_old(stored, post, file) or time.monotonic() >= until - CLOCK_STEP:
+            if not _are_old(stored, post, file) or time.monotonic() >= until - CLOCK_STEP_SECONDS:
                 raise
             if renewing or await self._seconds_to_renewal(post):
                 await self._explain(failure, post)
@@ -221,7 +221,7 @@ class Worker:
                 await self._explain(failure, post)
             raise
 
-    async def _renew(self, job: Job, stored: Kept) -> tuple[Kept, Post]:
+    async def _renew(self, job: Job, stored: StoredAnswer) -> tuple[StoredAnswer, Post]:
         """A newer answer, with newer links in it; one that is paid for is noted for all processes."""
         newer, post = await self._look_up(job, stored.received)
         if not job.outcome.reused_answer:
@@ -250,7 +250,7 @@ class Worker:
         target = job.options.folder / video_name(post.platform, post.author, post.video_id, job.options.quality)
         return await self._downloader.fetch(file, post.platform, target, progress, until)
 
-    def _check_folders(self, options: Wish) -> None:
+    def _check_folders(self, options: Options) -> None:
         """What cannot be written is to be known before anything is paid for."""
         if not options.metrics_only:
             make_folder(options.folder)
@@ -258,11 +258,11 @@ class Worker:
             self._archive.check()
 
 
-def _are_old(stored: Kept, post: Post, file: Rendition) -> bool:
+def _are_old(stored: StoredAnswer, post: Post, file: Rendition) -> bool:
     """Whether a file that cannot be had may be one whose links are too old."""
-    return time.time() - stored.received > LINKS_LIVE or file.expired(_platform_time(stored, post))
+    return time.time() - stored.received > LINK_LIFETIME_SECONDS or file.expired(_platform_time(stored, post))
 
 
-def _platform_time(stored: Kept, post: Post) -> float:
+def _platform_time(stored: StoredAnswer, post: Post) -> float:
     """Now, by the clock that dated the answer: this machine's may be wrong, and would make links look old."""
     return post.stamp + (time.time() - stored.received)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.media.mp4 import Media, inspect
-from tikhub_mcp.media.transfer import PIECE, Limits, Transfer
+from tikhub_mcp.media.transfer import PIECE_BYTES, Limits, Transfer
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.post import Rendition
@@ -207,7 +207,7 @@ def _digests(path: Path) -> tuple[str, str]:
     """The SHA-256 and the MD5 of a file."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as opened:
-        while piece := opened.read(PIECE):
+        while piece := opened.read(PIECE_BYTES):
             sha256.update(piece)
             md5.update(piece)
     return sha256.hexdigest(), md5.hexdigest()

@@ -12,7 +12,7 @@ from tikhub_mcp.storage.filenames import identity, video_name
 
 # A listing is good for so many times as long as it took, and for so many seconds at most: a fiftieth of the time goes
 # into listings (a tenth in a folder of 200,000 files), and in one of a few hundred files they are milliseconds old.
-GOOD_FOR, MOST_SECONDS = 50, 5.0
+GOOD_FOR, MAX_GOOD_SECONDS = 50, 5.0
 
 
 class Videos:
@@ -25,7 +25,7 @@ class Videos:
     def find(self, folder: Path, quality: str, post: Post, file: Rendition) -> Saved | None:
         """The post's video, whatever its author was called then, when it is whole; see `existing`.
 
-        One that somebody else put there within the last MOST_SECONDS, under a former name of the author's, may be
+        One that somebody else put there within the last MAX_GOOD_SECONDS, under a former name of the author's, may be
         missed, and is fetched again; what has the name that it would get now is always seen.
         """
         name = video_name(post.platform, post.author, post.video_id, quality)
@@ -69,7 +69,7 @@ class _Listing:
         except OSError:  # not there yet, or none of ours; whether it can be written to is looked at elsewhere
             return
         now = time.monotonic()
-        self.good_until = now + min(GOOD_FOR * (now - begun), MOST_SECONDS)
+        self.good_until = now + min(GOOD_FOR * (now - begun), MAX_GOOD_SECONDS)
 
     def add(self, name: str) -> None:
         if name.endswith(".mp4"):

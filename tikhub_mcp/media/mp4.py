@@ -23,7 +23,7 @@ from tikhub_mcp.errors import MediaInvalid
 INDEX_LIMIT = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need some 15 MB
 BOX_LIMIT = 1_000_000  # on the top level; the same film, with a fragment of two boxes for every frame, has 770,000
 PICTURE_LIMIT = 1_000_000  # looked at; the same film has 385,000
-LONGEST_MS = 1 << 53  # a longer duration is damage, and a number that not every reader of JSON can hold
+MAX_DURATION_MS = 1 << 53  # a longer duration is damage, and a number that not every reader of JSON can hold
 
 CODECS = {
     **dict.fromkeys((b"avc1", b"avc3", b"dva1", b"dvav"), "h264"),
@@ -320,7 +320,7 @@ def _milliseconds(track: _Track) -> int | None:
     if not track.duration or not track.timescale:
         return None
     duration = (track.duration * 1000 + track.timescale // 2) // track.timescale
-    return duration if duration < LONGEST_MS else None
+    return duration if duration < MAX_DURATION_MS else None
 
 
 def _pick(box: memoryview, *kinds: bytes) -> list[memoryview]:

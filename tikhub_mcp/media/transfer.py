@@ -17,13 +17,13 @@ import httpx
 
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.net.headers import retry_after
+from tikhub_mcp.net.headers import parse_retry_after
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.storage.atomic import Part, check_room, write_all
 
-LONGEST_REDIRECTS = 5
-PIECE = 2**20  # bytes that are hashed and written in one go, in a thread
-MOST_CONNECTIONS = 30  # to one mirror, however much each of them brings
+MAX_REDIRECTS = 5
+PIECE_BYTES = 2**20  # bytes that are hashed and written in one go, in a thread
+MAX_CONNECTIONS_PER_MIRROR = 30  # to one mirror, however much each of them brings
 _NO_VIDEO = {  # content types, and what messages call them: a CDN's own words do not belong there
     "text/html": "a web page",
     "text/": "a text",
@@ -124,7 +124,7 @@ class Transfer:
             OSError: The part file cannot be written.
         """
         best, no_progress = 0, False
-        for _ in range(MOST_CONNECTIONS):
+        for _ in range(MAX_CONNECTIONS_PER_MIRROR):
             try:
                 await self._connect(url, headers)
                 return await self._flush()
@@ -154,7 +154,7 @@ class Transfer:
         if self._etag:  # go on at the very address that served the beginning
             url, headers = self._source, {**headers, "Range": f"bytes={self.received}-", "If-Range": self._etag}
         try:
-            for _ in range(LONGEST_REDIRECTS + 1):
+            for _ in range(MAX_REDIRECTS + 1):
                 async with AsyncExitStack() as opened:
                     response = await self._open(opened, url, headers)
                     if not response.is_redirect:
@@ -164,7 +164,7 @@ class Transfer:
                     url = _next_hop(httpx.URL(url), response, sized=self._known is not None)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Broken(type(error).__name__) from None
-        raise MediaUnavailable(f"it redirects more than {LONGEST_REDIRECTS} times")
+        raise MediaUnavailable(f"it redirects more than {MAX_REDIRECTS} times")
 
     async def _open(self, opened: AsyncExitStack, url: str, headers: Mapping[str, str]) -> httpx.Response:
         """Wait for the head of an answer: by the limit of silence alone it could drip in for hours."""
@@ -188,10 +188,12 @@ class Transfer:
             if response.status_code == 416:
                 return self._read_unsatisfied_range(response)
             if _is_busy(response):
-                raise _Broken(_said(response), retry_after(response.headers.get("retry-after")))
+                raise _Broken(_said(response), parse_retry_after(response.headers.get("retry-after")))
         self._start_over()
         if response.status_code != 200:
-            refusal = MediaUnavailable(_said(response), retry_after=retry_after(response.headers.get("retry-after")))
+            refusal = MediaUnavailable(
+                _said(response), retry_after=parse_retry_after(response.headers.get("retry-after"))
+            )
             refusal.busy = _is_busy(response)
             raise refusal
         self.expected_size = _check_head(response, self._known)
@@ -235,7 +237,7 @@ class Transfer:
                 if expected is None:
                     raise TooLarge(f"The file is larger than {self._limits.largest:,} bytes (TIKHUB_MAX_BYTES).")
                 raise MediaInvalid(f"more came than the {most:,} bytes promised")
-            if len(self._waiting) >= PIECE:
+            if len(self._waiting) >= PIECE_BYTES:
                 await self._flush()
             self._progress(self.received)
             if (now := time.monotonic()) - window >= self._limits.slow_seconds:

@@ -57,7 +57,7 @@ def _as_httpcore(late: type[Exception], failed: type[Exception]) -> Iterator[Non
         raise failed(str(error)) from error
 
 
-async def connect(address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:  # noqa: ASYNC109
+async def open_connection(address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:  # noqa: ASYNC109
     """Open a connection to an address that was judged.
 
     Raises:

@@ -22,7 +22,7 @@ ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=0)
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
-class JudgedTransport(httpx.AsyncHTTPTransport):
+class GuardedTransport(httpx.AsyncHTTPTransport):
     """httpx's own transport, on connections that judge the very address they open."""
 
     def __init__(self, tls: ssl.SSLContext, loopback: bool) -> None:
@@ -32,11 +32,11 @@ class JudgedTransport(httpx.AsyncHTTPTransport):
             ssl_context=tls,
             max_connections=ONE_CONNECTION.max_connections,
             max_keepalive_connections=ONE_CONNECTION.max_keepalive_connections,
-            network_backend=_JudgedBackend(loopback),
+            network_backend=_GuardedBackend(loopback),
         )
 
 
-class _JudgedBackend(httpcore.AsyncNetworkBackend):
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, loopback: bool) -> None:
         self._loopback = loopback
 
@@ -58,10 +58,10 @@ class _JudgedBackend(httpcore.AsyncNetworkBackend):
                 raise httpcore.ConnectError(f"{host} leads to an address that is not public")
         for address in addresses[:-1]:
             try:
-                return await backend.connect(address, port, min(timeout or 3.0, 3.0))
+                return await backend.open_connection(address, port, min(timeout or 3.0, 3.0))
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await backend.connect(addresses[-1], port, timeout)
+        return await backend.open_connection(addresses[-1], port, timeout)
 
 
 def may_connect(address: str, *, named: bool, loopback: bool) -> bool:
@@ -115,7 +115,7 @@ def is_local(host: str) -> bool:
     return name == "localhost" or name.endswith(".localhost") if literal is None else _ip(literal).is_loopback
 
 
-def judge_literal(url: httpx.URL, loopback: bool) -> None:
+def check_literal(url: httpx.URL, loopback: bool) -> None:
     """Refuse what the link alone shows: an address that is not public, or a port that is not the web's."""
     literal = _literal(url.host)
     if is_local(url.host):

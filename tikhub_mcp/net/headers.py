@@ -6,7 +6,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 
-def retry_after(header: str | None) -> float | None:
+def parse_retry_after(header: str | None) -> float | None:
     """The seconds in a Retry-After header, in both of RFC 9110's forms; None where it holds no time to come."""
     text = (header or "").strip()
     if re.fullmatch(r"[0-9]{1,15}", text):

@@ -37,7 +37,7 @@ _OF_CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...
 _QUOTED = re.compile("[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]")  # around a certificate's own name, on macOS
 
 
-def why(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """Why a request failed, in words that hold nothing of what anybody sent."""
     if isinstance(error, httpx.ProxyError):
         return _of_proxy(str(error))
@@ -45,7 +45,7 @@ def why(error: Exception) -> str:
         return words
     for cause in _beneath(error):
         if isinstance(cause, ssl.SSLError):
-            return f"{_is_about(cause)}: {of_tls(cause)}"
+            return f"{_is_about(cause)}: {tls_reason(cause)}"
         if (words := next((words for kinds, words in _OF_CAUSES if isinstance(cause, kinds)), None)) is not None:
             return words
         if isinstance(cause, OSError) and cause.errno:
@@ -53,7 +53,7 @@ def why(error: Exception) -> str:
     return "the connection failed"
 
 
-def of_tls(error: ssl.SSLError) -> str:
+def tls_reason(error: ssl.SSLError) -> str:
     """Why TLS refused, as the system's library says: the other side chooses among its words, and adds none."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return str(getattr(error, "reason", "") or type(error).__name__).replace("_", " ").lower()

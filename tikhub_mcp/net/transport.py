@@ -14,14 +14,14 @@ import httpx
 import socksio
 import truststore
 
-from tikhub_mcp.net.guard import ONE_CONNECTION, JudgedTransport, is_local, judge_literal
+from tikhub_mcp.net.guard import ONE_CONNECTION, GuardedTransport, check_literal, is_local
 from tikhub_mcp.net.reasons import NOT_SOCKS, PROXY_UNUSABLE
 
 # Firewalls and CDNs turn away what a script sends by default.
 USER_AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 )
-CONNECT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 10.0
 _NO_AUTH = httpx.Auth()  # in place of what httpx makes of a user name in a link
 
 
@@ -59,9 +59,9 @@ class Network:
         Raises:
             httpx.HTTPError, httpx.InvalidURL: The request failed; a refused address is an httpx.ConnectError.
         """
-        timeout = httpx.Timeout(read_timeout, connect=CONNECT_SECONDS)
+        timeout = httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT_SECONDS)
         fixed = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
-        target = _understood(url)
+        target = _parse_url(url)
         with _as_httpx():
             transport = self._transport or self._open(target, public_only)
             async with (
@@ -74,9 +74,9 @@ class Network:
         proxy = _proxy_for(url)
         if public_only and (proxy or url.port not in (None, 80, 443)):
             # Behind a proxy only what is written in the link can be judged, not where the name leads.
-            judge_literal(url, self._loopback_media)
+            check_literal(url, self._loopback_media)
         if public_only and not proxy:
-            return JudgedTransport(self._tls, self._loopback_media)
+            return GuardedTransport(self._tls, self._loopback_media)
         try:
             return httpx.AsyncHTTPTransport(verify=self._tls, limits=ONE_CONNECTION, proxy=proxy)
         except (ValueError, httpx.InvalidURL):  # what they say repeats the proxy's address, its password included
@@ -89,7 +89,7 @@ class Network:
 
 def proxy_to(url: str) -> str | None:
     """The proxy that requests to this address go through, its password included; None for the direct way."""
-    return _proxy_for(_understood(url))
+    return _proxy_for(_parse_url(url))
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
@@ -103,7 +103,7 @@ def _proxy_for(url: httpx.URL) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
-def _understood(url: str) -> httpx.URL:
+def _parse_url(url: str) -> httpx.URL:
     """The link, parsed.
 
     Raises:

@@ -12,7 +12,7 @@ Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen whe
 
 
 REDACTED = "<redacted>"
-SHORTEST_UNMISTAKABLE = 12  # characters of a key that occurs nowhere else; TikHub's have many more
+MIN_UNMISTAKABLE_LENGTH = 12  # characters of a key that occurs nowhere else; TikHub's have many more
 _REASONS = {  # filter_list[].reason, Douyin's status_code and TikTok's statusCode, as text
     "5": "is private",
     "8": "is blocked for copyright reasons, or gone",
@@ -23,7 +23,7 @@ _REASONS = {  # filter_list[].reason, Douyin's status_code and TikTok's statusCo
 _PIECE = 2**14  # bytes; a text of them is at most 64 kB
 
 
-def parse(body: bytes, *, errors: str = "strict") -> Json:
+def parse_json(body: bytes, *, errors: str = "strict") -> Json:
     """Read JSON of any Unicode encoding, with or without a byte order mark.
 
     Control characters inside strings are let through, of two equal keys the last one wins, an integer too long
@@ -90,14 +90,14 @@ def redact(value: Json, secret: str) -> Json:
         ValueError: It is nested too deeply.
     """
     try:
-        return map_json(value, lambda text: hide(text, secret), _without_headers)
+        return map_json(value, lambda text: redact_text(text, secret), _without_headers)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def hide(text: str, secret: str) -> str:
+def redact_text(text: str, secret: str) -> str:
     """A text without the secret. A short one may be a word of the post's: it goes only where it stands for the key."""
-    if len(secret) >= SHORTEST_UNMISTAKABLE:
+    if len(secret) >= MIN_UNMISTAKABLE_LENGTH:
         return text.replace(secret, REDACTED)
     return REDACTED if secret and text == secret else text.replace(f"Bearer {secret}", REDACTED)
 

@@ -15,19 +15,19 @@ BEFORE_TIKTOK = 1_400_000_000  # a unix time, of May 2014: no answer is older
 YEAR_10000 = 253_402_300_800  # the first unix time that neither Python nor Excel can show as a date
 
 
-def whole(value: Json) -> int | None:
+def parse_count(value: Json) -> int | None:
     """A whole number ≥ 0 that every client can hold, also from its text; None for everything else."""
     if type(value) is int:
         return value if 0 <= value < EXACT else None
     digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
     if digits or (isinstance(value, float) and value.is_integer()):
-        return whole(int(value))
+        return parse_count(int(value))
     return None
 
 
 def unix_time(value: Json, after: int = 0, before: float = YEAR_10000) -> int | None:
     """A plausible unix time in whole seconds; None for everything else, and beyond the bounds."""
-    seconds = whole(value)
+    seconds = parse_count(value)
     return seconds if seconds is not None and after < seconds < before else None
 
 
@@ -50,9 +50,9 @@ def _links(value: Json) -> list[str]:
     return list(dict.fromkeys(url for url in links if isinstance(url, str) and url.startswith(("https://", "http://"))))
 
 
-Whole = Annotated[int | None, BeforeValidator(whole)]
+Whole = Annotated[int | None, BeforeValidator(parse_count)]
 Text = Annotated[str, BeforeValidator(_text)]
-Flag = Annotated[bool, BeforeValidator(lambda value: value is True or whole(value) not in (None, 0))]
+Flag = Annotated[bool, BeforeValidator(lambda value: value is True or parse_count(value) not in (None, 0))]
 
 
 class _Wire(BaseModel):
@@ -97,7 +97,7 @@ class Video(_Wire):
     bit_rate: Annotated[list[Gear], BeforeValidator(as_objects)] = []
 
 
-class Status(_Wire):
+class PostStatus(_Wire):
     """Why a post that came back may still be out of reach."""
 
     is_delete: Flag = False
@@ -123,7 +123,7 @@ class Aweme(_Wire):
     aweme_type: Whole = None
     desc: Text = ""
     author: Annotated[Author, BeforeValidator(as_object)] = Author()
-    status: Annotated[Status, BeforeValidator(as_object)] = Status()
+    status: Annotated[PostStatus, BeforeValidator(as_object)] = PostStatus()
     video: Annotated[Video, BeforeValidator(as_object)] = Video()
     image_post_info: Annotated[ImagePost, BeforeValidator(as_object)] = ImagePost()
     images: Annotated[list[Json], BeforeValidator(as_objects)] = []

@@ -12,7 +12,7 @@ COUNTS: Final = {
 }
 
 
-COUNTED_AS = {  # our names of the counts → the API's
+API_COUNTS = {  # our names of the counts → the API's
     "likes": "digg_count",
     "comments": "comment_count",
     "shares": "share_count",

@@ -15,8 +15,8 @@ from tikhub_mcp.text import clean
 
 Platform = Literal["tiktok", "douyin"]
 
-LONGEST_LINK = 2000  # characters; with all its tracking parameters a real one has about 600
-MOST_CHOICES = 5  # posts that an error names
+MAX_LINK_LENGTH = 2000  # characters; with all its tracking parameters a real one has about 600
+MAX_CHOICES = 5  # posts that an error names
 
 # The forms of links. Another form is another line in one of these tables.
 _DOMAINS: dict[Platform, tuple[str, ...]] = {  # their subdomains count too
@@ -132,7 +132,7 @@ def find(text: str) -> list[str]:
     return list(_links(text))
 
 
-def parse(url: str) -> Link:
+def parse_link(url: str) -> Link:
     """Understand one link, with or without a scheme.
 
     Raises:
@@ -140,7 +140,7 @@ def parse(url: str) -> Link:
     """
     text = url.strip()
     # What is too long, or holds anything blank, invisible or a backslash, is no single link.
-    is_plain = len(text) <= LONGEST_LINK and not set(" \\") & set(text) and clean(text, LONGEST_LINK) == text
+    is_plain = len(text) <= MAX_LINK_LENGTH and not set(" \\") & set(text) and clean(text, MAX_LINK_LENGTH) == text
     given = next(_links(text), "") if is_plain else ""
     if not given or not text.startswith(given):
         raise UnsupportedLink(
@@ -178,19 +178,19 @@ def one(text: str) -> Link:
     posts: dict[str, Link] = {}
     for link in found:
         with suppress(UnsupportedLink):
-            post = parse(link)
+            post = parse_link(link)
             posts.setdefault(post.key, post)
     if len(posts) > 1:
-        first = ", ".join(post.url for post in list(posts.values())[:MOST_CHOICES])
-        more = f" and {len(posts) - MOST_CHOICES} more" if len(posts) > MOST_CHOICES else ""
+        first = ", ".join(post.url for post in list(posts.values())[:MAX_CHOICES])
+        more = f" and {len(posts) - MAX_CHOICES} more" if len(posts) > MAX_CHOICES else ""
         raise InvalidInput(f"This links to {len(posts)} different posts: {first}{more}. Give one, or all to the batch.")
     if posts:
         return next(iter(posts.values()))
     # None can be used: parse says why, of the first that is at least on our hosts.
-    return parse(next(filter(_address, found), found[0] if found else text))
+    return parse_link(next(filter(_address, found), found[0] if found else text))
 
 
-def entries(text: str, *, comments: bool = True) -> Lines:
+def parse_list(text: str, *, comments: bool = True) -> Lines:
     """What a list of links holds, line by line; blank lines count for nothing.
 
     Args:
@@ -263,11 +263,11 @@ def _first_cell(link: str) -> str:
     """A link without the next cells of its table, or the whole one where only that leads to its post."""
     shorter = re.split("[,;|]", link, maxsplit=1)[0]
     try:
-        key = parse(link).key
+        key = parse_link(link).key
     except UnsupportedLink:
         return shorter
     with suppress(UnsupportedLink):
-        return shorter if parse(shorter).key == key else link
+        return shorter if parse_link(shorter).key == key else link
     return link
 
 

@@ -12,8 +12,18 @@ from pydantic import BaseModel, Field
 
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
 from tikhub_mcp.posts.answer import Json, find_post, why_missing
-from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, Address, Aweme, Status, Video, as_object, unix_time, whole
-from tikhub_mcp.posts.counts import COUNTED_AS
+from tikhub_mcp.posts.aweme import (
+    BEFORE_TIKTOK,
+    EXACT,
+    Address,
+    Aweme,
+    PostStatus,
+    Video,
+    as_object,
+    parse_count,
+    unix_time,
+)
+from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.text import clean
 
@@ -86,7 +96,7 @@ class Post:
     stamp: float
 
 
-def read(answer: Json, link: Link, received: float) -> Post:
+def parse_post(answer: Json, link: Link, received: float) -> Post:
     """Read the post out of an answer's envelope.
 
     Args:
@@ -113,12 +123,12 @@ def read(answer: Json, link: Link, received: float) -> Post:
         title=clean(aweme.desc),
         metrics=_metrics(found, aweme, link.platform, video_id, images, stamp),
         renditions=() if images else tuple(_renditions(aweme.video)),
-        unavailable_reason=_trouble(aweme.status),
+        unavailable_reason=_unavailable_reason(aweme.status),
         stamp=stamp,
     )
 
 
-def identify(post: Post, link: Link) -> None:
+def check_same_post(post: Post, link: Link) -> None:
     """Hold the post against the link.
 
     Raises:
@@ -130,7 +140,7 @@ def identify(post: Post, link: Link) -> None:
         )
 
 
-def judge(post: Post) -> None:
+def check_available(post: Post) -> None:
     """Say so when the platform has taken the post away, although it is still in the answer.
 
     Raises:
@@ -141,7 +151,7 @@ def judge(post: Post) -> None:
 
 
 def choose(post: Post, quality: Quality) -> Rendition:
-    """The file to take, by the wish.
+    """The file to take, by the quality that is asked for.
 
     Raises:
         NotAVideo: It is a photo post.
@@ -172,7 +182,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _trouble(status: Status) -> str:
+def _unavailable_reason(status: PostStatus) -> str:
     if status.is_delete:
         return "was deleted"
     if status.is_prohibited:
@@ -187,8 +197,8 @@ def _stamp(answer: Json, received: float) -> float:
 
 def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, images: bool, stamp: float) -> Metrics:
     served = as_object(found.get("statistics"))
-    values: dict[str, int | None] = {name: whole(served.get(field)) for name, field in COUNTED_AS.items()}
-    notes = {name: _why_null(served.get(COUNTED_AS[name])) for name, value in values.items() if value is None}
+    values: dict[str, int | None] = {name: parse_count(served.get(field)) for name, field in API_COUNTS.items()}
+    notes = {name: _why_null(served.get(API_COUNTS[name])) for name, value in values.items() if value is None}
     if platform == "douyin":
         values["plays"], notes["plays"] = None, "Douyin does not report plays"
     size = aweme.video.play_addr

@@ -72,7 +72,7 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def __post_init__(self) -> None:
-        self._library = clips.load()
+        self._library = clips.load_clips()
         self._served: Counter[str] = Counter()
         self._admitted: deque[float] = deque()
         cdn = "/{mirror}/{signature}/{expires}/video/tos/{variant}/{clip}/"

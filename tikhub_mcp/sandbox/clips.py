@@ -28,7 +28,7 @@ class Clip:
     bit_rate: int  # bits a second, sound included
 
 
-def load() -> dict[str, Clip]:
+def load_clips() -> dict[str, Clip]:
     """Every clip by its name, which is the file's without the suffix."""
     folder = Path(__file__).parent / "media"
     return {Path(file).stem: _read(folder / file, *shape) for file, shape in _FILES.items()}

@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 from tikhub_mcp.sandbox.clips import Clip, cdn_path, md5, sign
 
-Json: TypeAlias = Any
+JsonValue: TypeAlias = Any
 
-SHAPES: Json = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
+SHAPES: JsonValue = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
 
 _LOS_ANGELES = timezone(timedelta(hours=-8))  # `time` is local there, whatever the caller's clock says
 
@@ -39,20 +39,20 @@ class Order:
         return int(md5(f"{self.post_id} {what}".encode())[:16], 16) % limit
 
 
-def envelope(path: str, share_url: str, data: Json) -> Json:
+def envelope(path: str, share_url: str, data: JsonValue) -> JsonValue:
     """The whole answer around `data`; without any, its `code` is 400 under HTTP's 200."""
     token = uuid.uuid4().hex
     cache_url = f"https://cache.tikhub.invalid/api/v1/cache/public/{token}?sign={md5(token.encode())}"
     return {**_head(200 if data else 400, path, share_url), "cache_url": cache_url, "data": data}
 
 
-def error(status: int, path: str, share_url: str, headers: Mapping[str, str]) -> Json:
+def error(status: int, path: str, share_url: str, headers: Mapping[str, str]) -> JsonValue:
     """The body of an answer that is not 200; 401, 402 and 403 echo the request's headers, the key among them."""
     echo = {"headers": dict(headers)} if status in (401, 402, 403) else {}
     return {"detail": SHAPES.get(f"error_{status}") or {**_head(status, path, share_url), **echo}}
 
 
-def data(order: Order, shape: str) -> Json:
+def data(order: Order, shape: str) -> JsonValue:
     """What an answer holds: a post of one of the shapes in `found`, or one of the reasons in `missing`."""
     now = int(time.time())
     log = {"extra": {"now": now * 1000, "fatal_item_ids": []}, "log": {"impr_id": uuid.uuid4().hex}}
@@ -63,7 +63,7 @@ def data(order: Order, shape: str) -> Json:
     return _fill(SHAPES[f"{order.platform}_found"], {**log, "post": post})
 
 
-def _head(code: int, path: str, share_url: str) -> Json:
+def _head(code: int, path: str, share_url: str) -> JsonValue:
     message, message_zh = SHAPES["messages"].get(str(code), SHAPES["messages"]["500"])
     now = time.time()
     return {
@@ -80,7 +80,7 @@ def _head(code: int, path: str, share_url: str) -> Json:
     }
 
 
-def _fill(shape: Json, values: Mapping[str, Json]) -> Json:
+def _fill(shape: JsonValue, values: Mapping[str, JsonValue]) -> JsonValue:
     """The template with every `$name` replaced by its value."""
     match shape:
         case str() if shape.startswith("$"):
@@ -92,7 +92,7 @@ def _fill(shape: Json, values: Mapping[str, Json]) -> Json:
     return shape
 
 
-def _words(order: Order) -> dict[str, Json]:
+def _words(order: Order) -> dict[str, JsonValue]:
     nickname, handle, caption, tags = SHAPES["texts"][int(order.post_id) % len(SHAPES["texts"])]
     tiktok = order.platform == "tiktok"
     return {
@@ -108,7 +108,7 @@ def _words(order: Order) -> dict[str, Json]:
     }
 
 
-def _numbers(order: Order) -> dict[str, Json]:
+def _numbers(order: Order) -> dict[str, JsonValue]:
     plays = order.number("plays", 5_000_000) + 1000
     parts = {"diggs": 12, "collects": 40, "shares": 90, "comments": 150, "downloads": 400}
     others = {"followers": 2_000_000, "following": 900, "posts": 700, "music_users": 4000}
@@ -127,7 +127,7 @@ def _numbers(order: Order) -> dict[str, Json]:
     }
 
 
-def _media(order: Order) -> dict[str, Json]:
+def _media(order: Order) -> dict[str, JsonValue]:
     clips = [order.library[name] for name in order.clips]
     main = clips[0]
     best = {clip.codec: _address(order, clip) for clip in reversed(clips)}  # the best of a codec comes first in clips
@@ -158,14 +158,14 @@ def _media(order: Order) -> dict[str, Json]:
     return {**values, "photo_info": None if douyin else info, "video": _fill(SHAPES[f"{order.platform}_video"], values)}
 
 
-def _gear(order: Order, clip: Clip) -> Json:
+def _gear(order: Order, clip: Clip) -> JsonValue:
     h265 = int(clip.codec == "bytevc1")
     name = f"{'adapt' if h265 else 'normal'}_{clip.width}_0"
     gear = {"gear_name": name, "quality_type": 20, "bit_rate": clip.bit_rate, "is_h265": h265, "is_bytevc1": h265}
     return {**gear, "FPS": 30, "HDR_type": "", "play_addr": _address(order, clip)}
 
 
-def _address(order: Order, clip: Clip, variant: str = "") -> Json:
+def _address(order: Order, clip: Clip, variant: str = "") -> JsonValue:
     uri = f"v0sandbox{md5(order.post_id.encode())[:20]}"
     size = len(clip.content)
     known = {"data_size": size, "file_hash": clip.md5, "file_cs": f"c:0-{size}-{clip.md5[:4]}"}

@@ -12,7 +12,7 @@ from tikhub_mcp.errors import KeyMissing
 from tikhub_mcp.messages import said
 from tikhub_mcp.settings.environment import value_of
 
-LONGEST_KEY = 1000  # characters; TikHub's keys have well under 200
+MAX_KEY_LENGTH = 1000  # characters; TikHub's keys have well under 200
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACEHOLDER = re.compile(
     r"""(your|insert|enter|paste|put|replace|add|fill)
@@ -67,7 +67,7 @@ def why_unusable(key: str) -> str:
     """Why this cannot be a key, in a few words that do not repeat it; empty when it can be one."""
     if not key:
         return "is empty"
-    if len(key) > LONGEST_KEY:
+    if len(key) > MAX_KEY_LENGTH:
         return "is far too long for a key"
     if not key.isascii() or not key.isprintable() or " " in key:
         return "contains white space, control or non-ASCII characters"

@@ -73,7 +73,7 @@ class Settings:
         return _is_loopback(urlsplit(self.base_url).hostname or "")
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; unset, empty and unexpanded (`${…}`) variables give the defaults.
 
     Raises:
@@ -100,7 +100,7 @@ def log_level(environ: Mapping[str, str] | None = None) -> str:
     return level if level in LOG_LEVELS else "WARNING"
 
 
-def environment() -> Mapping[str, str]:
+def process_environment() -> Mapping[str, str]:
     """Every variable, to find the files of other programs by."""
     return os.environ
 

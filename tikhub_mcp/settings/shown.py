@@ -13,7 +13,7 @@ from pathlib import Path
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.messages import said
 from tikhub_mcp.settings.api_key import skill_files
-from tikhub_mcp.settings.environment import LOG_LEVELS, load
+from tikhub_mcp.settings.environment import LOG_LEVELS, load_settings
 
 _SCHEMES = "https|http|socks5h|socks5|socks4a|socks4|socks|ftp"
 # A path or query with an @ in it is perhaps the second half of a password that holds a slash as it is.
@@ -57,7 +57,7 @@ def has_form(name: str, value: str) -> bool:
     if not name.startswith("TIKHUB_"):
         return address(value) is not None if _is_address(name) else Path(value.strip()).is_absolute()
     try:  # with any folder for the output, whose default needs a home
-        load({"TIKHUB_OUTPUT_DIR": sys.prefix, name: value})
+        load_settings({"TIKHUB_OUTPUT_DIR": sys.prefix, name: value})
     except InvalidInput:
         return False
     return True

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 CLEANING_SECONDS = 1.5  # hosts kill what is not gone after 2
 ENDING_SECONDS = 0.4  # after the end of the input; then a reply that nobody reads is waited for no longer
 LOGGING_SECONDS = 0.2  # for the last lines of the log
-MOST_LINES = 1000  # of the log that wait to be written; more are dropped
+MAX_LOG_LINES = 1000  # of the log that wait to be written; more are dropped
 THREADS = 32
 PARENT_SECONDS = 1.0  # between two looks at the parent
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows lacks the last
@@ -81,7 +81,7 @@ class _Aside(QueueHandler):
 
 def _log_aside() -> "queue.Queue[logging.LogRecord]":
     """Let a thread write the log: a standard error that nobody reads fills up, and then blocks whoever writes to it."""
-    lines: queue.Queue[logging.LogRecord] = queue.Queue(MOST_LINES)
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(MAX_LOG_LINES)
     QueueListener(lines, *logging.root.handlers).start()
     logging.root.handlers[:] = [_Aside(lines)]
     return lines

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from mcp.shared._stream_protocols import ReadStream, WriteStream
-from tikhub_mcp.posts.answer import Json, parse
+from tikhub_mcp.posts.answer import Json, parse_json
 from tikhub_mcp.text import sendable
 
-LOOK_SECONDS = 0.2  # between two looks at whether the client is still there, while nothing is read
-MOST_UNANSWERED = 100  # requests, each of some 2 ms and more; hosts have a handful under way
+CLIENT_CHECK_SECONDS = 0.2  # between two looks at whether the client is still there, while nothing is read
+MAX_UNANSWERED = 100  # requests, each of some 2 ms and more; hosts have a handful under way
 
 S = TypeVar("S", bound="ReadStream[SessionMessage | Exception] | WriteStream[SessionMessage]")
 
@@ -110,7 +110,7 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
             except anyio.EndOfStream:
                 self._ended()
                 raise
-            found = _with_usable_id(item) if isinstance(item, SessionMessage) else _understood(item)
+            found = _with_usable_id(item) if isinstance(item, SessionMessage) else _parse_message(item)
             if isinstance(found, SessionMessage):
                 return await self._admitted(found)
             await self._outgoing.refuse(found)
@@ -125,7 +125,7 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
 
     async def _found_room(self) -> bool:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(CLIENT_CHECK_SECONDS):
                 return await self._room.acquire()
         return False
 
@@ -161,7 +161,7 @@ def _with_usable_id(item: SessionMessage) -> SessionMessage | JSONRPCError:
     return item
 
 
-def _understood(problem: Exception) -> SessionMessage | JSONRPCError:
+def _parse_message(problem: Exception) -> SessionMessage | JSONRPCError:
     """The message in a line that the SDK could not read, or the error that answers it.
 
     Only texts can be mended: what UTF-8 cannot hold; and numbers too long to convert, which become texts.
@@ -188,7 +188,7 @@ def _message_in(problem: Exception) -> Json:
         return None
     errors = problem.errors(include_url=False)
     if not errors[0]["loc"]:  # about the line itself
-        return sendable(parse(errors[0]["input"].encode("utf-8", "surrogatepass"), errors="replace"))
+        return sendable(parse_json(errors[0]["input"].encode("utf-8", "surrogatepass"), errors="replace"))
     # What it lacks to be one kind of message or another is told of the message as a whole, all else of a part of it.
     return next((error["input"] for error in errors if error["type"] == "missing"), None)
 

@@ -14,23 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp.errors import DiskFull, NotWritable, UnsupportedLink
-from tikhub_mcp.posts.answer import Answer, Json, find_post, parse, platform_asked
-from tikhub_mcp.posts.links import Link
-from tikhub_mcp.posts.links import parse as parse_link
+from tikhub_mcp.posts.answer import Answer, Json, find_post, parse_json, platform_asked
+from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import safe_id
 from tikhub_mcp.storage.atomic import PRIVATE, Part, make_folder, os_errors, write_all, write_whole
 from tikhub_mcp.storage.filenames import raw_name
-from tikhub_mcp.storage.reading import careful, read_regular
+from tikhub_mcp.storage.reading import open_nofollow, read_regular
 
-_MOST_COPIES = 1000  # answers of different content under one name
+_MAX_COPIES = 1000  # answers of different content under one name
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # which say nothing of the file, and pass
 LEAST_FREE = 64 * 2**20  # bytes; with less on the disk nothing is paid for
 _PROBE = 2**18  # bytes written before the first call, and after an answer that could not be: real ones have 83 kB
-_LARGEST_FILE = 64 * 2**20  # bytes; our own are at most the client's LARGEST_BODY, and what indenting adds
+_MAX_FILE_BYTES = 64 * 2**20  # bytes; our own are at most the client's MAX_BODY_BYTES, and what indenting adds
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredAnswer:
     """An answer that was paid for once.
 
     Attributes:
@@ -53,7 +52,7 @@ class _Entry:
     packed: bytes = b""
 
     def read(self) -> bytes:
-        return read_regular(self.path, _LARGEST_FILE) if self.path else zlib.decompress(self.packed)
+        return read_regular(self.path, _MAX_FILE_BYTES) if self.path else zlib.decompress(self.packed)
 
 
 class Archive:
@@ -83,7 +82,7 @@ class Archive:
         self._scanned = False
         self._journal_number = self._heard = 0  # its inode, and how many bytes of it were read
 
-    def store(self, link: Link, answer: Answer, save: bool) -> Kept:
+    def store(self, link: Link, answer: Answer, save: bool) -> StoredAnswer:
         """Put an answer under its name into the folder, or only into memory.
 
         Raises:
@@ -103,9 +102,9 @@ class Archive:
             self._remember(keys, _Entry(answer.received, path, packed))
         if path:
             self._announce(answer.received, path, keys)
-        return Kept(answer.value, path, answer.received)
+        return StoredAnswer(answer.value, path, answer.received)
 
-    def find(self, link: Link, newer_than: float, save: bool) -> Kept | None:
+    def find(self, link: Link, newer_than: float, save: bool) -> StoredAnswer | None:
         """The newest answer for the link received after `newer_than` (unix seconds), if it is still there.
 
         Args:
@@ -123,7 +122,7 @@ class Archive:
             return None
         try:
             body = entry.read()
-            value = parse(body, errors="replace")
+            value = parse_json(body, errors="replace")
         except ValueError:  # somebody changed the file: then it is asked for again
             return None
         except OSError as error:  # or removed it
@@ -132,7 +131,7 @@ class Archive:
         if save and entry.path is None:
             request_id = value.get("request_id") if isinstance(value, dict) else None
             return self.store(link, Answer(body, value, entry.received, request_id), save=True)
-        return Kept(value, entry.path, entry.received)
+        return StoredAnswer(value, entry.path, entry.received)
 
     def check(self) -> None:
         """Make sure, before anything is paid for, that answers can be written.
@@ -161,7 +160,7 @@ class Archive:
                 self._proven = True
 
     def _write(self, aweme_id: str, link: Link, answer: Answer) -> Path:
-        for copy in range(1, _MOST_COPIES + 1):
+        for copy in range(1, _MAX_COPIES + 1):
             path = self._folder / raw_name(aweme_id, link.url, answer.request_id, copy)
             try:
                 if stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == answer.body:
@@ -212,7 +211,7 @@ class Archive:
         """Tell other processes; where that cannot be done they may pay for it once more, and nothing is wrong."""
         line = json.dumps([received, str(path), *keys]).encode() + b"\n"
         if self._journal:
-            with suppress(OSError), open(self._journal, "ab", buffering=0, opener=careful) as journal:
+            with suppress(OSError), open(self._journal, "ab", buffering=0, opener=open_nofollow) as journal:
                 journal.write(line)  # short, and appended, so that no other process's line comes in between
 
     def _catch_up(self) -> None:
@@ -238,7 +237,7 @@ class Archive:
         """The lines of the journal since the last look."""
         if not self._journal:
             return b""
-        with open(self._journal, "rb", opener=careful) as journal:
+        with open(self._journal, "rb", opener=open_nofollow) as journal:
             status = os.fstat(journal.fileno())
             if status.st_ino != self._journal_number or status.st_size < self._heard:
                 self._journal_number, self._heard = status.st_ino, 0  # somebody removed it, and another was begun
@@ -263,7 +262,7 @@ class Archive:
 def _modified(entry: os.DirEntry[str]) -> tuple[float, Path]:
     """When a regular file of ordinary size was written; the beginning of time for anything else."""
     with suppress(OSError):  # gone since the folder was read
-        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _LARGEST_FILE:
+        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_FILE_BYTES:
             return entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)
     return -math.inf, Path(entry.path)
 
@@ -290,7 +289,7 @@ def _put(index: dict[str, _Entry], key: str, entry: _Entry) -> None:
 def _keys(path: Path) -> list[str]:
     """What a raw file answers: the link that was asked for, and the post that came."""
     try:
-        answer = parse(read_regular(path, _LARGEST_FILE), errors="replace")
+        answer = parse_json(read_regular(path, _MAX_FILE_BYTES), errors="replace")
     except ValueError:
         return []
     except OSError as error:

@@ -20,7 +20,7 @@ from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
 PRIVATE = 0o600  # raw answers and reports: a cache_url in them works for whoever holds it
 ORDINARY = 0o666  # videos: what the umask leaves
 PART_SUFFIX = ".part"
-LONGEST_NAME = 143  # bytes of a part's name: what eCryptfs takes, and all that filenames.py makes
+MAX_NAME_BYTES = 143  # bytes of a part's name: what eCryptfs takes, and all that filenames.py makes
 STALE_SECONDS = 24 * 3600.0  # a part that is older, and that nobody holds, was left by a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _swept: set[Path] = set()
@@ -57,7 +57,7 @@ def make_folder(folder: Path) -> None:
     with os_errors(folder / "any file"):
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # rather than that the path is too long
-            (folder / ("x" * LONGEST_NAME)).lstat()
+            (folder / ("x" * MAX_NAME_BYTES)).lstat()
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NotWritable(f"The folder {folder} cannot be written to.")
     if folder not in _swept:

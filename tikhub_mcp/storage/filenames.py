@@ -4,8 +4,8 @@ import hashlib
 import re
 import unicodedata
 
-LONGEST_AUTHOR = 60  # characters
-LONGEST_AUTHOR_BYTES = 80  # so that the longest name and its part suffix fit 143 bytes, eCryptfs's limit
+MAX_AUTHOR_LENGTH = 60  # characters
+MAX_AUTHOR_BYTES = 80  # so that the longest name and its part suffix fit 143 bytes, eCryptfs's limit
 # Letters and marks that show nothing: fillers and variation selectors (Unicode's Default_Ignorable_Code_Point).
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{device}{digit}" for device in ("COM", "LPT") for digit in range(10)}
@@ -18,10 +18,10 @@ def author_part(nickname: str) -> str:
     At most 60 characters and 80 bytes, none of `.`, `-`, `_` at either end, no name that Windows reserves.
     """
     kept = ""
-    for char in unicodedata.normalize("NFC", nickname[: 8 * LONGEST_AUTHOR]):
+    for char in unicodedata.normalize("NFC", nickname[: 8 * MAX_AUTHOR_LENGTH]):
         kept += char if _may_follow(char, kept) else "_"
-    part = re.sub("_+", "_", kept).strip("._-")[:LONGEST_AUTHOR]
-    part = part.encode()[:LONGEST_AUTHOR_BYTES].decode(errors="ignore").strip("._-")
+    part = re.sub("_+", "_", kept).strip("._-")[:MAX_AUTHOR_LENGTH]
+    part = part.encode()[:MAX_AUTHOR_BYTES].decode(errors="ignore").strip("._-")
     return "video" if not part or part.split(".")[0].upper() in _RESERVED else part
 
 

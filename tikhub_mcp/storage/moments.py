@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tikhub_mcp.storage.reading import careful, read_regular
+from tikhub_mcp.storage.reading import open_nofollow, read_regular
 
 KEPT_SECONDS = 24 * 3600.0  # a time that was not needed for longer is removed
-_LARGEST = 40  # bytes of a file
+_MAX_FILE_BYTES = 40  # bytes of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Moments:
         """The time under this name; None where there is none, or one to come, which a wrong clock left."""
         path = self._path(name)
         try:
-            at, touched = float(read_regular(path, _LARGEST)), path.lstat().st_mtime
+            at, touched = float(read_regular(path, _MAX_FILE_BYTES)), path.lstat().st_mtime
             moment = Moment(at, touched)
         except (OSError, ValueError):
             found = self._unwritten.get(path.name)
@@ -65,7 +65,7 @@ class Moments:
         try:
             self._folder.mkdir(exist_ok=True)
             self._sweep()
-            with open(path, "wb", opener=careful) as file:
+            with open(path, "wb", opener=open_nofollow) as file:
                 file.write(f"{at:.6f}".encode())
             self._unwritten.pop(path.name, None)
         except OSError:
@@ -95,7 +95,7 @@ class Moments:
                     continue
                 with suppress(OSError, ValueError):
                     touched = entry.stat(follow_symlinks=False).st_mtime
-                    found.append(Moment(float(read_regular(entry.path, _LARGEST)), touched))
+                    found.append(Moment(float(read_regular(entry.path, _MAX_FILE_BYTES)), touched))
         return min((moment.at for moment in found if moment.touched >= needed_since), default=math.inf)
 
     def _path(self, name: tuple[object, ...]) -> Path:

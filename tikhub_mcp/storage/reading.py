@@ -8,13 +8,13 @@ from tikhub_mcp.storage.atomic import PRIVATE
 
 # Windows has none of these.
 _AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY"))
-_CAREFUL = _AT_ONCE | getattr(os, "O_NOFOLLOW", 0)
+_NOFOLLOW_FLAGS = _AT_ONCE | getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
-def careful(path: str, flags: int) -> int:
+def open_nofollow(path: str, flags: int) -> int:
     """An opener for what may have become a link or a pipe since it was listed: not followed, not waited for."""
-    return os.open(path, flags | _CAREFUL, PRIVATE)
+    return os.open(path, flags | _NOFOLLOW_FLAGS, PRIVATE)
 
 
 def read_regular(path: Path | str, largest: int) -> bytes:
@@ -24,7 +24,7 @@ def read_regular(path: Path | str, largest: int) -> bytes:
         OSError: It cannot be read.
         ValueError: It is no regular file, larger than `largest` bytes, or it changed meanwhile.
     """
-    descriptor = careful(str(path), _READ)  # half the time of open()
+    descriptor = open_nofollow(str(path), _READ)  # half the time of open()
     try:
         before = _regular(descriptor)
         if before.st_size > largest:
@@ -53,7 +53,7 @@ def read_start(path: Path, most: int, *, through_links: bool = False) -> bytes:
         OSError: It cannot be read.
         ValueError: It is no regular file.
     """
-    with open(path, "rb", opener=_at_once if through_links else careful) as file:
+    with open(path, "rb", opener=_at_once if through_links else open_nofollow) as file:
         _regular(file.fileno())
         return file.read(most)
 

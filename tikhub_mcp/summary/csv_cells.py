@@ -10,7 +10,7 @@ from msgspec.json import format as formatted
 
 from tikhub_mcp.posts.answer import Json
 
-LONGEST_CELL = 32_767  # UTF-16 units: what Excel has beyond that, it takes for cells of their own
+MAX_CELL_UNITS = 32_767  # UTF-16 units: what Excel has beyond that, it takes for cells of their own
 DEEPEST = 300  # levels of objects and lists in one value: far from where writing and reading JSON give up
 
 _NOTHING = Raw(b"")
@@ -51,7 +51,7 @@ def line(values: Iterable[Json]) -> bytes:
     """
     cells = [value if type(value) in _PLAIN else _NOTHING if value is None else _plain(value) for value in values]
     text = encode([_NOTHING, *cells])  # so that a comma stands before every value
-    short = len(text) <= LONGEST_CELL // 2
+    short = len(text) <= MAX_CELL_UNITS // 2
     quotes_only = short and {piece[:1] for piece in text.split(b"\\")[1:]} <= {b'"'}
     if short and not (b"|" in text and b"|'" in text) and (quotes_only or b"\\u0000" not in text):
         text = _RUNS.sub(b",\"'", text)
@@ -72,9 +72,9 @@ def safe(text: str) -> str:
 
 def fitting(text: str) -> str:
     """A text as far as a cell can hold it."""
-    if len(text) <= LONGEST_CELL // 2:
+    if len(text) <= MAX_CELL_UNITS // 2:
         return text
-    return text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST_CELL].decode("utf-16-le", "ignore")
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * MAX_CELL_UNITS].decode("utf-16-le", "ignore")
 
 
 def _plain(value: Json) -> str:

@@ -38,7 +38,7 @@ HISTORY: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class CountTotals:
     """Sums over the newest answer about each post; a count that no post reported is None."""
 
     posts: int
@@ -75,7 +75,7 @@ class Findings:
     rows: int
     parsed: int
     histories: int
-    totals: Totals
+    totals: CountTotals
     by_plays: tuple[Top, ...]
     by_likes: tuple[Top, ...]
 
@@ -140,13 +140,13 @@ class Snapshots:
         """How many posts have more than one row."""
         return len(self._several)
 
-    def totals(self) -> Totals:
+    def totals(self) -> CountTotals:
         """What the newest rows come to."""
         known = {
             name: [values[number] for number in self._newest.values() if values[number] != _UNKNOWN]
             for name, values in self._counts.items()
         }
-        return Totals(
+        return CountTotals(
             posts=len(self._newest),
             counts={name: sum(values) if values else None for name, values in known.items()},
             reported={name: len(values) for name, values in known.items()},

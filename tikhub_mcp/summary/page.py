@@ -16,18 +16,18 @@ from typing import Final
 from tikhub_mcp import isolation
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.aweme import unix_time
-from tikhub_mcp.posts.counts import COUNTED_AS
+from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.outputs import Output
 from tikhub_mcp.summary.rows import Row, reported
 from tikhub_mcp.summary.spool import Written
 from tikhub_mcp.text import clean
 
-MOST_POSTS = 2000  # in the page's table: those with the most plays and likes; the CSV has all
-MOST_BARS = 10  # of one ranking
-MOST_BROKEN = 20  # files without a post that are named; the CSV has all
-MOST_LINES = 10  # in the chart of growth: the posts with the most plays, or likes
-MOST_POINTS = 200  # of one line: its newest
+MAX_POSTS = 2000  # in the page's table: those with the most plays and likes; the CSV has all
+MAX_BARS = 10  # of one ranking
+MAX_BROKEN_FILES = 20  # files without a post that are named; the CSV has all
+MAX_CHART_LINES = 10  # in the chart of growth: the posts with the most plays, or likes
+MAX_POINTS = 200  # of one line: its newest
 
 TEMPLATE: Final = Path(__file__).with_name("page.html")
 _MAKE: Final = """
@@ -62,7 +62,7 @@ class Report(Output):
         for row in written.rows():
             if row["is_latest"]:
                 self._add(_post(row))
-            elif not row["parse_ok"] and len(self._without) < MOST_BROKEN:
+            elif not row["parse_ok"] and len(self._without) < MAX_BROKEN_FILES:
                 self._without.append((clean(row["source_file"]), clean(row["error"], 300)))
 
     def add_history(self, line: Row) -> None:
@@ -98,20 +98,20 @@ class Report(Output):
 
     def _add(self, post: Row) -> None:
         self._came += 1
-        _keep(self._posts, ((post["plays"] or 0) + (post["likes"] or 0), -self._came, post), MOST_POSTS)
+        _keep(self._posts, ((post["plays"] or 0) + (post["likes"] or 0), -self._came, post), MAX_POSTS)
         for name, heap in self._ranks.items():
             if post[name]:
-                _keep(heap, (post[name], -self._came, post), MOST_BARS)
+                _keep(heap, (post[name], -self._came, post), MAX_BARS)
 
     def _end_line(self) -> None:
-        line, self._line = self._line[-MOST_POINTS:], []
+        line, self._line = self._line[-MAX_POINTS:], []
         self._came += 1
         newest = line[-1]
         weight = newest["play_count"] or newest["digg_count"] or 0
         author = newest["author_nickname"] if isinstance(newest["author_nickname"], str) else ""
         post = {"author": clean(author), "id": clean(str(newest["aweme_id"]))}
-        points = [{"as_of": at["as_of"], **{name: at[COUNTED_AS[name]] for name in _SHOWN}} for at in line]
-        _keep(self._lines, (weight, -self._came, {**post, "points": points}), MOST_LINES)
+        points = [{"as_of": at["as_of"], **{name: at[API_COUNTS[name]] for name in _SHOWN}} for at in line]
+        _keep(self._lines, (weight, -self._came, {**post, "points": points}), MAX_CHART_LINES)
 
 
 def _falling(heap: list[tuple[float, int, Row]]) -> list[Row]:
@@ -131,7 +131,7 @@ def _post(row: Row) -> Row:
         "text": clean(row["desc"], 200),
         "platform": row["platform"] or "",
         "posted": _day(row["create_time_unix"]),
-        **{name: counts[COUNTED_AS[name]] for name in _SHOWN},
+        **{name: counts[API_COUNTS[name]] for name in _SHOWN},
         "rate": row["engagement_rate"],
         "as_of": row["as_of"] or "",
     }
@@ -147,8 +147,8 @@ def _totals(found: Findings) -> list[tuple[str, int | None, str]]:
     totals = found.totals
     cards: list[tuple[str, int | None, str]] = [("posts", totals.posts, "")]
     for name in _SHOWN:
-        known = totals.reported[COUNTED_AS[name]]
-        cards.append((name, totals.counts[COUNTED_AS[name]], "" if known == totals.posts else f"of {known:,} posts"))
+        known = totals.reported[API_COUNTS[name]]
+        cards.append((name, totals.counts[API_COUNTS[name]], "" if known == totals.posts else f"of {known:,} posts"))
     return cards
 
 
@@ -160,9 +160,9 @@ def library() -> str:
     neither the key nor a module from the working directory.
     """
     made = subprocess.run(  # noqa: S603 - our own
-        isolation.python(_MAKE),
-        cwd=isolation.FOLDER,
-        env=isolation.environment(),
+        isolation.isolated_python_command(_MAKE),
+        cwd=isolation.PACKAGE_FOLDER,
+        env=isolation.child_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,

@@ -11,36 +11,47 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import ValidationError, convert
 
-from tikhub_mcp.posts.answer import Json, LongInteger, check_utf_8, find_post, parse, platform_asked, why_missing
-from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, unix_time, whole
+from tikhub_mcp.posts.answer import Json, LongInteger, check_utf_8, find_post, parse_json, platform_asked, why_missing
+from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, parse_count, unix_time
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.posts.links import platform_in
 from tikhub_mcp.summary import schema
 from tikhub_mcp.summary.columns import COLUMNS
-from tikhub_mcp.summary.schema import ENVELOPE, OBJECTS, Address, Aigc, Author, Music, Post, Root, Statistics, Video
+from tikhub_mcp.summary.schema import (
+    ENVELOPE,
+    OBJECTS,
+    AddressFields,
+    AigcFields,
+    AuthorFields,
+    MusicFields,
+    PostFields,
+    RootFields,
+    StatisticsFields,
+    VideoFields,
+)
 from tikhub_mcp.text import clean, writable
 
-LONGEST_DESC = 2000  # characters
+MAX_DESC_LENGTH = 2000  # characters
 # Bytes of an answer that is out of the ordinary: json.loads takes four times its size for its text, and up to sixty
 # for its values. The largest answers known have 83 kB.
-LARGEST_ODD = 4 * 2**20
+MAX_ODD_BYTES = 4 * 2**20
 
 Row: TypeAlias = dict[str, Json]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of UTC, which is written behind it
-_NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = Video(), Author(), Address()
-_NO_STATISTICS, _NO_MUSIC, _NO_AIGC = Statistics(), Music(), Aigc()
+_NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = VideoFields(), AuthorFields(), AddressFields()
+_NO_STATISTICS, _NO_MUSIC, _NO_AIGC = StatisticsFields(), MusicFields(), AigcFields()
 
 
-class Answer(NamedTuple):
+class AnswerFields(NamedTuple):
     """A raw file's name, and the parts of it that fields are taken from."""
 
     name: str
-    root: Root
-    post: Post
+    root: RootFields
+    post: PostFields
 
 
-def read(name: str, body: bytes) -> Answer | Row:
+def read_fields(name: str, body: bytes) -> AnswerFields | Row:
     """What a raw file holds; where that is out of the ordinary its row at once.
 
     Raises:
@@ -54,13 +65,13 @@ def read(name: str, body: bytes) -> Answer | Row:
     except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
         post = None
     if post:
-        return Answer(name, root, post)
-    if len(body) > LARGEST_ODD:
+        return AnswerFields(name, root, post)
+    if len(body) > MAX_ODD_BYTES:
         raise ValueError("it has more than 4 MiB, and is not as TikHub answers")
-    return _careful_row(name, parse(body))
+    return _careful_row(name, parse_json(body))
 
 
-def row(answer: Answer) -> Row:
+def row(answer: AnswerFields) -> Row:
     """The row of an answer with a post: its fields."""
     made = _values(*answer)
     made["engagement_rate"] = _engagement(reported(made))
@@ -69,9 +80,9 @@ def row(answer: Answer) -> Row:
 
 def reported(row: Row) -> dict[str, int | None]:
     """The counts of a row as numbers; None for what was not reported, as plays on Douyin are."""
-    # Not by whole() where that is plain to see: of a row's time a tenth.
+    # Not by parse_count() where that is plain to see: of a row's time a tenth.
     counts = {
-        name: value if type(value := row[name]) is int and 0 <= value < EXACT else whole(value) for name in COUNTS
+        name: value if type(value := row[name]) is int and 0 <= value < EXACT else parse_count(value) for name in COUNTS
     }
     if row["platform"] == "douyin":
         counts["play_count"] = None
@@ -108,9 +119,11 @@ def _careful_row(name: str, value: Json) -> Row:
     try:
         # The envelope's own fields may be anything; what else stands beside them is the business of other tools.
         root = (
-            Root(**{field: value[field] for field in ENVELOPE if field in value}) if isinstance(value, dict) else Root()
+            RootFields(**{field: value[field] for field in ENVELOPE if field in value})
+            if isinstance(value, dict)
+            else RootFields()
         )
-        return row(Answer(name, root, convert(post, Post)))
+        return row(AnswerFields(name, root, convert(post, PostFields)))
     except ValidationError as error:
         return broken_row(name, f"The post is not as TikHub answers: {clean(str(error))}.", value)
 
@@ -140,7 +153,7 @@ def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
     return value
 
 
-def _values(name: str, root: Root, post: Post) -> Row:
+def _values(name: str, root: RootFields, post: PostFields) -> Row:
     numbers, video, aigc = post.statistics or _NO_STATISTICS, post.video or _NO_VIDEO, post.aigc_info or _NO_AIGC
     play, share_url = video.play_addr or _NO_ADDRESS, _asked(root.params) or _text(post.share_url)
     platform = platform_asked(root.router) or platform_in(share_url) or platform_in(_text(post.share_url))
@@ -155,7 +168,7 @@ def _values(name: str, root: Root, post: Post) -> Row:
         "share_url": share_url,
         "cache_url": root.cache_url,
         "aweme_id": _id(post.aweme_id),
-        "desc": (post.desc or "")[:LONGEST_DESC],
+        "desc": (post.desc or "")[:MAX_DESC_LENGTH],
         "create_time_unix": post.create_time,
         "aweme_type": post.aweme_type,
         "content_desc": post.content_desc or "",
@@ -188,7 +201,7 @@ def _values(name: str, root: Root, post: Post) -> Row:
     }
 
 
-def _of_author(author: Author) -> Row:
+def _of_author(author: AuthorFields) -> Row:
     return {
         "author_nickname": author.nickname,
         "author_unique_id": _id(author.unique_id),
@@ -203,7 +216,7 @@ def _of_author(author: Author) -> Row:
     }
 
 
-def _of_music(music: Music) -> Row:
+def _of_music(music: MusicFields) -> Row:
     return {
         "music_id": _id(music.id_str or music.mid),
         "music_title": music.title,
@@ -229,7 +242,7 @@ def _id(value: Json) -> Json:
     return str(value) if type(value) is int else value
 
 
-def _first(address: Address | None) -> str:
+def _first(address: AddressFields | None) -> str:
     links = address.url_list if address else None
     return _text(links[0]) if links else ""
 

@@ -10,11 +10,11 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 
-class Part(Struct, gc=False):
+class Fields(Struct, gc=False):
     """A part of an answer; what is not named is stepped over."""
 
 
-class Address(Part):
+class AddressFields(Fields):
     """Where one file is."""
 
     width: Any = None
@@ -22,17 +22,17 @@ class Address(Part):
     url_list: list[Any] | None = None
 
 
-class Video(Part):
+class VideoFields(Fields):
     """The post's `video`."""
 
     duration: Any = None
     ratio: Any = None
     has_watermark: Any = None
-    play_addr: Address | None = None
-    cover: Address | None = None
+    play_addr: AddressFields | None = None
+    cover: AddressFields | None = None
 
 
-class Author(Part):
+class AuthorFields(Fields):
     """Who posted."""
 
     nickname: Any = None
@@ -47,7 +47,7 @@ class Author(Part):
     commerce_user_level: Any = None
 
 
-class Statistics(Part):
+class StatisticsFields(Fields):
     """The post's numbers."""
 
     digg_count: Any = None
@@ -60,7 +60,7 @@ class Statistics(Part):
     whatsapp_share_count: Any = None
 
 
-class Music(Part):
+class MusicFields(Fields):
     """The post's sound."""
 
     id_str: Any = None
@@ -74,20 +74,20 @@ class Music(Part):
     user_count: Any = None
 
 
-class Aigc(Part):
+class AigcFields(Fields):
     """How the post is labelled as AI's."""
 
     created_by_ai: Any = None
     aigc_label_type: Any = None
 
 
-class Extra(Part):
+class ExtraFields(Fields):
     """A mark in the post's text."""
 
     hashtag_name: str | None = None
 
 
-class Post(Part):
+class PostFields(Fields):
     """A post (aweme)."""
 
     aweme_id: Any = None
@@ -97,29 +97,29 @@ class Post(Part):
     content_desc: str | None = None
     share_url: Any = None
     is_ads: Any = None
-    author: Author | None = None
-    statistics: Statistics | None = None
-    video: Video | None = None
-    music: Music | None = None
-    aigc_info: Aigc | None = None
+    author: AuthorFields | None = None
+    statistics: StatisticsFields | None = None
+    video: VideoFields | None = None
+    music: MusicFields | None = None
+    aigc_info: AigcFields | None = None
     commerce_info: Any = None
-    text_extra: list[Extra | None] | None = None
+    text_extra: list[ExtraFields | None] | None = None
 
 
-class Body(Post):
+class BodyFields(PostFields):
     """The platform's answer: the post in one of two places, or at the top."""
 
-    aweme_detail: Post | None = None
-    aweme_details: list[Post | None] | None = None
+    aweme_detail: PostFields | None = None
+    aweme_details: list[PostFields | None] | None = None
 
-    def post(self) -> Post | None:
+    def post(self) -> PostFields | None:
         """The post, if it has an id; see answer.find_post."""
         first = self.aweme_details[0] if self.aweme_details else None
         post = self.aweme_detail or first or self
         return post if post.aweme_id is not None else None
 
 
-class Root(Body):
+class RootFields(BodyFields):
     """TikHub's envelope, or, as other tools save it, what would be in one."""
 
     request_id: Any = None
@@ -129,12 +129,19 @@ class Root(Body):
     cache_url: Any = None
     time_stamp: Any = None
     params: Any = None
-    data: Body | None = None
+    data: BodyFields | None = None
 
 
-decode = Decoder(Root).decode
-ENVELOPE = Root.__annotations__.keys() - {"data"}
+decode = Decoder(RootFields).decode
+ENVELOPE = RootFields.__annotations__.keys() - {"data"}
 # What is an object, a list or a text wherever it stands, but for `music`, whose `author` may be anything.
-OBJECTS = {field for part in (Root, Body, Post, Video, Address) for field in part.__struct_fields__} - {
-    field for part in (Root, Post, Video, Address) for field, kind in part.__annotations__.items() if kind is Any
+OBJECTS = {
+    field
+    for part in (RootFields, BodyFields, PostFields, VideoFields, AddressFields)
+    for field in part.__struct_fields__
+} - {
+    field
+    for part in (RootFields, PostFields, VideoFields, AddressFields)
+    for field, kind in part.__annotations__.items()
+    if kind is Any
 }

@@ -20,7 +20,7 @@ from tikhub_mcp.summary.csv_cells import line
 from tikhub_mcp.summary.extras import command, is_installed
 from tikhub_mcp.summary.history import HISTORY, Findings, Snapshots, Top, history
 from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable
-from tikhub_mcp.summary.rows import Answer, Row, broken_row, read, row
+from tikhub_mcp.summary.rows import AnswerFields, Row, broken_row, read_fields, row
 from tikhub_mcp.summary.spool import Spool
 from tikhub_mcp.text import clean, writable
 
@@ -38,18 +38,18 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 # Bytes; the largest answers known have 83 kB. One as large as that takes 80 MiB of memory, and up to eleven times its
 # size where one text that is kept fills it.
-LARGEST_FILE = 52 * 2**20
+MAX_FILE_BYTES = 52 * 2**20
 
 _NEEDS = {"xlsx": "xlsx", "html": "report"}  # format → extra
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
 # Answers read before their rows are made, a tenth faster than in turn, which processors forget over: so many, if they
 # are not more than so many bytes.
-_AT_ONCE, _MOST_BYTES = 32, 4 * 2**20
+_AT_ONCE, _MAX_BYTES = 32, 4 * 2**20
 _NO_JSON = "The file holds no readable JSON"
 _HEAD = 2**18  # bytes; enough of a summary to know it by
 
 
-class Stopped(Exception):
+class SummaryStopped(Exception):
     """The caller wanted it to end; nothing was written."""
 
 
@@ -111,7 +111,7 @@ def summarize(
     def told(items: Iterable[T], before: int = 0, steps: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
         for item in items:
             if stopped():
-                raise Stopped
+                raise SummaryStopped
             yield item
             before += steps(item)
             progress(before, 2 * len(names))
@@ -141,17 +141,17 @@ def _appear(outputs: Collection[Output], found: Findings, stopped: Callable[[], 
     for output in outputs:
         output.finish(found)
     if stopped():
-        raise Stopped
+        raise SummaryStopped
     for output in outputs:
         with os_errors(output.target):
             output.commit()
 
 
-def _read(spool: Spool, answers: Iterator[tuple[Answer | Row, int]]) -> Snapshots:
+def _read(spool: Spool, answers: Iterator[tuple[AnswerFields | Row, int]]) -> Snapshots:
     """Take all rows in."""
     snapshots = Snapshots()
     for some in _together(answers):
-        rows = [row(answer) if isinstance(answer, Answer) else answer for answer in some]
+        rows = [row(answer) if isinstance(answer, AnswerFields) else answer for answer in some]
         try:
             spool.add(rows)
         except RecursionError:
@@ -162,16 +162,16 @@ def _read(spool: Spool, answers: Iterator[tuple[Answer | Row, int]]) -> Snapshot
     return snapshots
 
 
-def _together(answers: Iterator[tuple[Answer | Row, int]]) -> Iterator[list[Answer | Row]]:
+def _together(answers: Iterator[tuple[AnswerFields | Row, int]]) -> Iterator[list[AnswerFields | Row]]:
     """Some at a time, of answers and their sizes in bytes."""
-    some: list[Answer | Row] = []
-    room = _MOST_BYTES
+    some: list[AnswerFields | Row] = []
+    room = _MAX_BYTES
     for answer, size in answers:
         some.append(answer)
         room -= size
         if len(some) == _AT_ONCE or room < 0:
             yield some
-            some, room = [], _MOST_BYTES
+            some, room = [], _MAX_BYTES
     if some:
         yield some
 
@@ -238,7 +238,7 @@ def _write_histories(
         rows = (spool[number] | {"is_latest": latest[number] == 1} for number in numbers)
         for change in history(rows):
             if stopped():
-                raise Stopped
+                raise SummaryStopped
             for output in outputs:
                 output.add_history(change)
 
@@ -277,11 +277,11 @@ def _is_summary(path: Path) -> bool:
     return all(marker in head for marker in _MARKERS)
 
 
-def _answer(folder: Path, name: str) -> tuple[Answer | Row, int]:
+def _answer(folder: Path, name: str) -> tuple[AnswerFields | Row, int]:
     """What a file holds, or the row that says why nothing; and its size in bytes."""
     try:
-        body = read_regular(f"{folder}{os.sep}{name}", LARGEST_FILE)  # a Path takes longer to make than a row
-        return read(name, body) if body else broken_row(name, f"{_NO_JSON}: it is empty."), len(body)
+        body = read_regular(f"{folder}{os.sep}{name}", MAX_FILE_BYTES)  # a Path takes longer to make than a row
+        return read_fields(name, body) if body else broken_row(name, f"{_NO_JSON}: it is empty."), len(body)
     except OSError as error:
         return broken_row(name, f"The file cannot be read: {error.strerror}."), 0
     except ValueError as error:

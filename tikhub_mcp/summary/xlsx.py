@@ -26,9 +26,9 @@ from tikhub_mcp.summary.outputs import Output
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.spool import Written
 
-MOST_ROWS = 1_048_576  # of a sheet, its header among them
-MOST_LINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
-LONGEST_LINK = 2079  # UTF-16 units
+MAX_ROWS = 1_048_576  # of a sheet, its header among them
+MAX_HYPERLINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
+MAX_HYPERLINK_UNITS = 2079  # UTF-16 units
 EXACT_DIGITS = 10**15  # Excel keeps 15 digits of a number
 FIRST_DATE = datetime(1900, 3, 1)  # noqa: DTZ001 - before it Excel counts a day that never was, or not at all
 LINE = 15.75  # points; at 15, which every row has, XlsxWriter writes none, and LibreOffice finds a height of its own
@@ -180,8 +180,8 @@ class _Sheet:
             InvalidInput: The sheet is full.
         """
         self._rows += 1
-        if self._rows >= MOST_ROWS:
-            raise InvalidInput(f"A sheet has no more than {MOST_ROWS:,} rows: leave the format xlsx out.")
+        if self._rows >= MAX_ROWS:
+            raise InvalidInput(f"A sheet has no more than {MAX_ROWS:,} rows: leave the format xlsx out.")
         if any(isinstance(value, str) and "\n" in value for value in row.values()):
             self.sheet.set_row(self._rows, LINE)
         for at, column in enumerate(self._columns):
@@ -215,10 +215,10 @@ class _Sheet:
         return self._decimal if isinstance(value, float) else self._number
 
     def _may_link(self, value: Json) -> bool:
-        if not isinstance(value, str) or not value.startswith(("https://", "http://")) or self._links >= MOST_LINKS:
+        if not isinstance(value, str) or not value.startswith(("https://", "http://")) or self._links >= MAX_HYPERLINKS:
             return False
         units = len(value.encode("utf-16-le", "surrogatepass")) // 2
-        return units <= LONGEST_LINK and value.isprintable() and " " not in value
+        return units <= MAX_HYPERLINK_UNITS and value.isprintable() and " " not in value
 
 
 def _close(file: IO[str]) -> None:

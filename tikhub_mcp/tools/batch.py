@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.jobs.model import Call, Outcome, Watch, Wish
-from tikhub_mcp.jobs.scheduler import AT_ONCE, Jobs
+from tikhub_mcp.jobs.model import Call, Options, Outcome, Watch
+from tikhub_mcp.jobs.scheduler import MAX_JOBS, Jobs
 from tikhub_mcp.posts import links
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.reading import read_start
@@ -15,8 +15,8 @@ from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.replies import BatchReply
 
-LARGEST_LIST = 2**20  # bytes of a file with links
-MOST_LINES = 5  # without a link, that a note names
+MAX_LIST_BYTES = 2**20  # bytes of a file with links
+MAX_NOTED_LINES = 5  # without a link, that a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Entry:
         """Understand a link; `line` is its number in a file, of which the caller may not have seen the text."""
         fit = links.shown(given) if line else given
         try:
-            return cls(fit, links.parse(given))
+            return cls(fit, links.parse_link(given))
         except UnsupportedLink as error:
             return cls(fit, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error)
 
@@ -57,7 +57,7 @@ async def plan_or_run(
     jobs: Jobs,
     call: Call,
     given: Given,
-    options: Wish,
+    options: Options,
     raw: Path,
     *,
     workers: int,
@@ -76,7 +76,7 @@ async def plan_or_run(
         dry_run: Whether to count only what it would take.
         progress: Opened with the number of distinct posts for as long as the work takes.
     """
-    workers = min(max(workers, 1), AT_ONCE)
+    workers = min(max(workers, 1), MAX_JOBS)
     if dry_run:
         reply = await plan(jobs, call, given, options, workers)
     else:
@@ -86,7 +86,7 @@ async def plan_or_run(
     return reply
 
 
-async def run_batch(jobs: Jobs, call: Call, given: Given, options: Wish, workers: int, watch: Watch) -> BatchReply:
+async def run_batch(jobs: Jobs, call: Call, given: Given, options: Options, workers: int, watch: Watch) -> BatchReply:
     """Work on all entries, each post once, and put the results in their order."""
     wanted = [entry.link for entry in given.entries if entry.link]
     found = await jobs.get_all(call, wanted, options, workers, watch) if wanted else {}
@@ -94,18 +94,18 @@ async def run_batch(jobs: Jobs, call: Call, given: Given, options: Wish, workers
     return _reply(call, given, outcomes, workers)
 
 
-def understand(texts: list[str]) -> Given:
+def parse_entries(texts: list[str]) -> Given:
     """The entries of a list of links and share texts; a text without any link is one entry."""
     entries, without = list[Entry](), list[str]()
     for position, text in enumerate(texts, start=1):
-        lines = links.entries(text, comments=False)
+        lines = links.parse_list(text, comments=False)
         entries += [Entry.of(link) for _, link in lines.links] or [Entry.of(clean(text))]
         if lines.links:
             without += [f"{line} of text {position}" if len(texts) > 1 else str(line) for line in lines.without]
     return Given(entries, _left_out("urls", without))
 
 
-def read_list(path: Path, largest: int | None = LARGEST_LIST) -> Given:
+def read_list(path: Path, largest: int | None = MAX_LIST_BYTES) -> Given:
     """The entries of a text file with one link or share text a line; of a line without a link only its number is told.
 
     Args:
@@ -117,7 +117,7 @@ def read_list(path: Path, largest: int | None = LARGEST_LIST) -> Given:
     """
     name, content = clean(path.name), _content(path, largest)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    lines = links.entries(content.decode(encoding, "replace"))
+    lines = links.parse_list(content.decode(encoding, "replace"))
     if not lines.links:
         why = ": it is no text" if b"\0" in content and encoding != "utf-16" else ""
         raise InvalidInput(f"There is no link in {name}{why}. Give a text file with one link a line.")
@@ -136,7 +136,7 @@ def at_least_none(max_api_calls: int) -> int:
     return max_api_calls
 
 
-async def plan(jobs: Jobs, call: Call, given: Given, options: Wish, workers: int) -> BatchReply:
+async def plan(jobs: Jobs, call: Call, given: Given, options: Options, workers: int) -> BatchReply:
     """Count what the batch would take, for free."""
     distinct = {entry.key: entry.link for entry in given.entries if entry.link}
     plans = await jobs.plan(list(distinct.values()), options)
@@ -172,7 +172,7 @@ def _content(path: Path, largest: int | None) -> bytes:
 
 def _left_out(where: str, lines: list[str]) -> str:
     """What is said about lines without a link: how many they are and the first numbers, and nothing of their text."""
-    named = ", ".join([*lines[:MOST_LINES], *["…"] * (len(lines) > MOST_LINES)])
+    named = ", ".join([*lines[:MAX_NOTED_LINES], *["…"] * (len(lines) > MAX_NOTED_LINES)])
     return f"Lines of {where} without a link, left out: {len(lines)} (numbers {named})." if lines else ""
 
 

@@ -15,21 +15,21 @@ from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BeforeValidator, Field
 
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.jobs.model import Call, Job, Watch, Wish
-from tikhub_mcp.jobs.scheduler import AT_ONCE, CLOSING_SECONDS, Jobs
+from tikhub_mcp.jobs.model import Call, Job, Options, Watch
+from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, MAX_JOBS, Jobs
 from tikhub_mcp.posts import links
 from tikhub_mcp.posts.post import Quality
 from tikhub_mcp.settings.api_key import find_key
-from tikhub_mcp.settings.environment import Settings, load
+from tikhub_mcp.settings.environment import Settings, load_settings
 from tikhub_mcp.settings.paths import allowed_path
 from tikhub_mcp.storage.atomic import sweep
 from tikhub_mcp.summary import summarize
 from tikhub_mcp.text import sendable
 from tikhub_mcp.tools import replies
-from tikhub_mcp.tools.batch import Given, at_least_none, plan_or_run, read_list, understand
+from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, plan_or_run, read_list
 from tikhub_mcp.tools.replies import BatchReply, Reply, SummaryReply, VideoReply
 
-MOST_LINKS = 200  # in one call
+MAX_LINKS = 200  # in one call
 UNSEEN_SECONDS = 600.0  # how long a summary that outlasted its call is kept for the next
 PROGRESS_SECONDS = 0.3  # between two notifications: under 4 a second
 
@@ -79,7 +79,7 @@ class Tools:
         """
         settings, jobs, call = self._begin()
         link = links.one(url)
-        options = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh)
         async with _progress(ctx, 1) as watch:
             outcome = await jobs.get(call, link, options, watch)
         return result(replies.video_reply(link.given, link, outcome))
@@ -91,7 +91,7 @@ class Tools:
         urls_file: Annotated[str, Field(description="Text file with one link a line; # starts a comment")] = "",
         output_dir: OutputDir = "",
         save_raw: SaveRaw = True,
-        max_workers: Annotated[int, Field(description="Downloads at once, 1 to 10")] = AT_ONCE,
+        max_workers: Annotated[int, Field(description="Downloads at once, 1 to 10")] = MAX_JOBS,
         quality: QualityArgument = "compatible",
         metrics_only: MetricsOnly = False,
         refresh: Refresh = False,
@@ -103,7 +103,7 @@ class Tools:
         Results stand in the order of the links; retry_urls holds what is worth another call.
         """
         settings, jobs, call = self._begin(max_api_calls)
-        options = _wish(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh)
         given = await asyncio.to_thread(_given, settings, urls, urls_file)
         progress = partial(_progress, ctx)
         reply = await plan_or_run(
@@ -124,7 +124,7 @@ class Tools:
 
         Offline, free, needs no key. With csv comes the history of posts that were asked for more than once.
         """
-        settings = load(self._environ)
+        settings = load_settings(self._environ)
         source = allowed_path(settings, input, settings.raw)
         target = allowed_path(settings, out_dir, settings.reports)
         wanted = tuple(name for name in summarize.FORMATS if name in formats) or summarize.DEFAULT_FORMATS
@@ -138,7 +138,7 @@ class Tools:
     def sweep(self) -> None:
         """Remove what killed processes left half-made in our own folders."""
         with suppress(InvalidInput):  # settings that cannot be used: the first call will say so
-            settings = load(self._environ)
+            settings = load_settings(self._environ)
             for folder in (settings.videos, settings.raw, settings.reports):
                 sweep(folder)
 
@@ -157,30 +157,30 @@ class Tools:
     def _begin(self, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
         """The key first: without one nothing is read, resolved or created."""
         key = find_key(self._environ)
-        settings = load(self._environ)
+        settings = load_settings(self._environ)
         if self._jobs is None:
             self._jobs = Jobs.of(settings)
         return settings, self._jobs, Call(key, settings.call_seconds, at_least_none(max_api_calls))
 
 
 def _given(settings: Settings, urls: list[str], urls_file: str) -> Given:
-    given = understand(urls)
+    given = parse_entries(urls)
     if urls_file.strip():
         given += read_list(allowed_path(settings, urls_file, settings.root))
     if not given.entries:
         raise InvalidInput("No links given: put them into urls, or name a text file in urls_file.")
-    if len(given.entries) > MOST_LINKS:
+    if len(given.entries) > MAX_LINKS:
         raise InvalidInput(
-            f"{len(given.entries)} links are more than the {MOST_LINKS} that one call takes. Split them, or run "
+            f"{len(given.entries)} links are more than the {MAX_LINKS} that one call takes. Split them, or run "
             "`tikhub-mcp batch FILE` in a shell, which has no limit."
         )
     return given
 
 
-def _wish(
+def _options(
     settings: Settings, output_dir: str, save_raw: bool, quality: Quality, metrics_only: bool, refresh: bool
-) -> Wish:
-    return Wish(allowed_path(settings, output_dir, settings.videos), quality, save_raw, metrics_only, refresh)
+) -> Options:
+    return Options(allowed_path(settings, output_dir, settings.videos), quality, save_raw, metrics_only, refresh)
 
 
 class _SummaryRun:

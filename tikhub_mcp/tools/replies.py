@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
 from tikhub_mcp.jobs.model import Call, Outcome, Status
 from tikhub_mcp.media.download import Saved
-from tikhub_mcp.posts.counts import COUNTED_AS
+from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.posts.links import Link, Platform
 from tikhub_mcp.posts.post import Metrics
 from tikhub_mcp.summary import history
@@ -17,9 +17,9 @@ from tikhub_mcp.summary.rows import reported
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.text import clean, json_size, shortened
 
-LARGEST_SUMMARY = 4000  # bytes of a summary's reply; with folders of long names it has fewer top posts
-LONGEST_TOP_AUTHOR, LONGEST_TOP_TITLE = 36, 51  # bytes: ten of them fit
-LONGEST_URL = 2000  # characters; links are shorter, texts without a link are cut
+MAX_SUMMARY_BYTES = 4000  # bytes of a summary's reply; with folders of long names it has fewer top posts
+MAX_TOP_AUTHOR_BYTES, MAX_TOP_TITLE_BYTES = 36, 51  # bytes: ten of them fit
+MAX_URL_LENGTH = 2000  # characters; links are shorter, texts without a link are cut
 PENDING = (
     "Not done within this call. The work goes on while the server runs, and ends with it. Call again with the same "
     "arguments to join it: nothing is paid twice."
@@ -180,7 +180,7 @@ def video_reply(given: str, link: Link | None, outcome: Outcome) -> VideoReply:
     post = outcome.post
     return VideoReply(
         status="ok" if outcome.status == "ok" else "pending" if outcome.status == "pending" else "failed",
-        url=clean(given, LONGEST_URL),
+        url=clean(given, MAX_URL_LENGTH),
         platform=link.platform if link else None,
         video_id=_video_id(link, outcome),
         kind=post.kind if post else None,
@@ -199,7 +199,7 @@ def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
     saved = outcome.saved
     return BatchItem(
         status=outcome.status,
-        url=clean(given, LONGEST_URL if link else 300),
+        url=clean(given, MAX_URL_LENGTH if link else 300),
         video_id=_video_id(link, outcome),
         path=_text(saved.path) if saved else None,
         size_bytes=saved.size if saved else None,
@@ -259,13 +259,13 @@ def summary_reply(summary: Summary) -> SummaryReply:
         note=" ".join(summary.remarks()) or None,
     )
     tops = reply.top_by_likes, reply.top_by_plays
-    while any(tops) and json_size(reply.model_dump()) > LARGEST_SUMMARY:
+    while any(tops) and json_size(reply.model_dump()) > MAX_SUMMARY_BYTES:
         max(tops, key=len).pop()
     return reply
 
 
-def _totals(found: history.Totals) -> Totals:
-    sums = {shown: found.counts[name] for shown, name in COUNTED_AS.items()}
+def _totals(found: history.CountTotals) -> Totals:
+    sums = {shown: found.counts[name] for shown, name in API_COUNTS.items()}
     return Totals(posts=found.posts, plays_reported=found.reported["play_count"], **sums)
 
 
@@ -274,8 +274,8 @@ def _top(top: Top, by: str) -> TopPost:
     counts, author, days = reported(row), row["author_nickname"], change.get("days_since_previous")
     return TopPost(
         video_id=clean(str(row["aweme_id"]), 40) if row["aweme_id"] is not None else None,
-        author=shortened(author, LONGEST_TOP_AUTHOR) if isinstance(author, str) else "",
-        title=shortened(row["desc"], LONGEST_TOP_TITLE),
+        author=shortened(author, MAX_TOP_AUTHOR_BYTES) if isinstance(author, str) else "",
+        title=shortened(row["desc"], MAX_TOP_TITLE_BYTES),
         plays=counts["play_count"],
         likes=counts["digg_count"],
         engagement_rate=row["engagement_rate"],
@@ -294,7 +294,7 @@ def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
     """The reply of a tool that could do nothing at all; it fits the tool's schema like every other."""
     free, described = Cost(api_calls=0, reused_answer=False), describe(error)
     if tool == "download_video":
-        given = clean(url, LONGEST_URL // 2) if isinstance(url, str) else ""  # perhaps no link, but Chinese text
+        given = clean(url, MAX_URL_LENGTH // 2) if isinstance(url, str) else ""  # perhaps no link, but Chinese text
         return VideoReply(status="failed", url=given, cost=free, error=described)
     if tool == "summarize_raw":
         return SummaryReply(status="failed", error=described)

@@ -16,11 +16,11 @@ from pydantic import SecretStr
 
 from tikhub_mcp.errors import InvalidInput, KeyMissing
 from tikhub_mcp.install import edits
-from tikhub_mcp.install.changes import KEY, Change, read, target
+from tikhub_mcp.install.changes import KEY, Change, read_file, target
 from tikhub_mcp.messages import said
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.api_key import find_key, skill_files, why_unusable
-from tikhub_mcp.settings.environment import environment
+from tikhub_mcp.settings.environment import process_environment
 from tikhub_mcp.text import clean
 
 NAME = "tikhub"
@@ -33,7 +33,7 @@ class _Taken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class ClientProgram:
     """A program that starts MCP servers.
 
     Attributes:
@@ -55,13 +55,13 @@ class Host:
     project: str
 
 
-HOSTS = {
-    "claude-desktop": Host(
+CLIENTS = {
+    "claude-desktop": ClientProgram(
         "Claude Desktop", "mcpServers", False, False, "config", "Claude/claude_desktop_config.json", ""
     ),
-    "claude-code": Host("Claude Code", "mcpServers", True, False, "home", ".claude.json", ".mcp.json"),
-    "cursor": Host("Cursor", "mcpServers", False, False, "home", ".cursor/mcp.json", ".cursor/mcp.json"),
-    "vscode": Host("VS Code", "servers", True, True, "config", "Code/User/mcp.json", ".vscode/mcp.json"),
+    "claude-code": ClientProgram("Claude Code", "mcpServers", True, False, "home", ".claude.json", ".mcp.json"),
+    "cursor": ClientProgram("Cursor", "mcpServers", False, False, "home", ".cursor/mcp.json", ".cursor/mcp.json"),
+    "vscode": ClientProgram("VS Code", "servers", True, True, "config", "Code/User/mcp.json", ".vscode/mcp.json"),
 }
 
 
@@ -93,11 +93,11 @@ def find_file(
     Raises:
         InvalidInput: There is no such file for this host, no such project, or no home directory.
     """
-    client = HOSTS[name]
+    client = CLIENTS[name]
     if file:
         return _absolute(file)
     if not project:
-        home, config = _folders(environment() if environ is None else environ, platform)
+        home, config = _folders(process_environment() if environ is None else environ, platform)
         return (home if client.below == "home" else config) / client.file
     if not client.project:
         raise InvalidInput(f"{client.title} has no settings of single projects: leave --project out.")
@@ -112,8 +112,8 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
     Raises:
         InvalidInput: The file is not as such files are; the message has the entry, to be put in by hand.
     """
-    client, secret = HOSTS[name], key.get_secret_value() if key else ""
-    before = read(target(path))
+    client, secret = CLIENTS[name], key.get_secret_value() if key else ""
+    before = read_file(target(path))
     try:
         text = _entered(client, edits.checked(before), command, secret)
         note = _about_the_key(client, path, text)
@@ -141,7 +141,7 @@ def uninstall(name: str, path: Path) -> Change:
     Raises:
         InvalidInput: The file is not as such files are.
     """
-    client, before = HOSTS[name], read(target(path))
+    client, before = CLIENTS[name], read_file(target(path))
     nothing = Change(path, before, before, ({}, {}), f'There is no entry "{NAME}" in {path}: nothing to take out.')
     try:
         text = edits.checked(before)
@@ -155,12 +155,12 @@ def uninstall(name: str, path: Path) -> Change:
     return Change(path, before, edits.encoded(text, before), views, f"Restart {client.title} to be rid of it.")
 
 
-def entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
+def client_entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """The entries in the user's files of all hosts: whose, where, what; files that cannot be read are passed over."""
-    for name, client in HOSTS.items():
+    for name, client in CLIENTS.items():
         with suppress(InvalidInput):
             path = find_file(name)
-            entry = edits.get(edits.checked(read(target(path))), (client.servers, NAME))
+            entry = edits.get(edits.checked(read_file(target(path))), (client.servers, NAME))
             if isinstance(entry, dict):
                 yield client.title, path, entry
 
@@ -170,7 +170,7 @@ def environment_in(env: Json) -> dict[str, str]:
     return {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
 
 
-def _view(client: Host, text: str) -> dict[str, Any]:
+def _view(client: ClientProgram, text: str) -> dict[str, Any]:
     """What of a file is ours."""
     if not text.strip():
         return {}
@@ -181,13 +181,13 @@ def _view(client: Host, text: str) -> dict[str, Any]:
     return ({"inputs": inputs} if inputs else {}) | ({client.servers: {NAME: entry}} if entry is not None else {})
 
 
-def _wanted(client: Host, command: Sequence[str]) -> dict[str, object]:
+def _wanted(client: ClientProgram, command: Sequence[str]) -> dict[str, object]:
     entry: dict[str, object] = {"type": "stdio"} if client.typed else {}
     entry |= {"command": command[0]}
     return entry | ({"args": list(command[1:])} if command[1:] else {})
 
 
-def _entered(client: Host, text: str, command: Sequence[str], secret: str) -> str:
+def _entered(client: ClientProgram, text: str, command: Sequence[str], secret: str) -> str:
     place, wanted = (client.servers, NAME), _wanted(client, command)
     if not edits.has(text, place):
         key = secret or (_ASKED_FOR if client.asks else "")
@@ -223,7 +223,7 @@ def _settled(text: str) -> str:
     return text
 
 
-def _about_the_key(client: Host, path: Path, text: str) -> str:
+def _about_the_key(client: ClientProgram, path: Path, text: str) -> str:
     """Where the server will find its key once the host starts it, or where to put one."""
     env = environment_in(edits.get(text, (client.servers, NAME, "env")))
     given = env.get(KEY, "")
