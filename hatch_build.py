@@ -1,4 +1,4 @@
-"""Puts SKILL.md into the wheel, and refuses to pack one that holds somebody's API key."""
+"""Build hook: adds SKILL.md to the wheel, and refuses to pack one that holds an API key."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 def key_section(text: str) -> str:
-    """What stands under every `## API_KEY`, without comments and blanks: empty in a SKILL.md that may be published."""
-    lines = "\n".join(text.removeprefix("\ufeff").splitlines())  # what ends a line for the server, too
+    """The content of all `## API_KEY` sections, without comments and surrounding white space.
+
+    It is empty in a SKILL.md that may be published.
+
+    Raises:
+        ValueError: There is no such section.
+    """
+    lines = "\n".join(text.removeprefix("\ufeff").splitlines())  # the line ends that the server recognizes
     sections: list[str] = re.findall(r"^## API_KEY[^\S\n]*$(.*?)(?=^## |\Z)", lines, re.MULTILINE | re.DOTALL)
     if not sections:
         raise ValueError("SKILL.md has no section '## API_KEY'")
@@ -17,10 +23,17 @@ def key_section(text: str) -> str:
 
 
 class SkillHook(BuildHookInterface):
-    """An editable install reads the checkout's SKILL.md, filled in or not; everything that is packed has it empty."""
+    """The hook for hatchling.
+
+    An editable install is exempt: it reads the SKILL.md of the checkout, which may hold a key.
+    """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Check the section, and add the file to the wheel."""
+        """Check SKILL.md, and add it to the wheel.
+
+        Raises:
+            ValueError: It holds a key, or has no section for one.
+        """
         if version == "editable":
             return
         skill = Path(self.root) / "SKILL.md"

@@ -1,9 +1,9 @@
-"""Raw answers of real size for the benchmarks: invented, and each a different one.
+"""Invented raw answers of realistic size for the benchmarks, each one different.
 
-Their shape is that of a real Douyin answer of 75 kB: some 900 keys, 40,000 characters in texts, hundreds of them not
-ASCII, an emoji, and 2,000 backslashes, because some texts in an answer are JSON themselves. The texts are Chinese as it
-is written: it has a 不 (U+4E0D) in every other sentence, whose low byte is that of a carriage return, and that doubles
-the time in which Python reads a text file.
+They have the shape of a real Douyin answer of 75 kB: about 900 keys, 40,000 characters of strings, hundreds of them
+not ASCII, an emoji, and 2,000 backslashes, because some strings hold JSON. The strings are ordinary Chinese: every
+other sentence has a 不 (U+4E0D). Its low byte is that of a carriage return, which doubles the time that Python needs
+to read a text file.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.payloads import address, douyin_post, envelope, tiktok_post, video
 
-SIZE = 75_000  # bytes, with two blanks of indent, as our own raw files have
+SIZE = 75_000  # bytes, indented by two spaces like the raw files of the server
 FIRST = 7_300_000_000_000_000_000
 WORDS = (
     "🌙",
@@ -33,7 +33,7 @@ WORDS = (
 
 
 def answer(number: int, snapshots: int = 1, chance: random.Random | None = None) -> dict[str, Any]:
-    """The answer with this number; each post has so many of them, a day apart."""
+    """The answer with this number; each post has `snapshots` answers, a day apart."""
     chance = chance or random.Random(number)
     post, day = divmod(number, snapshots)
     douyin = post % 2 == 1
@@ -85,7 +85,7 @@ def _gear(chance: random.Random) -> dict[str, Any]:
 
 
 def fill(folder: Path, files: int, snapshots: int = 1) -> int:
-    """Write so many answers into a folder; how many bytes they have."""
+    """Write `files` answers into a folder, and return their total size in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     total = 0
     for number in range(files):

@@ -1,9 +1,10 @@
-"""The fault matrix: what our downloader and other tools make of a link that misbehaves.
+"""The fault matrix: the results of this project's downloader and of other tools for links with faults.
 
     python -m benchmarks.faults [--all] [--readme]
 
-Every fault is met with one mirror and with three (the fault on the first), with the size and hash of the file known
-and without. A tool that cannot be told of these is run once, and its outcome counts for all four.
+Each fault runs with one mirror and with three (the fault on the first), and with the file's size and hash known and
+unknown. Other tools are not given size and hash, and all but aria2c use one mirror only: one run counts for all cells
+that are the same to a tool.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.post import Rendition
 
 DEADLINE = 20.0  # seconds for one run
-QUIET = 2  # seconds without a byte, for every tool that knows such a limit
+QUIET = 2  # seconds without a byte; the read timeout of every tool that has one
 LIMITS = Limits(seconds=15, read_timeout=QUIET, slow_seconds=2, slow_bytes=2048, pause=0.2, longest_pause=3)
 AT_ONCE = 4
 NAME = "video.mp4"
@@ -74,8 +75,8 @@ class Cell:
     known: bool
 
 
-def judge(folder: Path, success: bool, said_so: bool = False) -> str:
-    """What is to be called what lies there, after what was reported."""
+def outcome_of(folder: Path, success: bool, said_so: bool = False) -> str:
+    """The outcome of a run, by the file in the folder and by what the tool reported."""
     final = folder / NAME
     right = final.is_file() and final.read_bytes() in RIGHT
     if success:
@@ -84,34 +85,34 @@ def judge(folder: Path, success: bool, said_so: bool = False) -> str:
 
 
 def has_parts(folder: Path) -> bool:
-    """Whether anything but the file is left; other tools keep parts on purpose, to go on later."""
+    """Whether anything but the file is left. (Other tools keep partial files on purpose, to resume later.)"""
     return any(entry.name != NAME for entry in folder.iterdir())
 
 
 async def ours(urls: list[str], known: bool, folder: Path) -> str:
-    """Download with the project's own code."""
+    """Download with this project's downloader; the outcome."""
     file = Rendition("h264", 360, 640, 0, SIZE if known else None, MD5 if known else "", tuple(urls), None)
     begun = time.monotonic()
     try:
         work = Downloader(Network(loopback_media=True), LIMITS).fetch(file, "tiktok", folder / NAME, lambda _: None)
         saved = await work
-        outcome = judge(folder, success=True, said_so=any("file_hash" in said for said in saved.warnings))
+        outcome = outcome_of(folder, success=True, said_so=any("file_hash" in said for said in saved.warnings))
     except FileError:
-        outcome = judge(folder, success=False)
+        outcome = outcome_of(folder, success=False)
     if has_parts(folder):
         outcome = "debris"
     return OUTCOMES[5] if time.monotonic() - begun > DEADLINE else outcome
 
 
 async def other(tool: str, urls: list[str], folder: Path) -> str:
-    """Download with another tool, in a folder that is its home."""
+    """Download with another tool, with the folder as its home directory; the outcome."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
     arguments = [*TOOLS[tool], *(urls if tool == "aria2c" else urls[:1])]
     null = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(*arguments, cwd=folder, env=environment, stdout=null, stderr=null)
     try:
         async with asyncio.timeout(DEADLINE):
-            return judge(folder, await process.wait() == 0)
+            return outcome_of(folder, await process.wait() == 0)
     except TimeoutError:
         process.kill()
         await process.wait()
@@ -119,11 +120,13 @@ async def other(tool: str, urls: list[str], folder: Path) -> str:
 
 
 async def run(tool: str, cell: Cell, origin: Origin, slots: asyncio.Semaphore) -> str:
-    """One cell for one tool."""
+    """Run one cell with one tool; the outcome."""
     async with slots:
         folder = Path(tempfile.mkdtemp(prefix="faults-"))
         try:
-            first = (GOES_ON, *cell.fault.acts) if tool == "yt-dlp" else cell.fault.acts  # it looks before it loads
+            first = (
+                (GOES_ON, *cell.fault.acts) if tool == "yt-dlp" else cell.fault.acts
+            )  # it sends a first request before the download
             urls = [origin.on(f"/{folder.name}/1/{NAME}", *first)]
             urls += [origin.on(f"/{folder.name}/{number}/{NAME}", GOES_ON) for number in range(2, cell.mirrors + 1)]
             return await (ours(urls, cell.known, folder) if tool == "ours" else other(tool, urls, folder))
@@ -132,14 +135,14 @@ async def run(tool: str, cell: Cell, origin: Origin, slots: asyncio.Semaphore) -
 
 
 def same_for(tool: str, cell: Cell) -> Cell:
-    """The run that stands for this cell: the one that the tool can express."""
+    """The run whose outcome counts for this cell: other tools do not know size and hash; most use one mirror."""
     if tool == "ours":
         return cell
     return Cell(cell.fault, cell.mirrors if tool == "aria2c" else 1, known=False)
 
 
 async def matrix(tools: list[str]) -> dict[tuple[str, Cell], str]:
-    """Every cell for every tool."""
+    """Run every cell with every tool; the outcomes."""
     cells = [Cell(fault, mirrors, known) for fault, mirrors, known in product(FAULTS, (1, 3), (True, False))]
     runs = list(dict.fromkeys((tool, same_for(tool, cell)) for cell in cells for tool in tools))
     slots = asyncio.Semaphore(AT_ONCE)
@@ -154,12 +157,12 @@ async def matrix(tools: list[str]) -> dict[tuple[str, Cell], str]:
 
 
 def unwanted(cell: Cell, outcome: str) -> bool:
-    """Whether ours may not end so."""
+    """Whether this outcome of this project's downloader fails the benchmark."""
     return outcome in ("silent", "debris", OUTCOMES[5]) or (cell.fault.once and outcome != "recovered")
 
 
 async def release(tool: str) -> str:
-    """A tool and its version."""
+    """The name and version of a tool."""
     process = await asyncio.create_subprocess_exec(tool, "--version", stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     found = re.search(r"\d[\w.]+", output.decode().splitlines()[0].removeprefix(tool))
@@ -167,7 +170,7 @@ async def release(tool: str) -> str:
 
 
 def sums(results: dict[tuple[str, Cell], str], tools: list[str]) -> str:
-    """The table of how often each tool's runs came to what."""
+    """The table of outcomes: one row per tool, one column per outcome."""
     rows = [f"| tool | {' | '.join(OUTCOMES)} |", f"|---|{'---:|' * len(OUTCOMES)}"]
     for tool in tools:
         counts = Counter(outcome for (who, _), outcome in results.items() if who == tool)
@@ -176,7 +179,7 @@ def sums(results: dict[tuple[str, Cell], str], tools: list[str]) -> str:
 
 
 def into_readme(table: str) -> None:
-    """Put the table into the README, between its marks."""
+    """Replace the table in README.md between its markers."""
     text = README.read_text(encoding="utf-8")
     before, rest = text.split("<!-- faults -->\n")
     _, after = rest.split("<!-- /faults -->")

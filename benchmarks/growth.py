@@ -1,9 +1,9 @@
-"""How time and memory grow with size: 1, 10, 100 and 1,000 times of everything, in one picture.
+"""How time and memory grow with the size of the input: 1, 10, 100 and 1,000 times, in one chart.
 
     python -m benchmarks.growth PICTURE.png
 
-Summaries by files, a call that is answered from disk by the answers in the raw folder, a download by bytes, a batch by
-links. A line that rises is something that grows faster than its input.
+The sizes are the files of a summary, the answers in the raw folder of a call that is answered from disk, the bytes of a
+download, and the links of a batch. A rising line means that the cost grows faster than the input.
 """
 
 import argparse
@@ -26,26 +26,26 @@ from benchmarks.throughput import FIRST, MB, api, film
 from tikhub_mcp.sandbox import Sandbox, link
 
 TIMES = (1, 10, 100, 1000)
-FILES, ANSWERS, BYTES, LINKS = 20, 200, MB // 5, 2  # of each, once
-GROWS = 3.0  # times the time for one piece, from the hundredfold to the thousandfold
+FILES, ANSWERS, BYTES, LINKS = 20, 200, MB // 5, 2  # the smallest size of each
+GROWS = 3.0  # the allowed ratio of the time per piece, of 1,000 times the size to 100 times
 
 Point = dict[str, Any]
 
 
 def point(what: str, times: int, ms: float, peak: float) -> Point:
-    """What stands in the picture; `ms` for one piece of the input."""
+    """Print one point of the chart, and return it; `ms` is per piece of the input, `peak` is in MiB."""
     print(f"| {what} | {times:,} | {ms:.3f} | {peak:.0f} |", flush=True)
     return {"what": what, "times": times, "ms": ms, "MiB": peak}
 
 
 def peak_of(process: int) -> float:
-    """The most memory of a process so far, in MiB (Linux)."""
+    """The peak memory of a process so far, in MiB (Linux)."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def of_summaries(folder: Path, times: int) -> Point:
-    """A summary, for each file."""
+    """A summary: time per file."""
     source, out = folder / str(times), folder / "out"
     fill(source, FILES * times)
     out.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def of_summaries(folder: Path, times: int) -> Point:
 
 
 def of_calls(folder: Path, times: int) -> Point:
-    """A call answered from disk, with so many answers in the raw folder."""
+    """A call that is answered from disk, with `ANSWERS * times` answers in the raw folder."""
     overhead.fill(folder / "raw", ANSWERS * times)
     with Sandbox() as sandbox:
         server = overhead.Server(sandbox.base_url, folder)
@@ -69,7 +69,7 @@ def of_calls(folder: Path, times: int) -> Point:
 
 
 def of_downloads(folder: Path, times: int) -> Point:
-    """A download, for each 200 kB, by plain HTTP from this machine."""
+    """A download over plain HTTP from this machine: time per 200 kB."""
     (folder / "media").mkdir(exist_ok=True)
     size = BYTES * times
     (folder / "media" / "0-0.mp4").write_bytes(film(size))
@@ -122,7 +122,7 @@ def draw(points: list[Point], picture: Path) -> None:
 
 
 def main() -> int:
-    """Measure, print the table, draw."""
+    """Run the measurements, print the table, and draw the chart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
     picture: Path = parser.parse_args().picture

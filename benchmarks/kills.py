@@ -1,8 +1,8 @@
-"""Processes that download, keep answers and write summaries, each killed at a random moment: is any file half-made?
+"""Kill processes that write files at random moments, and look for corrupt files.
 
 python -m benchmarks.kills [N]
 
-N kills in all, half of them of a process that downloads, half of one that writes answers and summaries.
+N is the number of kills: half hit a process that downloads, half one that stores answers and writes summaries.
 """
 
 import argparse

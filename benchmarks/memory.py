@@ -1,8 +1,8 @@
-"""Peak memory: ten large downloads at once, and what an API answer without an end can do.
+"""Peak memory of ten large downloads at once, and of endless and compressed API answers.
 
     python -m benchmarks.memory [BYTES]
 
-Each row is a process of its own, so that its peak is its own; the server runs in another one.
+Each row runs in a separate process, which has its own peak; the origin server runs in another process.
 """
 
 import argparse
@@ -39,7 +39,7 @@ BOMB = 8 * 2**30  # bytes, once unpacked
 
 
 def large(size: int) -> Act:
-    """A real MP4 and a box of free space behind it, made on the fly, `size` bytes in all."""
+    """A real MP4 followed by a `free` box, generated during the response, `size` bytes in total."""
     box = (1).to_bytes(4, "big") + b"free" + (size - len(CLIP)).to_bytes(8, "big")
 
     def body() -> Iterator[bytes]:
@@ -54,7 +54,7 @@ def large(size: int) -> Act:
 
 
 def bomb(_: Request) -> Reply:
-    """A gzipped answer of 8 MiB that unpacks to 8 GiB: one block of zeros that depends on nothing, over and over."""
+    """A gzip answer of 8 MiB that unpacks to 8 GiB: one independent block of zeros, repeated."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     first = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -63,7 +63,7 @@ def bomb(_: Request) -> Reply:
 
 
 def endless(_: Request) -> Reply:
-    """A chunked answer that begins well and never ends."""
+    """A chunked answer that begins as valid JSON and never ends."""
 
     def body() -> Iterator[bytes]:
         yield b'a\r\n{"desc": "\r\n'
@@ -73,8 +73,8 @@ def endless(_: Request) -> Reply:
     return Reply(headers={"Content-Type": "application/json", "Transfer-Encoding": "chunked"}, body=body())
 
 
-class FreePurse:
-    """Nobody pays here."""
+class UnlimitedBudget:
+    """A budget without a limit."""
 
     def spend(self) -> None:
         pass
@@ -98,11 +98,11 @@ async def ask(base_url: str, times: int) -> None:
     tikhub = TikHub(base_url, Network())
 
     async def keep(answer: Answer) -> None:
-        raise AssertionError(f"an answer was taken in: {len(answer.body)} bytes")
+        raise AssertionError(f"an answer was accepted: {len(answer.body)} bytes")
 
     async def one() -> None:
         try:
-            await tikhub.look_up(LINK, SecretStr("k" * 40), FreePurse(), keep)
+            await tikhub.look_up(LINK, SecretStr("k" * 40), UnlimitedBudget(), keep)
         except TikHubMCPError as refused:
             print(refused.code)
 
@@ -110,7 +110,7 @@ async def ask(base_url: str, times: int) -> None:
 
 
 def peak() -> int:
-    """The most memory that this process ever held, in KiB (VmHWM; what getrusage says may be the parent's)."""
+    """The peak memory of this process in KiB (VmHWM: the peak that getrusage reports may be that of the parent)."""
     status = Path("/proc/self/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found
@@ -127,11 +127,11 @@ def child(kind: str, base_url: str, size: int, folder: Path) -> None:
 
 
 def measure(kind: str, base_url: str, size: int, folder: Path) -> tuple[float, str]:
-    """The peak of a process that does this, in MiB, and the last thing that it said before."""
+    """Run one kind of work in a new process; its peak in MiB, and the last line that it printed before."""
     command = [sys.executable, "-m", "benchmarks.memory", "--child", kind, base_url, str(size), str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parent.parent)
-    *said, last = done.stdout.splitlines()
-    return int(last) / 1024, said[-1] if said else ""
+    *lines, last = done.stdout.splitlines()
+    return int(last) / 1024, lines[-1] if lines else ""
 
 
 def main() -> int:
@@ -160,13 +160,13 @@ def main() -> int:
             (f"API answer without an end, {AT_ONCE} at once", "answers", "/endless", AT_ONCE),
         )
         print(f"Python {platform.python_version()}, {sys.platform}")
-        print(f"Wanted: less than {MOST} MiB\n")
+        print(f"Target: less than {MOST} MiB\n")
         print("| what | peak, MiB | seconds | how it ended |\n|---|---:|---:|---|")
         worst = 0.0
         for what, kind, path, size in rows:
             begun = time.monotonic()
-            mib, said = measure(kind, origin.base_url + path, size, folder)
-            print(f"| {what} | {mib:.0f} | {time.monotonic() - begun:.0f} | {said or 'done'} |", flush=True)
+            mib, ending = measure(kind, origin.base_url + path, size, folder)
+            print(f"| {what} | {mib:.0f} | {time.monotonic() - begun:.0f} | {ending or 'done'} |", flush=True)
             worst = max(worst, mib)
     return 0 if worst < MOST else 1
 

@@ -1,4 +1,4 @@
-"""The faults of the matrix: what can happen on the way to a file, each as the acts of one mirror."""
+"""The faults of the matrix, each as the sequence of responses of one mirror."""
 
 import gzip
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from tests.support.make_media import retouched
 
 GOOD = (MEDIA / "h264_large.mp4").read_bytes()
 SIZE, HALF = len(GOOD), len(GOOD) // 2
-CHANGED = retouched(GOOD)  # another object, as long and as whole to its boxes
-RIGHT = (GOOD, CHANGED)  # either; what must not be is some of each
+CHANGED = retouched(GOOD)  # another valid file of the same length
+RIGHT = (GOOD, CHANGED)  # either is right; a mixture of both is not
 PAGE = b"<!DOCTYPE html><title>Access Denied</title>" * 2000
 ZIPPED = gzip.compress(GOOD)
 PLAIN = Request("GET", "", {})
@@ -23,7 +23,7 @@ WEAK, WEAK_NEW = 'W/"1"', serve(CHANGED, 'W/"1"', trusting=True)
 
 @dataclass(frozen=True)
 class Fault:
-    """What a mirror does, request by request, the last act for good."""
+    """The responses of a mirror, one for each request; the last one repeats. `once`: a retry can recover."""
 
     name: str
     acts: tuple[Act, ...]
@@ -31,12 +31,12 @@ class Fault:
 
 
 def mangled(**headers: str | None) -> tuple[Act, ...]:
-    """A reset, then a range with a wrong head, then honesty."""
+    """A reset, then a partial response with wrong headers, then correct responses."""
     return RESET, with_headers(GOES_ON, on=206, **headers), GOES_ON
 
 
 def wrong_place(request: Request) -> Reply:
-    """To a request for the rest: a range that says, rightly, that it begins elsewhere."""
+    """Answer a range request with another range, labelled correctly."""
     if "range" not in request.headers:
         return GOES_ON(request)
     start = HALF - 1000

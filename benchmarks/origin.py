@@ -1,9 +1,9 @@
-"""An HTTP/1.1 origin on raw sockets for the benchmarks: honest about ranges and ETags, and broken wherever it is told.
+"""An HTTP/1.1 origin server on raw sockets for the benchmarks: correct ranges and ETags, and faults on request.
 
     with Origin() as origin:
         url = origin.on("/a/video.mp4", cut(serve(content), at=1000, end="reset"), serve(content))
 
-The first request for a path gets its first act, the second its second, and so on; the last one repeats.
+The first request for a path gets the first act, the second request the second act, and so on; the last act repeats.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from typing import Literal, Self
 import tikhub_mcp
 
 MEDIA = Path(tikhub_mcp.__file__).parent / "sandbox" / "media"
-SETTLE = 0.02  # seconds between the last byte and a reset, which would overtake it
+SETTLE = 0.02  # seconds between the last byte and a reset, so that the byte arrives first
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it arrived; the names of its headers in lower case."""
+    """A received request; header names are in lower case."""
 
     method: str
     path: str
@@ -36,11 +36,14 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What goes over the wire: the headers as they stand here, the body, and how it ends.
+    """A response, sent exactly as it is here, and how the connection ends.
 
     Attributes:
-        start: Where in the object the body begins.
-        end: "close" hangs up (FIN), "reset" sends RST, "stall" sends nothing more and never hangs up.
+        status: The HTTP status; 0 sends no headers at all.
+        headers: The only headers, besides `Connection: close`.
+        body: The pieces of the body.
+        start: The offset of the body in the object.
+        end: "close" closes the connection (FIN), "reset" sends RST, "stall" keeps it open without sending more.
         pause: Seconds after each piece of the body.
     """
 
@@ -60,7 +63,7 @@ Act = Callable[[Request], Reply]
 
 
 def serve(content: bytes, etag: str = '"1"', *, trusting: bool = False, kind: str = "video/mp4") -> Act:
-    """An object as a good CDN serves it; `trusting`: a range is given without a look at If-Range."""
+    """Serve an object as a correct CDN does; with `trusting`, ignore If-Range."""
 
     def act(request: Request) -> Reply:
         headers = {"Content-Type": kind, "Accept-Ranges": "bytes", "ETag": etag}
@@ -79,7 +82,7 @@ def serve(content: bytes, etag: str = '"1"', *, trusting: bool = False, kind: st
 
 
 def cut(act: Act, at: int, end: Literal["close", "reset", "stall"] = "close") -> Act:
-    """The same, but nothing comes from that byte of the object on."""
+    """The same response, ended before byte `at` of the object."""
 
     def broken(request: Request) -> Reply:
         reply = act(request)
@@ -89,7 +92,7 @@ def cut(act: Act, at: int, end: Literal["close", "reset", "stall"] = "close") ->
 
 
 def with_headers(act: Act, *, on: int | None = None, **headers: str | None) -> Act:
-    """The same with other headers, or (None) without them; only where the status is `on`, if that is given."""
+    """The same response with headers replaced, or removed if None; with `on`, only for this status."""
 
     def changed(request: Request) -> Reply:
         reply = act(request)
@@ -103,7 +106,7 @@ def with_headers(act: Act, *, on: int | None = None, **headers: str | None) -> A
 
 
 def chunked(act: Act, *, terminated: bool = True) -> Act:
-    """The same in chunks, with or without the one that says that it is the last."""
+    """The same response in chunked encoding, with or without the last chunk."""
 
     def framed(request: Request) -> Reply:
         reply = act(request)
@@ -114,7 +117,7 @@ def chunked(act: Act, *, terminated: bool = True) -> Act:
 
 
 def drip(act: Act, piece: int, pause: float) -> Act:
-    """The same, so many bytes at a time."""
+    """The same response in pieces of `piece` bytes, with `pause` seconds after each."""
 
     def dripping(request: Request) -> Reply:
         reply = act(request)
@@ -125,18 +128,18 @@ def drip(act: Act, piece: int, pause: float) -> Act:
 
 
 def refuse(status: int, **headers: str) -> Act:
-    """An answer without a body."""
+    """A response without a body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: Reply(status=status, headers=named | {"Content-Length": "0"})
 
 
 class Origin:
-    """The server, from entering to leaving; in a thread of its own, on the loopback interface only.
+    """The server, a context manager; it runs in a separate thread, on the loopback interface only.
 
     Attributes:
         base_url: `http://127.0.0.1:PORT`.
-        sent: How many bytes of bodies went out.
-        requests: How many requests came in.
+        sent: The number of body bytes sent.
+        requests: The number of requests received.
     """
 
     def __init__(self) -> None:
@@ -149,12 +152,12 @@ class Origin:
         self._thread = threading.Thread(target=self._run, name="origin", daemon=True)
 
     def on(self, path: str, *acts: Act) -> str:
-        """Play these acts for a path; the URL of it."""
+        """Set the acts of a path, and return its URL."""
         self._acts[path] = list(acts)
         return self.base_url + path
 
     def off(self, path: str) -> None:
-        """Forget a path."""
+        """Remove a path."""
         self._acts.pop(path, None)
 
     def __enter__(self) -> Self:
@@ -177,7 +180,7 @@ class Origin:
         server = await asyncio.start_server(self._talk, sock=self._listener)
         self._ready.set()
         await self._stop.wait()
-        server.close()  # whoever is still talked to is cancelled by the runner
+        server.close()  # the runner cancels the open connections
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -191,7 +194,7 @@ class Origin:
     async def _play(
         self, reply: Reply, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if reply.status:  # 0: not even a head
+        if reply.status:  # 0: no headers
             writer.write(reply.head())
         for piece in reply.body if request.method == "GET" else ():
             writer.write(piece)
@@ -201,7 +204,7 @@ class Origin:
                 await asyncio.sleep(reply.pause)
         await writer.drain()
         if reply.end == "stall":
-            await reader.read()  # until the other side has had enough
+            await reader.read()  # until the client closes the connection
         if reply.end == "reset":
             await asyncio.sleep(SETTLE)
             connection: socket.socket = writer.get_extra_info("socket")

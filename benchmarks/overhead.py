@@ -1,9 +1,9 @@
-"""What the server itself adds to a call over stdio, with few answers in the raw folder and with many.
+"""The server's own time for a call over stdio, by the number of answers in the raw folder.
 
     python -m benchmarks.overhead [MANY]
 
-A call that is answered from disk asks nobody: the answer was paid for, the file is there. Plain lines ask, so that no
-client's work counts.
+The calls are answered from disk, without a request: the answer is stored and the file exists. They are sent as plain
+JSON lines, so that no client library is measured.
 """
 
 import argparse
@@ -31,7 +31,7 @@ FIRST = 7_300_000_000_000_000_000
 
 
 def fill(folder: Path, files: int) -> None:
-    """Put so many answers into a raw folder, each about a post of its own, under the names that the server gives."""
+    """Fill a raw folder up to `files` answers, each about another post, with the file names of the server."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(len(list(folder.iterdir())), files):
         post = FIRST + number
@@ -40,7 +40,7 @@ def fill(folder: Path, files: int) -> None:
 
 
 class Server:
-    """A server with this output folder, asked line by line."""
+    """A server process with this output folder, driven by JSON lines."""
 
     def __init__(
         self, base_url: str, root: Path, command: Sequence[str] = (sys.executable, "-m", "tikhub_mcp")
@@ -75,7 +75,7 @@ class Server:
 
 
 def timed(call: Callable[[], bytes], expected: bytes, turns: int = TURNS) -> list[float]:
-    """Milliseconds of each call; every reply holds what is expected."""
+    """Milliseconds of each of `turns` calls; asserts that every reply contains `expected`."""
     times = []
     for _ in range(turns):
         begun = time.perf_counter()
@@ -86,7 +86,7 @@ def timed(call: Callable[[], bytes], expected: bytes, turns: int = TURNS) -> lis
 
 
 def measure(base_url: str, root: Path) -> dict[str, list[float]]:
-    """Milliseconds of the calls, by what they do; the server is a fresh one."""
+    """Milliseconds of the calls to a new server, by kind of call."""
     server = Server(base_url, root)
 
     def video(**arguments: object) -> bytes:
@@ -104,7 +104,7 @@ def measure(base_url: str, root: Path) -> dict[str, list[float]]:
 
 
 def main() -> int:
-    """Measure, and print the table."""
+    """Run the measurements, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("many", nargs="?", type=int, default=200_000)
     many: int = parser.parse_args().many

@@ -1,10 +1,10 @@
-"""Calls that end before their work does, repeated until it is done: how many calls, and how many paid answers.
+"""Calls that time out and are repeated until the work is done: the number of calls, and of paid answers.
 
     python -m benchmarks.repeated_calls [--python PYTHON] [ROW ...]
 
 Each row starts the real server over stdio against the sandbox, sends the same call until nothing is pending (at most 24
-times), and counts what the sandbox answered with HTTP 200, which is what TikHub charges. `--python` names an
-interpreter in which another version of the server is installed, to compare it with.
+times), and counts the sandbox's answers with HTTP 200, which are those that TikHub charges. `--python` is an
+interpreter that has another version of the server installed, for comparison.
 """
 
 import argparse
@@ -30,19 +30,20 @@ PARALLEL_DOWNLOADS = 10
 
 @dataclass(frozen=True)
 class Row:
-    """One thing to try.
+    """One row of the table.
 
     Attributes:
         what: Its name in the table.
-        links: How many different links.
-        api, media: Seconds before each answer of the API, and before each file.
+        links: The number of different links.
+        api: Seconds before each answer of the API.
+        media: Seconds before the first byte of each file.
         budget: TIKHUB_CALL_SECONDS.
         options: Further arguments of the tool.
         environment: Further variables of the server.
-        clients: How many servers on one folder get each call at once.
-        restart: Whether each call has a server process of its own.
-        repeats: How often the call is sent again after nothing is pending any more.
-        scenario: The sandbox's post, in place of good ones.
+        clients: The number of servers that share one folder and get each call at once.
+        restart: Whether each call starts a new server process.
+        repeats: The number of further calls once nothing is pending.
+        scenario: The sandbox's scenario; empty for posts without faults.
     """
 
     what: str
@@ -59,7 +60,7 @@ class Row:
 
     @property
     def ideal(self) -> int:
-        """The calls that the work fills, if ten files are fetched at once and nothing else takes time."""
+        """The number of calls that the work fills, with ten downloads at once and no overhead."""
         return math.ceil(self.links * (self.api + self.media) / PARALLEL_DOWNLOADS / self.budget)
 
 
@@ -83,14 +84,14 @@ ROWS = {
 
 
 async def _call(clients: Sequence[Client], row: Row, links: list[str]) -> list[dict[str, Any]]:
-    """The same call through every client at once."""
+    """Send the same call through every client at once."""
     tool, given = ("download_video", {"url": links[0]}) if len(links) == 1 else ("batch_download", {"urls": links})
     results = await asyncio.gather(*(client.call_tool(tool, {**given, **row.options}) for client in clients))
     return [result.structured_content or {} for result in results]
 
 
 async def _measure(row: Row, python: str, sandbox: Sandbox, folder: Path) -> tuple[int, str]:
-    """How many calls it took, and how the last one ended."""
+    """Repeat the call until nothing is pending; the number of calls, and how the last one ended."""
     links = [link(row.scenario)] if row.scenario else good_links(row.links)
     environment = {
         "TIKHUB_API_KEY": "key-of-the-benchmark",
@@ -125,7 +126,7 @@ def _ended(reply: dict[str, Any]) -> str:
 
 
 def _full(folder: Path) -> None:
-    """Let the output folder lie in a file system of 1 MiB, where the system lets us (Linux, as root)."""
+    """Mount a file system of 1 MiB as the output folder, and fill all but 16 KiB of it (Linux, as root)."""
     (folder / "out").mkdir()
     if os.spawnlp(os.P_WAIT, "mount", "mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder / "out")):
         raise SystemExit("the row 'full' needs the right to mount a file system")
@@ -133,7 +134,7 @@ def _full(folder: Path) -> None:
 
 
 def main() -> None:
-    """Print the table."""
+    """Run the rows, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the version to measure")
     parser.add_argument("rows", nargs="*", default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
@@ -141,8 +142,8 @@ def main() -> None:
     print("| call | links | calls (ideal) | paid answers | how it ended |\n|---|---:|---:|---:|---|")
     for name in given.rows:
         row = ROWS[name]
-        with tempfile.TemporaryDirectory() as made, Sandbox(latency=row.api, media_latency=row.media) as sandbox:
-            folder, full = Path(made), bool(row.environment.get("FULL"))
+        with tempfile.TemporaryDirectory() as temporary, Sandbox(latency=row.api, media_latency=row.media) as sandbox:
+            folder, full = Path(temporary), bool(row.environment.get("FULL"))
             if full:
                 _full(folder)
             try:

@@ -1,4 +1,4 @@
-"""Many downloads over a bad line: each connection fails with probability 0.3, at random but the same way every time.
+"""Many downloads over an unreliable connection: each request fails with probability 0.3, from a fixed seed.
 
 python -m benchmarks.soak [N]
 """
@@ -31,7 +31,7 @@ BODIES = [(MEDIA / name).read_bytes() for name in ("h264_large.mp4", "h265.mp4",
 
 
 def flaky(content: bytes, seed: str) -> Act:
-    """The object on a line that fails now and then: a reset, a FIN or a stall at a random byte, or a 503."""
+    """Serve an object with random faults: a reset, a FIN or a stall at a random byte, or a 503."""
     whole, chance = serve(content), random.Random(seed)
 
     def act(request: Request) -> Reply:
@@ -46,7 +46,7 @@ def flaky(content: bytes, seed: str) -> Act:
 
 
 class Soak:
-    """The downloads, and what they came to."""
+    """The downloads and their totals."""
 
     def __init__(self, origin: Origin, folder: Path) -> None:
         self.counts: Counts = Counter()
@@ -57,7 +57,7 @@ class Soak:
         self._downloader = Downloader(Network(loopback_media=True), LIMITS)
 
     async def one(self, number: int, mirrors: int) -> None:
-        """One download, and a look at what lies there afterwards."""
+        """Run one download, and check its file."""
         async with self._slots:
             content = BODIES[number % len(BODIES)]
             paths = [f"/{mirrors}/{number}/{mirror}/video.mp4" for mirror in range(mirrors)]
@@ -80,12 +80,12 @@ class Soak:
             target.unlink()
 
     def left(self) -> int:
-        """How many files there are, after each download's was taken away."""
+        """The number of files left over, after the file of each download was removed."""
         return sum(1 for _ in self._folder.iterdir())
 
 
 async def soak(number: int, mirrors: int) -> Counts:
-    """So many downloads."""
+    """Run `number` downloads with `mirrors` mirrors each; their totals."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as name, Origin() as origin:
         work = Soak(origin, Path(name))
@@ -98,7 +98,7 @@ async def soak(number: int, mirrors: int) -> Counts:
 
 
 def show(what: str, counts: Counts) -> None:
-    """One row of the table."""
+    """Print one row of the table."""
     succeeded, wire = counts["succeeded"] / counts["downloads"], counts["sent"] / counts["needed"]
     row = (counts["downloads"], what, f"{succeeded:.2%}", f"{wire:.2f}", counts["corrupt"], counts["left"])
     print(f"| {' | '.join(map(str, row))} | {counts['ms'] / 1000:.0f} |", flush=True)

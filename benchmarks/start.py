@@ -1,8 +1,9 @@
-"""From spawn to the first list of tools, beside a server with one tool on the same SDK; and what our own modules take.
+"""The time from spawn to the first list of tools, relative to a minimal server on the same SDK.
 
     python -m benchmarks.start [TURNS]
 
-Both are started in turn, over stdio, from compiled bytecode, and asked by plain lines, so that no client's work counts.
+Both servers start alternately, over stdio, from compiled bytecode. Requests are plain JSON lines, so that no client
+library is measured. It also prints the import times of this project's modules.
 """
 
 import argparse
@@ -17,8 +18,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-WANTED = 1.15  # times the server with one tool
-MOST_OWN = 60.0  # ms that our own modules may take to import
+WANTED = 1.15  # the allowed ratio to the server with one tool
+MOST_OWN = 60.0  # ms; the limit for importing this project's modules
 IMPORTS = "import gc; gc.disable(); from tikhub_mcp.server import run"  # as `tikhub-mcp` does it
 ONE_TOOL = '''
 import asyncio
@@ -60,17 +61,17 @@ def start(command: list[str]) -> float:
 
 
 def own_imports() -> dict[str, float]:
-    """Milliseconds that each of our modules takes to import, without what it imports."""
+    """The import time of each module of this project in milliseconds, without the imports inside it."""
     command = [sys.executable, "-X", "importtime", "-c", IMPORTS]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    lines = (line.removeprefix("import time:").split("|") for line in told.splitlines())
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    lines = (line.removeprefix("import time:").split("|") for line in report.splitlines())
     return {
         name.strip(): int(alone) / 1000 for alone, _, name in lines if name.strip().partition(".")[0] == "tikhub_mcp"
     }
 
 
 def main() -> int:
-    """Measure, and print the table."""
+    """Run the measurements, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("turns", nargs="?", type=int, default=21)
     turns: int = parser.parse_args().turns
@@ -82,7 +83,7 @@ def main() -> int:
             "a server with one tool": [sys.executable, str(script)],
             "tikhub-mcp": [str(Path(sys.executable).with_name("tikhub-mcp"))],
         }
-        for command in servers.values():  # compiles what is not compiled yet
+        for command in servers.values():  # compile the bytecode
             start(command)
         times: dict[str, list[float]] = {name: [] for name in servers}
         for _ in range(turns):

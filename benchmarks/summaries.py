@@ -1,11 +1,11 @@
-"""Summaries beside the script that everybody writes: files a second, memory, and whether that grows with their number.
+"""Summaries compared with a straightforward script: files per second, peak memory, and their growth.
 
     python -m benchmarks.summaries [FILES]
 
-Both read the same folder in turn, each time in a process of its own, as a script is run; a ratio is that of the
-medians. Time is without the start of Python and the imports, memory is the process's peak (Linux). The script is also
-measured as somebody would write it who knows that Python reads bytes faster than text, and the second time in one
-process, when its heap has grown already.
+Both read the same folder alternately, each time in a new process; ratios are those of the medians. The time excludes
+the start of Python and the imports; the memory is the peak of the process (Linux). Two variants of the script are
+measured as well: one reads files as bytes, which is faster than text, and one runs a second time in the same process,
+when the heap has grown.
 """
 
 import argparse
@@ -27,15 +27,15 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary.summarize import Format, summarize
 
 TURNS = 3
-WAYS = {  # what, and the how manyth time in one process
+WAYS = {  # the function, and which run in the same process is measured
     "baseline": ("baseline", 1),
     "the same, read as bytes": ("from_bytes", 1),
     "baseline, the second time": ("baseline", 2),
     "ours": ("ours", 1),
     "ours, the second time": ("ours", 2),
 }
-WANTED = 5.0  # times the baseline
-LEAST = 1000  # files a second that the baseline has to reach, or it is no baseline
+WANTED = 5.0  # the ratio to the baseline
+LEAST = 1000  # files per second; below it the machine is too busy for a comparison
 MOST_MEMORY = 120  # MiB
 ONCE = """
 import sys, time
@@ -51,7 +51,7 @@ print(files / took, next(line.split()[1] for line in open("/proc/self/status") i
 
 
 def baseline(source: Path, out_dir: Path) -> int:
-    """What everybody writes: load every file, collect all rows, then dump them."""
+    """The straightforward script: load every file, collect all rows, then write them."""
 
     def load(path: Path) -> Json:
         with path.open(encoding="utf-8") as file:
@@ -61,12 +61,12 @@ def baseline(source: Path, out_dir: Path) -> int:
 
 
 def from_bytes(source: Path, out_dir: Path) -> int:
-    """The same, with files read as bytes."""
+    """The same script, but it reads the files as bytes."""
     return script(source, out_dir, lambda path: json.loads(path.read_bytes()))
 
 
 def script(source: Path, out_dir: Path, load: Callable[[Path], Json]) -> int:
-    """The script, by how it loads a file."""
+    """The script, with the function that loads a file; the number of rows."""
     rows = [flat(path.name, load(path)) for path in sorted(source.glob("*.json"))]
     with (out_dir / "summary.json").open("w", encoding="utf-8") as file:
         json.dump(
@@ -83,7 +83,7 @@ def script(source: Path, out_dir: Path, load: Callable[[Path], Json]) -> int:
 
 
 def flat(name: str, data: Json) -> dict[str, Any]:
-    """One row, taken out of the parsed answer field by field."""
+    """The row of one parsed answer."""
     post = (data.get("data") or {}).get("aweme_detail") or ((data.get("data") or {}).get("aweme_details") or [{}])[0]
     author, numbers = post.get("author") or {}, post.get("statistics") or {}
     clip, music, ai = post.get("video") or {}, post.get("music") or {}, post.get("aigc_info") or {}
@@ -132,25 +132,25 @@ def flat(name: str, data: Json) -> dict[str, Any]:
 
 
 def ours(source: Path, out_dir: Path) -> int:
-    """What the tool does by default."""
+    """`summarize` with the default formats; the number of rows."""
     return summarize(source, out_dir).found.rows
 
 
 def everything(source: Path, out_dir: Path) -> int:
-    """All four formats."""
+    """`summarize` with all four formats; the number of rows."""
     formats: tuple[Format, ...] = ("csv", "json", "xlsx", "html")
     return summarize(source, out_dir, formats).found.rows
 
 
 def once(work: str, source: Path, out_dir: Path, times: int = 1) -> tuple[float, float]:
-    """Files a second, and the most memory in MiB, of a process that does it, the last of so many times."""
+    """Run the work `times` times in a new process; files per second of the last run, and peak memory in MiB."""
     command = [sys.executable, "-c", ONCE, work, str(source), str(out_dir), str(times)]
     rate, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return float(rate), int(peak) / 1024
 
 
 def main() -> int:
-    """Measure, and print the tables."""
+    """Run the measurements, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="?", type=int, default=20_000)
     files: int = parser.parse_args().files
@@ -163,7 +163,7 @@ def main() -> int:
         sources = [folder / str(size) for size in sizes]
         for size, source in zip(sizes, sources, strict=True):
             total = fill(source, size)
-        os.sync()  # or the disk is busy with them while they are read
+        os.sync()  # so that the disk is idle during the measurements
         print(f"{files:,} answers, {total / files / 1000:.0f} kB each\n")
         runs: dict[str, list[tuple[float, float]]] = {who: [] for who in WAYS}
         for _ in range(TURNS):

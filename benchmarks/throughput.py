@@ -1,9 +1,9 @@
-"""Large files over TLS 1.3 from nginx on this machine to a real disk: the server, with all its checks, beside others.
+"""Large files over TLS 1.3 from a local nginx to disk: the server, with all its checks, compared with other tools.
 
     python -m benchmarks.throughput [TURNS]
 
-Needs nginx, openssl and curl; aria2c and yt-dlp where they are on PATH. The server is asked over stdio; its CPU time
-is of the whole process; what the others are given to do after the file, sha256sum and sync, counts for them.
+Needs nginx, openssl and curl; aria2c and yt-dlp are measured if they are on PATH. The server is called over stdio, and
+its CPU time is that of the whole process. The times of the other tools include sha256sum and sync, where they run.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from tests.support.payloads import address, envelope, tiktok_post, video
 
 MB = 10**6
 SHAPES = {"one of 200 MB": (1, 200 * MB), "ten of 20 MB": (10, 20 * MB)}
-WANTED_SPEED, WANTED_CPU = 0.9, 1.5  # of curl that does the same
+WANTED_SPEED, WANTED_CPU = 0.9, 1.5  # relative to curl with sha256sum and sync
 LONGEST_BLOCK = 50.0  # ms
 FIRST = 7_300_000_000_000_000_000
 NGINX = """
@@ -51,14 +51,14 @@ http {{
 
 
 def film(size: int) -> bytes:
-    """A video file of this size: a real one, and a box of random bytes that players step over."""
+    """A video file of `size` bytes: a real one, and a `free` box of random bytes."""
     real = (MEDIA / "h264_large.mp4").read_bytes()
     return real + (size - len(real)).to_bytes(4, "big") + b"free" + os.urandom(size - len(real) - 8)
 
 
 @contextmanager
 def nginx(folder: Path) -> Iterator[int]:
-    """Serve `media` in this folder; the port."""
+    """Serve the files in `media` below this folder with nginx; yields the port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -82,7 +82,7 @@ def nginx(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def api(media: str, size_of_all: int = 0) -> Iterator[str]:
-    """A stand-in for TikHub whose posts have their files at that address; its own address."""
+    """A stand-in for TikHub whose posts link to files at `media`; yields its base URL."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -130,7 +130,7 @@ main([])
 
 @dataclass
 class Found:
-    """GB a second, and CPU seconds a GB, of each turn."""
+    """GB per second, and CPU seconds per GB, of each turn."""
 
     speed: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -141,7 +141,7 @@ class Found:
 
 
 def commands(port: int, shape: int, files: int, out: str) -> dict[str, str]:
-    """What the others are told, in a shell."""
+    """The shell commands of the other tools, by their names in the table."""
     urls = [f"https://127.0.0.1:{port}/{shape}-{number}.mp4" for number in range(files)]
     curl = "curl -sS --cacert $CERT " + ("-Z " if files > 1 else "")
     curl += " ".join(f"-o {out}/{number}.mp4 {url}" for number, url in enumerate(urls))
@@ -157,7 +157,7 @@ def commands(port: int, shape: int, files: int, out: str) -> dict[str, str]:
 
 
 def run(command: str, certificate: Path) -> tuple[float, float]:
-    """Seconds, and CPU seconds of it and its children."""
+    """Run a shell command; its seconds, and the CPU seconds of it and its children."""
     begun = time.perf_counter()
     process = subprocess.Popen(["sh", "-c", command], env=os.environ | {"CERT": str(certificate)})
     _, status, usage = os.wait4(process.pid, 0)
@@ -167,13 +167,13 @@ def run(command: str, certificate: Path) -> tuple[float, float]:
 
 
 def cpu_of(process: int) -> float:
-    """CPU seconds of a process up to now (Linux)."""
+    """The CPU seconds of a process so far (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def ask(server: Server, shape: int, files: int) -> tuple[float, float]:
-    """Seconds, and CPU seconds of the server, of a batch of these files."""
+    """Call batch_download for these files; the seconds, and the CPU seconds of the server."""
     urls = [f"https://www.tiktok.com/@a/video/{FIRST + 10 * shape + number}" for number in range(files)]
     cpu, begun = cpu_of(server.process.pid), time.perf_counter()
     reply = server.ask("tools/call", name="batch_download", arguments={"urls": urls, "save_raw": False})
@@ -183,7 +183,7 @@ def ask(server: Server, shape: int, files: int) -> tuple[float, float]:
 
 
 def in_turn(folder: Path, port: int, base_url: str, turns: int, shape: int) -> dict[str, Found]:
-    """Everybody, in turn, each time into an empty folder."""
+    """Run the server and the other tools alternately, each time into an empty folder."""
     files, size = list(SHAPES.values())[shape]
     others = commands(port, shape, files, str(folder / "others"))
     found = {who: Found() for who in ("tikhub-mcp", *others)}
@@ -201,7 +201,7 @@ def in_turn(folder: Path, port: int, base_url: str, turns: int, shape: int) -> d
 
 
 def longest_block(folder: Path, base_url: str, turns: int, shape: int) -> float:
-    """The longest that anything held up the server's event loop, in milliseconds; a timer of 2 ms in it tells."""
+    """The longest blocking of the server's event loop in milliseconds, as seen by a timer of 2 ms."""
     os.environ["LONGEST"] = str(folder / "longest")
     server = Server(base_url, folder / "watched", [sys.executable, "-c", WATCHED])
     for _ in range(turns):
@@ -212,7 +212,7 @@ def longest_block(folder: Path, base_url: str, turns: int, shape: int) -> float:
 
 
 def main() -> int:
-    """Measure, and print the tables."""
+    """Run the measurements, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("turns", nargs="?", type=int, default=7)
     turns: int = parser.parse_args().turns
@@ -231,8 +231,10 @@ def main() -> int:
             ours, curl = found["tikhub-mcp"], found["curl, sha256sum, sync"]
             speed, cpu = median(ours.speed) / median(curl.speed), median(ours.cpu) / median(curl.cpu)
             blocked = longest_block(folder, base_url, turns, shape)
-            print(f"\nOf curl that does the same: {speed:.2f} of its speed, {cpu:.2f} times its CPU time.")
-            print(f"The longest that the event loop was held up: {blocked:.0f} ms.\n", flush=True)
+            print(
+                f"\nRelative to curl with sha256sum and sync: {speed:.2f} of the speed, {cpu:.2f} times the CPU time."
+            )
+            print(f"Longest blocking of the event loop: {blocked:.0f} ms.\n", flush=True)
             good &= speed >= WANTED_SPEED and cpu <= WANTED_CPU and blocked <= LONGEST_BLOCK
     return 0 if good else 1
 

@@ -1,8 +1,8 @@
-"""Makes dist/tikhub-mcp-VERSION.mcpb, which Claude Desktop installs by a double click.
+"""Build dist/tikhub-mcp-VERSION.mcpb, the bundle that Claude Desktop installs.
 
     .venv/bin/python bundle/build.py
 
-Needs the extra `dev`, and Node: `mcpb` from PATH, or else the one that npx fetches.
+Needs the extra `dev`, and Node: `mcpb` from PATH, or else npx, which downloads it.
 """
 
 import argparse
@@ -21,15 +21,19 @@ PINNED = ROOT / "tests" / "clients" / "package.json"
 
 
 def gather(folder: Path, root: Path = ROOT) -> str:
-    """Copy what the bundle holds into a new folder, and check that nobody's API key is in it.
+    """Copy the bundle's files into a new folder, and check that they hold no API key.
+
+    Args:
+        folder: The folder to create.
+        root: The checkout.
 
     Returns:
-        The version.
+        The version of the package.
 
     Raises:
-        ValueError: A SKILL.md holds a key, or has no section for one; the message does not repeat it.
+        ValueError: A SKILL.md holds a key, or has no section for one. The message does not repeat the key.
     """
-    sys.path.insert(0, str(ROOT))  # for a script, the first entry is its own folder
+    sys.path.insert(0, str(ROOT))  # a script's sys.path begins with its own folder
     try:
         from hatch_build import key_section
     finally:
@@ -50,7 +54,7 @@ def gather(folder: Path, root: Path = ROOT) -> str:
 
 
 def packer(given: str) -> list[str]:
-    """The command of mcpb: the one that was named, or that is on PATH, or that npx fetches."""
+    """The command of mcpb: `given` if not empty, else the one on PATH, else npx with the version of the tests."""
     found = given or shutil.which("mcpb")
     if found:
         return [found]
@@ -59,14 +63,14 @@ def packer(given: str) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Gather, validate and pack."""
+    """Gather the files, validate the manifest, and pack the bundle."""
     parser = argparse.ArgumentParser(description="Make the bundle for Claude Desktop.")
     parser.add_argument("--mcpb", default="", help="the command of @anthropic-ai/mcpb")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the bundle goes (default: dist/)")
     options = parser.parse_args(arguments)
     mcpb = packer(options.mcpb)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made) / "bundle"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "bundle"
         try:
             version = gather(folder)
         except ModuleNotFoundError as error:

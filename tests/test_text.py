@@ -130,14 +130,16 @@ def test_a_copy_of_json_has_every_text_and_name_replaced_and_nothing_else() -> N
     assert json.dumps(value) == before
 
 
-def test_what_takes_the_place_of_a_member_is_copied_like_all_else() -> None:
-    def member(name: str, value: object) -> object:
-        return ["taken", value] if name == "out" else value
-
-    value = {"out": {"out": 1}, "in": [{"out": "x"}]}
-    assert map_json(value, str.upper, member) == {
-        "OUT": ["TAKEN", {"OUT": ["TAKEN", 1]}],
-        "IN": [{"OUT": ["TAKEN", "X"]}],
+def test_a_member_that_holds_an_object_or_a_list_is_replaced_by_its_name_in_any_case() -> None:
+    value = {"Out": {"out": 1}, "in": [{"OUT": ["x"], "out": "x"}], "out": None}
+    assert map_json(value, str.upper, {"out": "<gone>"}) == {
+        "OUT": None,
+        "IN": [{"OUT": "X"}],
+    }
+    assert map_json({"out": []}, str.lower, {"out": "<gone>"}) == {"out": "<gone>"}
+    assert map_json({"Out": {}, "b": {"out": {}}}, str.lower, {"out": "<gone>"}) == {
+        "out": "<gone>",
+        "b": {"out": "<gone>"},
     }
 
 

@@ -1,4 +1,7 @@
-"""Where `tikhub-mcp` and `python -m tikhub_mcp` begin: what imports the rest leaves the working directory out."""
+"""Entry point of `tikhub-mcp` and `python -m tikhub_mcp`.
+
+Removes the working directory from `sys.path` before anything else of the package is loaded.
+"""
 
 import sys
 
@@ -6,7 +9,7 @@ from tikhub_mcp.isolation import leave_out_working_directory
 
 
 def main() -> int:
-    """Run a command of the command line, or the server; the process's exit code."""
+    """Run the command line, or the server when no command is given, and return the exit code."""
     leave_out_working_directory()
     from tikhub_mcp.cli import main as cli_main
 

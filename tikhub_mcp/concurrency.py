@@ -1,4 +1,4 @@
-"""Threads and tasks that run to their end, whatever happens to those that wait for them."""
+"""Tasks and threads that run to completion even when the code awaiting them is cancelled."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,30 +14,41 @@ R = TypeVar("R")
 
 
 def in_flight() -> set[asyncio.Task[object]]:
-    """The work under way that goes on to its end whatever happens."""
+    """Return the tasks started by `run_to_completion` that have not finished yet."""
     return set(_running)
 
 
 async def run_to_completion(work: Coroutine[None, None, K]) -> K:
-    """Await work that goes on to its end when the one who waits for it is cancelled."""
+    """Await a coroutine that keeps running when the awaiting task is cancelled.
+
+    Args:
+        work: The coroutine to run.
+
+    Returns:
+        What the coroutine returns.
+
+    Raises:
+        Exception: Whatever the coroutine raises.
+    """
     task = asyncio.create_task(work)
-    _running.add(task)  # the loop itself holds its tasks weakly
+    _running.add(task)  # the event loop keeps only weak references to tasks
     task.add_done_callback(_running.discard)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, though nobody may wait any more
+    # Retrieve the exception, or asyncio logs it as never retrieved when no caller is waiting any more.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return await asyncio.shield(task)
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run something short that blocks in a thread; a cancellation waits for its end.
+    """Run a short blocking function in a thread; a cancellation takes effect after the function has returned.
 
-    asyncio.to_thread returns at once when cancelled, while the thread goes on using a file that is then closed under
-    it, its number perhaps already another file's.
+    `asyncio.to_thread` raises CancelledError at once while its thread keeps running. The caller could then close a file
+    that the thread still uses, and the system could reuse its file descriptor for another file.
     """
     task = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         while not task.done():
-            with suppress(asyncio.CancelledError):  # cancelled once more meanwhile: that changes nothing
+            with suppress(asyncio.CancelledError):  # a second cancellation must not end the wait either
                 await asyncio.wait([task])
         raise

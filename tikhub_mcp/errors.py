@@ -1,35 +1,37 @@
-"""Every failure this package foresees.
+"""The exceptions for every expected failure of this package.
 
     TikHubMCPError
     ├── KeyMissing                     stop, and tell the human; nothing was sent
-    ├── RequestError                   the call itself is wrong; nothing was paid
+    ├── RequestError                   the call itself is invalid; nothing was paid
     │   └── InvalidInput, UnsupportedLink, PathNotAllowed
     ├── AnswerError                    TikHub gave no usable post
     │   ├── KeyInvalid, InsufficientBalance, PermissionDenied      stop, and tell the human
-    │   ├── RateLimited, TikHubUnavailable                         worth another try
+    │   ├── RateLimited, TikHubUnavailable                         may succeed later
     │   └── PostUnavailable, NotAVideo, WrongPost, UnexpectedAnswer
-    ├── FileError                      the video did not reach the disk
-    │   ├── MediaUnavailable, MediaInvalid                         worth another try
+    ├── FileError                      the video could not be saved
+    │   ├── MediaUnavailable, MediaInvalid                         may succeed later
     │   └── TooLarge, DiskFull, NotWritable
-    └── ApiCallLimit                   the caller's own cap on paid calls
+    └── ApiCallLimit                   the limit on paid calls that the caller set
 
-Any other exception is a bug: only the server's outermost door meets it, logs its traceback and answers
-`internal_error`. Messages name posts by id; they never hold the key, a signed media link, or other people's text.
+Any other exception is a bug. Three boundaries catch `Exception`: one job, one tool call, and one doctor check. A job
+and a tool call log the traceback and report `internal_error`. Messages name posts by id; they never contain the key, a
+signed media link, or other people's text.
 """
 
 from typing import ClassVar
 
 
 class TikHubMCPError(Exception):
-    """A failure with a code that callers can rely on, and a message fit to be shown.
+    """The base class of all expected failures: a stable code, and a message that may be shown to the user.
 
     Attributes:
         code: The stable name of the failure.
-        retryable: Whether the same call may succeed later without anybody changing anything.
-        stop: Whether no further call makes sense until a human has acted.
-        exit_code: What `tikhub-mcp one` ends with.
+        message: The text of the failure; it contains no secrets.
+        retryable: Whether the same call may succeed later without any change.
+        stop: Whether no further call can succeed until a human has acted.
+        exit_code: The exit code of `tikhub-mcp one`.
         tell_human: What the human must do, or None.
-        parse_retry_after: Seconds to wait before asking again, where the other side named them.
+        retry_after: Seconds to wait before the next request, if the server named them; otherwise None.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -53,7 +55,7 @@ class KeyMissing(TikHubMCPError):
 
 
 class RequestError(TikHubMCPError):
-    """The call is wrong as it stands; nothing was paid."""
+    """The call is invalid; nothing was paid."""
 
     exit_code = 2
 
@@ -65,13 +67,13 @@ class InvalidInput(RequestError):
 
 
 class UnsupportedLink(RequestError):
-    """Not a link to one TikTok or Douyin post."""
+    """The link does not lead to one TikTok or Douyin post."""
 
     code = "unsupported_link"
 
 
 class PathNotAllowed(RequestError):
-    """A path outside the folders that tools may use."""
+    """The path is outside the folders that tools may use."""
 
     code = "path_not_allowed"
 
@@ -80,7 +82,7 @@ class AnswerError(TikHubMCPError):
     """TikHub gave no usable post.
 
     Attributes:
-        attempts: How many requests this failure is worth in all.
+        attempts: The maximum number of requests for one post, the first included, when this failure occurs.
     """
 
     attempts: int = 1
@@ -123,7 +125,7 @@ class PermissionDenied(AnswerError):
 
 
 class RateLimited(AnswerError):
-    """HTTP 429, for longer than it is worth waiting."""
+    """HTTP 429: TikHub's rate limit is reached."""
 
     code = "rate_limited"
     retryable = True
@@ -131,7 +133,7 @@ class RateLimited(AnswerError):
 
 
 class TikHubUnavailable(AnswerError):
-    """TikHub could not be reached, or failed."""
+    """TikHub could not be reached, its response was lost, or it answered with a server error."""
 
     code = "tikhub_unavailable"
     retryable = True
@@ -142,42 +144,42 @@ class TikHubUnavailable(AnswerError):
 
 
 class PostUnavailable(AnswerError):
-    """Private, deleted or blocked: TikHub answered, and was paid, but there is no post."""
+    """The post is private, deleted or blocked; TikHub answered and charged for it."""
 
     code = "post_unavailable"
     exit_code = 4
 
 
 class NotAVideo(AnswerError):
-    """A photo post: its only media file is the music."""
+    """The post is a photo post; its only media file is the music."""
 
     code = "not_a_video"
     exit_code = 4
 
 
 class WrongPost(AnswerError):
-    """Another post came back than the link names."""
+    """TikHub returned a different post from the one that the link names."""
 
     code = "wrong_post"
     exit_code = 4
 
 
 class UnexpectedAnswer(AnswerError):
-    """An answer that is not TikHub's: a firewall's page, broken JSON, a redirect."""
+    """The response is not a TikHub answer, but for example a firewall's page, broken JSON or a redirect."""
 
     code = "unexpected_answer"
     exit_code = 4
 
 
 class FileError(TikHubMCPError):
-    """The video did not reach the disk."""
+    """The video could not be saved."""
 
 
 class MediaUnavailable(FileError):
-    """Every mirror refused.
+    """No mirror served the file.
 
     Attributes:
-        busy: Whether a mirror only said that it cannot answer now (HTTP 429 or 5xx).
+        busy: Whether a mirror is only temporarily unable to answer (HTTP 429 or 5xx).
     """
 
     code = "media_unavailable"
@@ -186,7 +188,7 @@ class MediaUnavailable(FileError):
 
 
 class MediaInvalid(FileError):
-    """What came is not the video."""
+    """The downloaded file is not the video."""
 
     code = "media_invalid"
     retryable = True
@@ -211,6 +213,6 @@ class NotWritable(FileError):
 
 
 class ApiCallLimit(TikHubMCPError):
-    """The call's own cap, max_api_calls, is reached."""
+    """The limit of the call, max_api_calls, is reached."""
 
     code = "api_call_limit"

@@ -1,33 +1,34 @@
-"""Keeps the working directory out of what is imported, in this process and in those that it starts.
+"""Prevents imports from the working directory, in this process and in the Python processes that it starts.
 
-A client starts its servers in the folder of the open project, whose files may be anybody's, with the user's key in the
-environment. This module takes effect before any other is imported, and so it imports nothing itself but what Python has
-loaded by then.
+A client starts its servers in the folder of the open project, with the user's key in the environment. The files in that
+folder may be untrusted. This module must run before any other is imported, so it imports only modules that Python has
+already loaded at that point.
 """
 
 import os
 import sys
 
-PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__))  # of this package; where child processes start
+PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__))  # also the working directory of child processes
 
-_FOR_CHILDREN = {  # what Python and its libraries need to start; no key, and nothing that leads to other code
+_FOR_CHILDREN = {  # what Python and its libraries need to start: no key, and no variable that makes Python load code
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "TMPDIR"),
     *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "TEMP", "TMP"),
 }
 
 
 def leave_out_working_directory() -> None:
-    """Import nothing from the working directory, or from a folder that is named relative to it, from here on."""
+    """Remove the working directory, and folders named relative to it, from `sys.path` and `sys.pycache_prefix`."""
     sys.path[:] = importable()
     if sys.pycache_prefix and not os.path.isabs(sys.pycache_prefix):
-        sys.pycache_prefix = None  # its compiled modules would be run in place of the real ones
+        sys.pycache_prefix = None  # Python would run compiled modules from it instead of the real ones
 
 
 def importable() -> list[str]:
-    """The folders of `sys.path` that do not depend on the working directory, except where Python itself is there.
+    """Return the folders of `sys.path` that do not depend on the working directory.
 
-    An empty or relative entry of PYTHONPATH (`PYTHONPATH=:/opt/lib`) means the working directory or a folder below it;
-    Python has made it absolute by now.
+    The folders of Python itself stay, even when one of them is the working directory. An empty or relative entry of
+    PYTHONPATH (`PYTHONPATH=:/opt/lib`) means the working directory or a folder below it; Python has already made it
+    absolute, so such entries are read from the variable.
     """
     own = _folders_of_python()
     relative = {_absolute(entry) for entry in _entries("PYTHONPATH") if not os.path.isabs(entry)}
@@ -39,14 +40,14 @@ def importable() -> list[str]:
 
 
 def isolated_python_command(code: str, *more: str) -> list[str]:
-    """The command of another Python process that imports what this one can, and nothing from where either runs.
+    """Return the command of a Python process with this process's import path, without any working directory.
 
-    Not `-m`, which looks into the working directory first, and not the option `-I` alone, which does not see what is
-    installed for the user only, or what PYTHONPATH names.
+    `-m` is not used because it searches the working directory first. The option `-I` alone is not enough because it
+    ignores packages installed for the user only, and PYTHONPATH.
 
     Args:
-        code: What it runs; `sys` is imported.
-        more: Folders to import from if a module is in no other.
+        code: The code to run; `sys` is already imported.
+        more: Folders to search after those of this process.
     """
     folders = [*importable(), *more]
     begin = f"import sys\nsys.path[:] = dict.fromkeys([*{folders!r}, *sys.path])\n"
@@ -54,20 +55,20 @@ def isolated_python_command(code: str, *more: str) -> list[str]:
 
 
 def isolated_server_command() -> list[str]:
-    """The command of this program as a server, in another process."""
+    """Return the command that starts this server in another process."""
     return isolated_python_command(
         "from tikhub_mcp.__main__ import main\nsys.exit(main())", os.path.dirname(PACKAGE_FOLDER)
     )
 
 
 def child_environment() -> dict[str, str]:
-    """The variables for a child process that needs no settings: a few of the system's."""
+    """Return the environment for a child process that needs no settings: a few system variables only."""
     return {name: value for name, value in os.environ.items() if name.upper() in _FOR_CHILDREN}
 
 
 def _folders_of_python() -> set[str]:
-    """Where Python and what is installed with it are, which a person may well make the working directory."""
-    site = sys.modules.get("site")  # not there with -S
+    """Return the folders of Python and its installed packages; one of them may be the working directory on purpose."""
+    site = sys.modules.get("site")  # not loaded with -S
     installed = [*site.getsitepackages(), site.getusersitepackages()] if site else []
     return {*installed, os.path.dirname(os.__file__)}
 
@@ -75,14 +76,14 @@ def _folders_of_python() -> set[str]:
 def _is_working_directory(folder: str) -> bool:
     try:
         return os.path.samefile(folder, os.curdir)
-    except OSError:  # it does not exist, or is not to be looked at
+    except OSError:  # it does not exist, or may not be accessed
         return False
 
 
 def _absolute(path: str) -> str:
     try:
         return os.path.abspath(path)
-    except OSError:  # the working directory is gone
+    except OSError:  # the working directory was removed
         return path
 
 

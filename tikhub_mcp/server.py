@@ -1,6 +1,7 @@
-"""The server: three tools declared, bad arguments refused, failures answered. The outermost door.
+"""The MCP server: declares the three tools, validates arguments, and turns every failure into a reply.
 
-Imports are absolute and the server object is `mcp`, because `mcp dev tikhub_mcp/server.py` loads this file by itself.
+Imports are absolute and the server object is named `mcp`, because `mcp dev tikhub_mcp/server.py` loads this file
+outside its package.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from tikhub_mcp.tools.handlers import Tools, result
 
 logger = logging.getLogger(__name__)
 
-BEFORE_LINKS = ("2024-11-05", "2025-03-26")  # their clients refuse a result that holds a resource_link
+BEFORE_LINKS = ("2024-11-05", "2025-03-26")  # clients of these protocol versions reject results with a resource_link
 
 INSTRUCTIONS = """\
 Turns TikTok and Douyin share links into verified MP4 files and honest metrics, through the paid TikHub API.
@@ -50,12 +51,16 @@ batches; dry_run counts for free.
 
 
 class Server(MCPServer[None]):
-    """An MCPServer that refuses bad arguments in its own words, and answers every failure by the tool's schema."""
+    """An MCPServer with its own messages for invalid arguments; a failed call is answered in the tool's schema.
+
+    Args:
+        tools: The tools to serve; they are closed when the server ends.
+    """
 
     def __init__(self, tools: Tools) -> None:
         @asynccontextmanager
         async def lifespan(_: MCPServer[None]) -> AsyncIterator[None]:
-            sweeping = asyncio.create_task(asyncio.to_thread(tools.sweep))  # the loop holds its tasks weakly
+            sweeping = asyncio.create_task(asyncio.to_thread(tools.sweep))  # the loop keeps weak references only
             try:
                 yield
             finally:
@@ -71,22 +76,31 @@ class Server(MCPServer[None]):
             tools=list(self._ours.values()),
             lifespan=lifespan,
             log_level="WARNING",
-            dependencies=["mcp[cli]>=2.3,<3"],  # `mcp dev` starts the server with plain mcp, which lacks its own CLI
+            dependencies=["mcp[cli]>=2.3,<3"],  # `mcp dev` installs mcp without the extra that its own CLI needs
         )
 
     async def run_stdio_async(self, ended: Callable[[], None] = lambda: None) -> None:
-        """Serve on standard input and output until the input ends; `ended` is told of that."""
-        room, server = asyncio.Semaphore(MAX_UNANSWERED), self._lowlevel_server
+        """Serve on standard input and output until the input ends.
+
+        Args:
+            ended: Called when the input has ended.
+        """
+        slots, server = asyncio.Semaphore(MAX_UNANSWERED), self._lowlevel_server
         hung_up = hang_up_watch()
         async with stdio_server() as (incoming, outgoing):
-            line = Outgoing(outgoing, room)
-            heard = Incoming(incoming, room, line, ended, hung_up)
-            await server.run(heard, line, server.create_initialization_options())
+            writer = Outgoing(outgoing, slots)
+            reader = Incoming(incoming, slots, writer, ended, hung_up)
+            await server.run(reader, writer, server.create_initialization_options())
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None
     ) -> CallToolResult:
-        """Call a tool; only a protocol error is raised.
+        """Call a tool and return its result; a failure becomes a result with `is_error`.
+
+        Args:
+            name: The tool's name.
+            arguments: Its arguments; null means that an argument is omitted.
+            context: The context of the request; by default a new one.
 
         Raises:
             MCPError: There is no such tool.
@@ -94,28 +108,28 @@ class Server(MCPServer[None]):
         tool = self._ours.get(name)
         if tool is None:
             raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool. This server has {', '.join(self._ours)}.")
-        # Some clients send null for what they leave out.
+        # Some clients send null for omitted arguments.
         arguments = {key: value for key, value in arguments.items() if value is not None}
         try:
             _check_arguments(tool, arguments)
             answer: CallToolResult = await tool.run(arguments, context or Context(mcp_server=self))
-        except Exception as error:  # the outermost door: a bug is logged whole, and answered in a sentence
-            # The SDK wraps whatever a tool raises.
-            foreseen = error if isinstance(error, TikHubMCPError) else error.__cause__
-            if not isinstance(foreseen, TikHubMCPError):
+        except Exception as error:  # the boundary of one tool call: the log gets the traceback, the reply one sentence
+            # The SDK wraps exceptions of tools in its own.
+            expected = error if isinstance(error, TikHubMCPError) else error.__cause__
+            if not isinstance(expected, TikHubMCPError):
                 logger.exception("A bug ended a call of %s", name)
-                foreseen = TikHubMCPError("A bug in tikhub-mcp ended this call; its log (standard error) has more.")
-            return result(replies.refusal(name, foreseen, arguments.get("url")))
+                expected = TikHubMCPError("A bug in tikhub-mcp ended this call; its log (standard error) has more.")
+            return result(replies.refusal(name, expected, arguments.get("url")))
         if context and context.protocol_version in BEFORE_LINKS:
             answer.content = [block for block in answer.content if not isinstance(block, ResourceLink)]
         return answer
 
 
 def _declare(tools: Tools) -> list[Tool]:
-    """The tools with true annotations and slim schemas: what a model reads costs tokens at every turn."""
+    """Return the tools with accurate annotations and short schemas, which cost the model tokens at every turn."""
     fetches = ToolAnnotations(
         read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
-    )  # not idempotent: a repeated download may be billed again
+    )  # not idempotent: a repeated download may be charged again
     reads = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     declared = [
         Tool.from_function(tools.download_video, title="Download a TikTok or Douyin video", annotations=fetches),
@@ -124,7 +138,7 @@ def _declare(tools: Tools) -> list[Tool]:
     ]
     for tool in declared:
         model = tool.fn_metadata.arg_model
-        model.model_config["extra"] = "forbid"  # the SDK drops unknown arguments in silence
+        model.model_config["extra"] = "forbid"  # by default the SDK ignores unknown arguments
         model.model_rebuild(force=True)
         tool.parameters = _slim(model.model_json_schema())
         tool.fn_metadata.output_schema = _slim(tool.fn_metadata.output_schema)
@@ -133,7 +147,7 @@ def _declare(tools: Tools) -> list[Tool]:
 
 
 def _slim(schema: Json) -> Json:
-    """A schema without generated titles and models' docstrings."""
+    """Return the schema without generated titles and the docstrings of models."""
     match schema:
         case list():
             return [_slim(item) for item in schema]
@@ -151,7 +165,9 @@ def _slim(schema: Json) -> Json:
 
 
 def _check_arguments(tool: Tool, arguments: dict[str, Any]) -> None:
-    """Refuse what does not fit, by name and reason; never by value, which may be long, secret or an instruction.
+    """Validate the arguments of a call.
+
+    The error gives the name and the reason, never the value, which may be long, secret or an injected instruction.
 
     Raises:
         InvalidInput: An argument is unknown, missing or of the wrong type.
@@ -195,10 +211,10 @@ def _reason(problem: ErrorDetails, schema: Json) -> str:
 
 
 def run() -> None:
-    """Serve on stdio until the end. Only protocol goes to standard output, the log to standard error."""
+    """Serve on stdio until the input ends; standard output carries only the protocol, standard error the log."""
     logging.getLogger("tikhub_mcp").setLevel(log_level())
-    for talkative in ("httpx", "httpcore"):  # they log signed links, and at DEBUG the Authorization header
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    for library in ("httpx", "httpcore"):  # they log signed links, and at DEBUG the Authorization header
+        logging.getLogger(library).setLevel(logging.WARNING)
     asyncio.run(lifetime.serve(mcp.run_stdio_async, tools.close))
 
 

@@ -1,28 +1,33 @@
-"""Other people's text, made safe to carry, alone and in JSON values."""
+"""Cleans untrusted text, and JSON values that contain it, before they are sent to a client."""
 
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_JOINERS = "\u200c\u200d"  # format characters that words and emoji families need
+_JOINERS = "\u200c\u200d"  # format characters that some scripts and composed emoji need
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control and bidirectional characters, surrogates, private use
 
 
 def clean(text: str, limit: int = 300) -> str:
-    """Text on one line, without anything invisible that could act, at most `limit` characters long.
+    """Return the text on one line, without control and invisible characters.
 
-    What is dropped becomes a blank, so that words stay apart; runs of white space become one blank.
+    Each removed character becomes a space, so that words stay separate. Runs of white space become one space.
+
+    Args:
+        text: Untrusted text of any length.
+        limit: The maximum length of the result in characters; a longer text ends with an ellipsis.
     """
-    # Four times the limit bounds the work on text of any size, and leaves room for what is dropped.
+    # Reading four times the limit bounds the work, and allows for characters that are removed.
     line = " ".join("".join(map(_visible, text[: 4 * limit])).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip(_JOINERS) + "…"
 
 
 def shortened(text: str, most: int) -> str:
-    """As much of a text, made like that, as so many bytes of JSON can hold."""
+    """Return the text as `clean` does, shortened to at most `most` bytes as a JSON string without its quotes."""
     short = clean(text, most)
     while json_size(short) - len('""') > most:
         short = clean(short, len(short) - 1)
@@ -30,43 +35,47 @@ def shortened(text: str, most: int) -> str:
 
 
 def json_size(value: Any) -> int:  # noqa: ANN401 - JSON of any kind
-    """How many bytes a value takes as compact JSON, once it can be sent."""
+    """Return the size in bytes of a value as compact JSON in UTF-8, after `sendable`."""
     return len(json.dumps(sendable(value), ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def writable(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD; all else as it was."""
+    """Return the text with each lone surrogate, which UTF-8 cannot encode, replaced by U+FFFD."""
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def sendable(value: Any) -> Any:  # noqa: ANN401 - JSON of any kind
-    """The value with every text in it `writable`: one lone surrogate on the wire would end the server."""
+    """Return the value with `writable` applied to every string: one lone surrogate in a message ends the server."""
     return map_json(value, writable)
 
 
 def map_json(
     value: Any,  # noqa: ANN401 - JSON of any kind
     text: Callable[[str], str],
-    member: Callable[[str, Any], Any] | None = None,
+    replaced: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:  # noqa: ANN401
-    """A copy of a JSON value with every text in it, names of members included, replaced by `text` of it.
+    """Return a copy of a JSON value with every string in it replaced, the names of object members included.
 
     Args:
-        value: What to copy.
-        text: Gives the new text.
-        member: Gives what to copy in the place of a member's value, by its name and that value; None for the value.
+        value: The value to copy.
+        text: Returns the replacement of a string.
+        replaced: Replacements for members whose value is an object or a list, by the member's name in lower case.
 
     Raises:
-        RecursionError: It is nested too deeply.
+        RecursionError: The value is nested too deeply.
     """
     match value:
         case str():
             return text(value)
         case list():
-            return [map_json(item, text, member) for item in value]
+            return [map_json(item, text, replaced) for item in value]
         case dict():
-            items = value.items() if member is None else ((key, member(key, item)) for key, item in value.items())
-            return {text(key): map_json(item, text, member) for key, item in items}
+            return {
+                text(key): replaced[key.lower()]
+                if replaced and isinstance(item, dict | list) and key.lower() in replaced
+                else map_json(item, text, replaced)
+                for key, item in value.items()
+            }
     return value
 
 

@@ -344,17 +344,18 @@ def test_silence_ends_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_look_up_that_hangs_is_given_up_and_does_not_hold_the_process_up(tmp_path: Path) -> None:
     program = """
 import socket, time
-from tikhub_mcp.doctor import connectivity as reach; from tikhub_mcp.settings import environment as settings
+from tikhub_mcp.doctor import connectivity
+from tikhub_mcp.settings.environment import load_settings
 def hang(*_, **__):
     time.sleep(1.5)
     raise socket.gaierror("late")
 socket.getaddrinfo = hang
-reach.LOOK_SECONDS = 0.2
-for found in reach.ways(settings.load()):
+connectivity.PROBE_SECONDS = 0.2
+for found in connectivity.check_network(load_settings()):
     print(found.check, found.state, found.found, flush=True)
 time.sleep(LATE)
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
-print([found.check for found in reach.ways(settings.load())][-1])
+print([found.check for found in connectivity.check_network(load_settings())][-1])
 """
     environment = os.environ | {"TIKHUB_BASE_URL": "https://api.example"}
     for late in ("0", "2"):  # the program's end comes before the look-up's, and after it
@@ -699,7 +700,7 @@ def test_an_entry_that_cannot_work_is_told(
     assert says in found.found
 
 
-@pytest.mark.parametrize("name", sorted({*settings_environment.TELLABLE, "HTTPS_PROXY", "SSL_CERT_FILE"}))
+@pytest.mark.parametrize("name", sorted({*settings_environment.NON_SECRET_VARIABLES, "HTTPS_PROXY", "SSL_CERT_FILE"}))
 @pytest.mark.parametrize("key", ["made-up-key", "made+up/key==", "1madeup", "https://made:up-key@api.example/made-up"])
 @pytest.mark.usefixtures("quick")
 def test_a_key_in_the_wrong_variable_is_not_shown_and_what_is_expected_there_is(

@@ -263,7 +263,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return opened(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", noting)
-    monkeypatch.setattr(download, "_looked_at", {})
+    monkeypatch.setattr(download, "_inspected", {})
     return seen
 
 

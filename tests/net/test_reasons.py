@@ -39,9 +39,9 @@ HEADS = {
     "HTTP/1.1 502 PASSWORD\r\nVia: PASSWORD\r\n\r\nPASSWORD": "ProxyError: the proxy refused the connection (HTTP 502)",
     "HTTP/1.1 407\r\n\r\n": "ProxyError: the proxy refused the connection (HTTP 407)",
     "HTTP/1.1 302 PASSWORD\r\nLocation: /PASSWORD\r\n\r\n": "ProxyError: the proxy refused the connection (HTTP 302)",
-    "PASSWORD is wrong\r\n\r\n": "RemoteProtocolError: what came is not HTTP, or nothing came",
-    "HTTP/1.1 PASSWORD\r\n\r\n": "RemoteProtocolError: what came is not HTTP, or nothing came",
-    "HTTP/1.1 407 No\r\n(PASSWORD)\r\n\r\n": "RemoteProtocolError: what came is not HTTP, or nothing came",
+    "PASSWORD is wrong\r\n\r\n": "RemoteProtocolError: there was no response, or it is not HTTP",
+    "HTTP/1.1 PASSWORD\r\n\r\n": "RemoteProtocolError: there was no response, or it is not HTTP",
+    "HTTP/1.1 407 No\r\n(PASSWORD)\r\n\r\n": "RemoteProtocolError: there was no response, or it is not HTTP",
     "HTTP/1.1 200 PASSWORD\r\n\r\nPASSWORD": "ConnectError: TLS failed: ",
 }
 
@@ -99,7 +99,7 @@ def test_what_really_happens_is_told_by_its_kind() -> None:
     assert failure("https://nowhere.example/") == "ConnectError: the connection failed"
     with Faulty() as server:
         url = server.on("/", Act(raw=f"SSH-2.0-{SECRET}\r\n".encode()))
-        assert failure(url) == "RemoteProtocolError: what came is not HTTP, or nothing came"
+        assert failure(url) == "RemoteProtocolError: there was no response, or it is not HTTP"
     with talking([SECRET.encode()]) as port:
         assert failure(f"https://127.0.0.1:{port}/").startswith("ConnectError: TLS failed: ")
 

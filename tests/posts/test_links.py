@@ -136,6 +136,11 @@ def test_what_is_glued_to_a_short_link_is_not_part_of_it(short: str, glued: str)
     assert link.given.rstrip("/") == short
 
 
+@pytest.mark.parametrize("short", ["tiktok.com/t/i-Made_Up", "https://www.TikTok.COM/t/i-Made_Up"])
+def test_what_is_glued_to_a_short_link_of_the_main_site_is_not_part_of_it(short: str) -> None:
+    assert find(f"{short}复制此链接") == [short]
+
+
 def test_a_post_in_the_query_is_worth_more_than_a_code() -> None:
     assert parse_link(f"https://v.douyin.com/iMadeUp1/?modal_id={ID}").url == DOUYIN
 
@@ -226,9 +231,12 @@ def test_at_most_five_posts_are_named() -> None:
         ("https://www.douyin.com/video/７４００００００００", "a page that names no post"),
         (f"https://www.douyin.com/discover?xmodal_id={ID}", "a page that names no post"),
         (f"https://www.tiktok.com/foryou?modal_id={ID}", "a page that names no post"),
+        (f"https://www.douyin.com/discover#?modal_id={ID}", "a page that names no post"),
+        (f"https://www.douyin.com/discover?a=1#&modal_id={ID}", "a page that names no post"),
         (f"https://vm.tiktok.com/{'c' * 65}", "a page that names no post"),
         ("https://www.youtube.com/watch?v=abcdefghijk", "www.youtube.com"),
         ("https://example.com:8443/x", "example.com:8443"),
+        ("https://example.com/@x", "leads to example.com."),
         ("https://user:secret@example.com/x", "leads to example.com."),
         ("https://user@/x", "leads to another site."),
         ("https://user:sec/secret@example.com/x", "leads to another site."),
@@ -380,6 +388,17 @@ def test_a_link_in_a_text_ends_where_a_reader_would_end_it(text: str, links: lis
     assert find(text) == links
 
 
+@pytest.mark.parametrize("before", "_é.@/\\%=&?#$^~＠－\u2010\u2011")
+def test_a_host_right_behind_another_name_or_inside_another_address_is_no_link(before: str) -> None:
+    assert find(f"a {before}v.douyin.com/iMadeUp1") == []
+
+
+def test_a_link_behind_words_is_found_but_is_not_itself_one_link() -> None:
+    assert one(f"看{DOUYIN}").url == DOUYIN
+    with pytest.raises(UnsupportedLink, match="no link"):
+        parse_link(f"看{DOUYIN}")
+
+
 # Lists
 
 
@@ -432,6 +451,7 @@ def test_ten_thousand_lines_are_ten_thousand_entries() -> None:
         (f"{DOUYIN}?from=app#x", f"{DOUYIN}?from=app#x"),
         ("vm.tiktok.com/ZMadeUp1", "vm.tiktok.com/ZMadeUp1"),
         (f"{DOUYIN},secret,secret", DOUYIN),
+        (f"{DOUYIN}|secret,secret", DOUYIN),
         ("https://v.douyin.com/iMadeUp1/;secret|secret", "https://v.douyin.com/iMadeUp1/"),
         ("https://www.tiktok.com/@someone,secret", "https://www.tiktok.com/@someone"),
         (f"https://www.douyin.com/x?a=1,2&modal_id={ID}", f"https://www.douyin.com/x?a=1,2&modal_id={ID}"),

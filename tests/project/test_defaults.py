@@ -41,7 +41,7 @@ def test_a_server_that_nobody_configures_has_these_ends(tmp_path: Path) -> None:
     made = Jobs.of(Settings("https://api.example", tmp_path))
     assert made._worker._downloader._limits == LIMITS
     assert made._worker._tikhub._deadline == client.DEADLINE_SECONDS
-    assert made._worker._tikhub._lines._value == client.MAX_CONNECTIONS
+    assert made._worker._tikhub._connections._value == client.MAX_CONNECTIONS
     assert made._worker._tikhub._limiter._recent.maxlen == limiter.CALLS_A_SECOND
     assert made._worker._tikhub._limiter._window >= A_SECOND
     assert made._slots._value == scheduler.MAX_JOBS

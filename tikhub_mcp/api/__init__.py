@@ -1,4 +1,4 @@
-"""TikHub's API: the only folder that spends money.
+"""The client of TikHub's API; the only folder that spends money.
 
 Imports net and posts.
 """

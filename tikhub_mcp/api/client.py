@@ -1,7 +1,7 @@
-"""The one paid request: a link in, TikHub's answer out. The only module that spends money.
+"""Sends the paid request for one post to TikHub; the only module that spends money.
 
-No exception of httpx leaves it. What each status means and costs is from TikHub's API documentation (V5.3.2): only
-HTTP 200 is charged, and a 200 that arrives after the client gave up is charged as well.
+It raises no exceptions of httpx. The meaning and price of each status are from TikHub's API documentation (V5.3.2):
+only HTTP 200 is charged, including a 200 that arrives after the request was given up.
 """
 
 import asyncio
@@ -41,32 +41,32 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K")
 
 PATH = "/api/v1/{platform}/app/v3/fetch_one_video_by_share_url"
-DEADLINE_SECONDS = 60.0  # seconds for one request in all: TikHub's own hint is 30 to 60
-MAX_BODY_BYTES = 16 * 2**20  # bytes; real answers reach 83 kB
-ORDINARY_BODY_BYTES = 2**20  # bytes; of larger ones, which nobody has seen, only one at a time is taken in
-MAX_CONNECTIONS = 10  # at once, those included that are carried through for nobody
+DEADLINE_SECONDS = 60.0  # for one request in total; TikHub recommends 30 to 60
+MAX_BODY_BYTES = 16 * 2**20  # bytes; real answers have up to 83 kB
+ORDINARY_BODY_BYTES = 2**20  # bytes; larger bodies are read one at a time, to limit memory
+MAX_CONNECTIONS = 10  # at once, including requests in flight that no caller is waiting for
 
 _REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
 
 
 class Budget(Protocol):
-    """Who pays. `spend` is asked right before each request and may raise; `refund` follows where nothing was due."""
+    """Counts paid requests, and may refuse one."""
 
     def spend(self) -> None:
-        """Account for one request."""
+        """Count one request, immediately before it is sent; an exception prevents the request."""
 
     def refund(self) -> None:
-        """Take the last one back: it was not charged."""
+        """Take back one counted request that was not charged."""
 
 
 class TikHub:
-    """TikHub's API, for one base URL.
+    """The client of TikHub's API at one base URL.
 
     Args:
-        base_url: Without a slash at the end.
-        network: What opens connections.
-        deadline: Seconds for one request in all.
-        sleep: What waits between two requests; a test's may not.
+        base_url: The base URL, without a trailing slash.
+        network: Sends the requests.
+        deadline: The time limit for one request in total, in seconds.
+        sleep: Waits between two requests; tests pass one that returns at once.
     """
 
     def __init__(
@@ -82,24 +82,25 @@ class TikHub:
         self._deadline = deadline
         self._sleep = sleep
         self._limiter = RateLimiter()
-        self._lines = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._large = asyncio.Lock()
 
     async def look_up(self, link: Link, key: SecretStr, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
-        """Ask for one post, again where that is worth it and costs nothing.
+        """Request one post, and retry failures that may be temporary.
 
         Args:
-            link: What to ask for.
-            key: Sent in the Authorization header, and taken out of everything that comes back.
-            budget: Asked before each request.
-            store: Given every answer that was paid for, before anything is made of it. Once a request is out, it and
-                `store` are carried through even when the caller is cancelled: the answer costs money either way.
+            link: The post to request.
+            key: The API key, sent in the Authorization header and removed from all responses.
+            budget: Counts each request before it is sent.
+            store: Receives every answer that was paid for, before it is checked in any way. Once a request has been
+                sent, it and `store` run to completion even when the caller is cancelled, because the answer is charged.
 
         Returns:
-            What `store` made of the answer.
+            The result of `store`.
 
         Raises:
-            AnswerError: Any of its kinds but those about the post itself; also whatever `budget` and `store` raise.
+            AnswerError: The request failed. PostUnavailable, NotAVideo and WrongPost are not raised here.
+            Exception: Whatever `budget` and `store` raise.
         """
         for attempt in itertools.count(1):
             await self._take_turn(budget)
@@ -109,26 +110,26 @@ class TikHub:
                 if (pause := next_wait(failure, attempt)) is None:
                     raise
                 if isinstance(failure, RateLimited):
-                    self._limiter.pause(pause)  # the limit is the key's: all jobs wait
+                    self._limiter.pause(pause)  # the limit is per key, so all jobs must wait
                     pause = 0.0
             await self._sleep(pause)
-        raise AssertionError("counting has no end")  # pragma: no cover - for the type checker
+        raise AssertionError("unreachable")  # pragma: no cover - for the type checker
 
     async def _take_turn(self, budget: Budget) -> None:
-        """Return when a request may go out and is accounted for; it goes out at once, and `_send` frees the slot."""
-        await self._lines.acquire()
+        """Wait until a request may be sent, and count it; `_send` must follow and frees the slot."""
+        await self._connections.acquire()
         try:
             await self._limiter.wait(budget.spend)
-        except BaseException:  # also where nobody waits any more
-            self._lines.release()
+        except BaseException:  # CancelledError included
+            self._connections.release()
             raise
 
     async def _send(self, link: Link, secret: str, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
-        """One request; of an answer with HTTP 200 what `store` makes of it."""
+        """Send one request, and return what `store` returns for its answer."""
         try:
             status, headers, body = await self._exchange(link, secret, budget)
         finally:
-            self._lines.release()
+            self._connections.release()
         logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), named(link))
         if status != 200:
             budget.refund()
@@ -143,7 +144,7 @@ class TikHub:
         return stored
 
     async def _exchange(self, link: Link, secret: str, budget: Budget) -> tuple[int, httpx.Headers, bytes]:
-        """One request and its whole body; an error status whose body did not come whole counts as that status."""
+        """Send one request and read its body; an error status counts even when its body is incomplete."""
         status, headers = 0, httpx.Headers()
         request = self._network.get(
             self._base_url + PATH.format(platform=link.platform),
@@ -177,14 +178,14 @@ _UNSENT = (
 
 
 class _Unreadable(Exception):
-    """A body that is not taken in; its text goes on after "TikHub's answer"."""
+    """The body is too large; the message is the predicate of a sentence that begins with "TikHub's answer"."""
 
 
 def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable:
     return TikHubUnavailable(
         f"TikHub could not be reached for {named(link)} ({redact_text(failure_reason(error), secret)}). "
         "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
-        # A certificate that does not hold is no passing fault, and nothing is sent without one.
+        # A certificate error is not temporary.
         attempts=1 if tls_failure(error) else 4,
     )
 
@@ -192,7 +193,7 @@ def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable
 def _lost(error: Exception, status: int, link: Link) -> AnswerError:
     if isinstance(error, _Unreadable):
         return UnexpectedAnswer(f"TikHub's answer for {named(link)} {error}. It was charged.")
-    # Once more at most, and only while nothing came back: what did may have been charged.
+    # At most one retry, and only when no response has begun: a request that timed out or was answered may be charged.
     may_ask_again = status == 0 and not isinstance(error, TimeoutError | httpx.TimeoutException)
     return TikHubUnavailable(
         f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been charged.",
@@ -201,7 +202,7 @@ def _lost(error: Exception, status: int, link: Link) -> AnswerError:
 
 
 async def _read(response: httpx.Response, large: asyncio.Lock) -> bytes:
-    """The body, at most MAX_BODY_BYTES of it; `large` is held while there is more than ORDINARY_BODY_BYTES."""
+    """Read the body, at most MAX_BODY_BYTES; `large` is held while it has more than ORDINARY_BODY_BYTES."""
     raw = bytearray()
     async with AsyncExitStack() as held:
         async for chunk in response.aiter_raw():
@@ -209,28 +210,28 @@ async def _read(response: httpx.Response, large: asyncio.Lock) -> bytes:
                 await held.enter_async_context(large)
             raw += chunk
             if len(raw) > MAX_BODY_BYTES:
-                raw.clear()  # the error's traceback would keep it in memory
+                raw.clear()  # the traceback of the exception would keep the bytes in memory
                 raise _Unreadable(f"is larger than {MAX_BODY_BYTES >> 20} MiB, and was not read to its end")
         return _plain(raw, response.headers.get("content-encoding", "").strip().lower())
 
 
 def _plain(raw: bytearray, encoding: str) -> bytes:
-    """A body as it was before it was compressed, which nobody asked for."""
+    """Decompress a body; a server may compress it although the request did not ask for that."""
     if encoding in ("", "identity"):
         return bytes(raw)
     try:
-        body = zlib.decompressobj(47).decompress(raw, MAX_BODY_BYTES + 1)  # 47: gzip and deflate alike
+        body = zlib.decompressobj(47).decompress(raw, MAX_BODY_BYTES + 1)  # 47: detect gzip or zlib
     except zlib.error:
-        return bytes(raw)  # mislabelled, or in an encoding that was not asked for: it is kept as it came
+        return bytes(raw)  # a wrong label, or an encoding other than gzip and deflate: it is stored as received
     if len(body) > MAX_BODY_BYTES:
         del body
         raw.clear()
-        raise _Unreadable(f"is larger than {MAX_BODY_BYTES >> 20} MiB when decompressed, and was not kept")
+        raise _Unreadable(f"is larger than {MAX_BODY_BYTES >> 20} MiB when decompressed, and was not stored")
     return body
 
 
 def _open(body: bytes, secret: str) -> Answer:
-    """The answer without the key: as clean JSON where it is that, else byte for byte but for the key."""
+    """Parse an answer and remove the key: its body is indented JSON, or the bytes as received if they are not JSON."""
     received = time.time()
     plain = redact_text(body.decode("latin-1"), secret).encode("latin-1")
     try:
@@ -240,7 +241,7 @@ def _open(body: bytes, secret: str) -> Answer:
         try:
             parsed = parse_json(body, errors="replace")
             value = redact(parsed, secret)
-            if value != parsed:  # what was taken out may stand in the bytes in another spelling
+            if value != parsed:  # the bytes may contain the key in another spelling, such as JSON escapes
                 plain = json.dumps(value, indent=2).encode()
         except ValueError:
             value = _NOT_JSON
@@ -248,11 +249,11 @@ def _open(body: bytes, secret: str) -> Answer:
 
 
 def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secret: str) -> AnswerError:
-    """What a status other than 200 means; none of them is charged."""
-    said = _upstream_message(body, secret)
-    quoted = f" upstream_message: {said!r}" if said else ""
-    # A firewall's 403 says nothing of the key, and is no JSON; 401 and 402 always do.
-    if status in _REFUSALS and (said is not None or status != 403):
+    """Return the error for a status other than 200; no such response is charged."""
+    message = _upstream_message(body, secret)
+    quoted = f" upstream_message: {message!r}" if message else ""
+    # A 403 without JSON is from a firewall, not from TikHub; 401 and 402 are always about the key or the account.
+    if status in _REFUSALS and (message is not None or status != 403):
         return _REFUSALS[status](
             f"Stop: {_REFUSALS[status].tell_human} (HTTP {status} for {named(link)}; nothing was charged.){quoted}"
         )
@@ -272,13 +273,13 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
 
 
 def _upstream_message(body: bytes, secret: str) -> str | None:
-    """TikHub's own words in an error body, cleaned and cut; None where the body is no JSON."""
+    """Return TikHub's message in an error body, cleaned, at most 200 characters; None when the body is not JSON."""
     try:
         value = redact(parse_json(body, errors="replace"), secret)
     except ValueError:
         return None
     detail = value.get("detail", value) if isinstance(value, dict) else None
-    if isinstance(detail, list):  # HTTP 422: what is wrong, item by item
+    if isinstance(detail, list):  # HTTP 422: one item for each invalid parameter
         return clean(
             "; ".join(f"{item.get('loc')}: {item.get('msg')}" for item in detail if isinstance(item, dict)), 200
         )

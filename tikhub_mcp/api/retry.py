@@ -1,23 +1,23 @@
-"""Which failures deserve another request, and after how long. Pure."""
+"""Decides which failures are retried, and after what delay."""
 
 import random
 
 from tikhub_mcp.errors import AnswerError, RateLimited
 
-MAX_WAIT_SECONDS = 20.0  # seconds; a rate limit that asks for more is handed to the caller
-BACKOFF_SECONDS = 0.5  # seconds before the second request; doubled each time, with jitter
+MAX_WAIT_SECONDS = 20.0  # a rate limit that requires a longer wait is reported to the caller
+BACKOFF_SECONDS = 0.5  # before the second request; doubled each time, with jitter
 
 
 def next_wait(failure: AnswerError, attempt: int) -> float | None:
-    """How many seconds to wait before asking TikHub again, or None to give up.
+    """Return how many seconds to wait before the next request, or None to give up.
 
     Args:
-        failure: What the last request came to; its `attempts` says how many requests it is worth.
-        attempt: How many requests were made so far, from 1.
+        failure: The failure of the last request; its `attempts` is the maximum number of requests.
+        attempt: The number of requests sent so far, at least 1.
     """
     if attempt >= failure.attempts:
         return None
     if isinstance(failure, RateLimited) and failure.retry_after is not None:
         return failure.retry_after if failure.retry_after <= MAX_WAIT_SECONDS else None
-    # Full jitter in the upper half: ten jobs that failed together do not come back together.
+    # Between half and one and a half times the backoff, so that jobs that failed together do not retry together.
     return BACKOFF_SECONDS * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing

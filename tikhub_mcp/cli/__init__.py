@@ -1,4 +1,4 @@
-"""The command line: the same for people.
+"""The command-line interface: the three tools and the maintenance commands, for people and scripts.
 
-Imports everything, and nothing imports it; the only folder that prints.
+May import any other folder; only `__main__` imports it. It is the only folder that prints.
 """

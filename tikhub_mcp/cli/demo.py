@@ -1,6 +1,7 @@
-"""The whole product in a minute: a stand-in for TikHub, the real server over stdio, a real client, three tools.
+"""`tikhub-mcp demo`: the real server over stdio, with a real MCP client, against the sandbox.
 
-Needs neither key nor network. Every call says what is expected of it; the demo fails when something else comes.
+Calls all three tools. Needs neither an API key nor a network. The demo compares every reply with the expected values
+and fails if one differs.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from tikhub_mcp.sandbox import Sandbox, link, short_link
 ToolResult = Mapping[str, Any]
 
 SHARE_TEXT = f"3.28 复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
-BATCH = (  # link, outcome, and what it is in both languages
+BATCH = (  # link, expected outcome, description in English and Chinese
     (link("tiktok"), "ok", "a TikTok video", "TikTok 视频"),
     (link("douyin"), "ok", "a Douyin video, already there from the first call", "抖音视频，第一次调用时已下载"),
     (
@@ -49,13 +50,18 @@ SHOWN_COLUMNS = ("aweme_id", "author_nickname", "digg_count", "play_count", "par
 
 @dataclass
 class DemoReport:
-    """What the demo found, step by step."""
+    """The results of the demo.
+
+    Attributes:
+        console: Where the steps are printed.
+        wrong: One message for each value that differs from the expected one.
+    """
 
     console: Console
     wrong: list[str] = field(default_factory=list)
 
     def check(self, what: str, expected: object, got: object) -> None:
-        """Note it when something is not as it should be."""
+        """Record a message in `wrong` if the value is not the expected one."""
         if expected != got:
             self.wrong.append(
                 said(f"{what}: expected {expected!r}, got {got!r}", f"{what}：应为 {expected!r}，实为 {got!r}")
@@ -63,23 +69,36 @@ class DemoReport:
 
 
 def run(folder: Path | None = None, console: Console | None = None) -> int:
-    """Show it all; the process's exit code: 0 when everything was as it should be, else 1."""
+    """Run the demo.
+
+    Args:
+        folder: Where files go; it must hold no raw answers. Defaults to a new temporary folder.
+        console: Where the steps are printed. Defaults to standard output.
+
+    Returns:
+        The exit code of the process: 0 if every value was the expected one, else 1.
+
+    Raises:
+        InvalidInput: The folder holds raw answers already.
+    """
     folder = folder or Path(tempfile.mkdtemp(prefix="tikhub-mcp-demo-"))
-    if (folder / "raw").exists():  # its answers would be used again, and the demo's sums would not come out
+    if (
+        folder / "raw"
+    ).exists():  # stored answers would be reused, and the expected numbers of paid calls would be wrong
         raise InvalidInput(
             said(
                 f"{folder} holds earlier files. Name a new folder, or none.",
                 f"{folder} 里有以前的文件。请换一个新文件夹，或不指定。",
             )
         )
-    account = DemoReport(console or Console(soft_wrap=True, highlight=False))
+    report = DemoReport(console or Console(soft_wrap=True, highlight=False))
     with Sandbox(latency=0.5, media_latency=0.6) as sandbox:
-        asyncio.run(_show(account, sandbox, folder))
-    say = account.console.print
-    if account.wrong:
+        asyncio.run(_show(report, sandbox, folder))
+    say = report.console.print
+    if report.wrong:
         say(
             said("\n[red]Not as it should be:[/]", "\n[red]与预期不符：[/]"),
-            *(f"\n  {escape(wrong)}" for wrong in account.wrong),
+            *(f"\n  {escape(wrong)}" for wrong in report.wrong),
         )
         return 1
     where = escape(str(folder))
@@ -98,8 +117,8 @@ def run(folder: Path | None = None, console: Console | None = None) -> int:
     return 0
 
 
-async def _show(account: DemoReport, sandbox: Sandbox, folder: Path) -> None:
-    say = account.console.print
+async def _show(report: DemoReport, sandbox: Sandbox, folder: Path) -> None:
+    say = report.console.print
     environment = {
         "TIKHUB_API_KEY": "demo-key-of-the-sandbox",
         "TIKHUB_BASE_URL": sandbox.base_url,
@@ -118,19 +137,19 @@ async def _show(account: DemoReport, sandbox: Sandbox, folder: Path) -> None:
         names = ", ".join(tools)
         version = client.protocol_version
         say(said(f"   protocol {version}, tools: {names}", f"   协议 {version}，工具：{names}"))
-        account.check(said("the tools", "工具"), ["download_video", "batch_download", "summarize_raw"], tools)
-        await _one(account, client)
-        await _many(account, client)
-        await _table(account, client)
-    account.check(said("paid API calls", "付费 API 调用"), 4, sum(call.status == 200 for call in sandbox.calls))
+        report.check(said("the tools", "工具"), ["download_video", "batch_download", "summarize_raw"], tools)
+        await _one(report, client)
+        await _many(report, client)
+        await _table(report, client)
+    report.check(said("paid API calls", "付费 API 调用"), 4, sum(call.status == 200 for call in sandbox.calls))
 
 
-async def _one(account: DemoReport, client: Client) -> None:
-    say = account.console.print
-    way = said(" with share text, as people paste it:", "，直接粘贴分享文本：")
-    say(f"\n[bold]2. download_video[/]{way}\n   {SHARE_TEXT}")
-    reply = await _call(account, client, "download_video", {"url": SHARE_TEXT})
-    account.check("download_video", "ok", reply["status"])
+async def _one(report: DemoReport, client: Client) -> None:
+    say = report.console.print
+    form = said(" with share text, as people paste it:", "，直接粘贴分享文本：")
+    say(f"\n[bold]2. download_video[/]{form}\n   {SHARE_TEXT}")
+    reply = await _call(report, client, "download_video", {"url": SHARE_TEXT})
+    report.check("download_video", "ok", reply["status"])
     file, metrics = reply["file"], reply["metrics"]
     if file is None or metrics is None:
         return
@@ -143,22 +162,22 @@ async def _one(account: DemoReport, client: Client) -> None:
     say(f"   {_label('metrics', '数据')}{shown}")
     for name, reason in metrics["notes"].items():
         say(f"               {name}: {reason}")
-    account.check(said("the size of the video's file", "视频文件的大小"), file["size_bytes"], _size(file["path"]))
-    account.check(said("plays on Douyin", "抖音的播放量"), None, metrics["plays"])
+    report.check(said("the size of the video's file", "视频文件的大小"), file["size_bytes"], _size(file["path"]))
+    report.check(said("plays on Douyin", "抖音的播放量"), None, metrics["plays"])
 
 
-async def _many(account: DemoReport, client: Client) -> None:
-    say = account.console.print
+async def _many(report: DemoReport, client: Client) -> None:
+    say = report.console.print
     say("\n[bold]3. batch_download[/]" + said(f" with {len(BATCH)} links", f"，{len(BATCH)} 个链接"))
-    reply = await _call(account, client, "batch_download", {"urls": [url for url, *_ in BATCH]})
+    reply = await _call(report, client, "batch_download", {"urls": [url for url, *_ in BATCH]})
     for (_, expected, english, chinese), item in zip(BATCH, reply["results"], strict=True):
         what = said(english, chinese)
         outcome = item["error"]["code"] if item["error"] else item["status"]
-        account.check(what, expected, outcome)
+        report.check(what, expected, outcome)
         count = item["metrics"]["likes"] if item["metrics"] else None
         likes = "" if count is None else said(f", {count} likes", f"，{count} 个赞")
-        came = Path(item["path"]).name if item["path"] else outcome
-        say(f"   {item['status']:<7} {what}{said(': ', '：')}{came}{likes}")
+        result = Path(item["path"]).name if item["path"] else outcome
+        say(f"   {item['status']:<7} {what}{said(': ', '：')}{result}{likes}")
     done, failed, calls = reply["succeeded"], reply["failed"], reply["cost"]["api_calls"]
     say(
         said(
@@ -166,16 +185,16 @@ async def _many(account: DemoReport, client: Client) -> None:
             f"   {reply['status']}：{done} 个成功，{failed} 个如预期失败；{calls} 次付费 API 调用",
         )
     )
-    account.check(said("the batch's paid calls", "批量下载的付费调用"), 3, reply["cost"]["api_calls"])
+    report.check(said("the batch's paid calls", "批量下载的付费调用"), 3, reply["cost"]["api_calls"])
 
 
-async def _table(account: DemoReport, client: Client) -> None:
-    say = account.console.print
+async def _table(report: DemoReport, client: Client) -> None:
+    say = report.console.print
     say("\n[bold]4. summarize_raw[/]" + said(" of everything that was saved", "，汇总所有已保存的数据"))
-    reply = await _call(account, client, "summarize_raw", {})
-    account.check("summarize_raw", ("ok", 4, 1), (reply["status"], reply["rows"], reply["broken"]))
+    reply = await _call(report, client, "summarize_raw", {})
+    report.check("summarize_raw", ("ok", 4, 1), (reply["status"], reply["rows"], reply["broken"]))
     table = Table("  " + SHOWN_COLUMNS[0], *SHOWN_COLUMNS[1:], box=None, padding=(0, 1), header_style="dim")
-    table.columns[0].min_width = 22  # the ids' 19 digits and the indent
+    table.columns[0].min_width = 22  # 19 digits of an id, and the indentation
     for row in _rows(reply["csv_path"])[:5]:
         table.add_row("  " + row["aweme_id"], *(escape(row[column]) for column in SHOWN_COLUMNS[1:]))
     say(table)
@@ -202,17 +221,17 @@ def _rows(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-async def _call(account: DemoReport, client: Client, tool: str, arguments: dict[str, Any]) -> ToolResult:
-    told: list[str] = []
+async def _call(report: DemoReport, client: Client, tool: str, arguments: dict[str, Any]) -> ToolResult:
+    received: list[str] = []
     columns = (TextColumn("   {task.description}"), BarColumn(), TextColumn("{task.fields[message]}"))
-    with Progress(*columns, console=account.console, transient=True) as bar:
+    with Progress(*columns, console=report.console, transient=True) as bar:
         task = bar.add_task(tool, total=None, message="")
 
         async def progress(progress: float, total: float | None, message: str | None) -> None:
-            told.append(message or "")
-            bar.update(task, completed=progress, total=total, message=told[-1])
+            received.append(message or "")
+            bar.update(task, completed=progress, total=total, message=received[-1])
 
         result = await client.call_tool(tool, arguments, progress_callback=progress)
-    if told:
-        account.console.print(f"   {_label('progress', '进度')}{', '.join(told)}")
+    if received:
+        report.console.print(f"   {_label('progress', '进度')}{', '.join(received)}")
     return result.structured_content or {}

@@ -1,7 +1,7 @@
-"""The command line: the same work as the tools', for people and scripts.
+"""The commands of `tikhub-mcp`.
 
-Without arguments it is the MCP server on stdio, which must not wait for what only the other commands need: those
-import what they need themselves.
+Without arguments it runs the MCP server on stdio. To keep the server's start fast, each command imports its own
+dependencies inside its function.
 """
 
 import argparse
@@ -38,7 +38,14 @@ CLIENT_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode")  # as in in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the process's exit code."""
+    """Run a command.
+
+    Args:
+        arguments: The command line without the program's name. Defaults to `sys.argv[1:]`.
+
+    Returns:
+        The exit code of the process.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         with printing_aside(), importing():
@@ -49,13 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run()
         return 0
     args = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a nickname shows a question mark
+    for stream in (sys.stdout, sys.stderr):  # characters outside the terminal's encoding are printed as "?"
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     begin_log()
     try:
         exit_code: int = args.command(args)
-        if sys.stdout:  # closed before it began
+        if sys.stdout:  # None if it was closed before Python started
             sys.stdout.flush()
     except TikHubMCPError as error:
         if getattr(args, "json", False):
@@ -67,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. What was finished is kept; nothing half-made is left.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read it, such as `head`, has had enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return exit_code
@@ -85,12 +92,12 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("one", help="download one video", epilog=EXITS)
     one.add_argument("url", metavar="URL", help="a link to one post, or share text with the link in it")
-    _add_wishes(one)
+    _add_options(one)
     one.set_defaults(command=_one, tool="download_video")
 
     batch = commands.add_parser("batch", help="download many videos, 10 at once", epilog=EXITS)
     batch.add_argument("file", metavar="FILE", type=Path, help="a text file with one link a line; # starts a comment")
-    _add_wishes(batch)
+    _add_options(batch)
     batch.add_argument("--max-workers", type=int, default=10, metavar="N", help="downloads at once, 1 to 10")
     batch.add_argument("--dry-run", action="store_true", help="only count posts, files on disk and paid calls needed")
     batch.add_argument("--max-api-calls", type=int, default=0, metavar="N", help="most paid API calls; 0: no cap")
@@ -132,7 +139,7 @@ def _add_aids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     sandbox.set_defaults(command=_sandbox)
 
 
-def _add_wishes(command: argparse.ArgumentParser) -> None:
+def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output-dir", type=Path, metavar="DIR", help="where videos go")
     command.add_argument("--raw-dir", type=Path, metavar="DIR", help="where raw answers go")
     command.add_argument("--no-save-raw", action="store_true", help="do not keep the full API answers")
@@ -208,13 +215,13 @@ def _summarize(args: argparse.Namespace) -> int:
     from tikhub_mcp.summary.summarize import summarize
 
     source = _here(args.input) or load_settings().raw
-    made = summarize(source, _here(args.out_dir) or Path.cwd(), args.formats)
+    summary = summarize(source, _here(args.out_dir) or Path.cwd(), args.formats)
     if args.json:
         from tikhub_mcp.tools.replies import summary_reply
 
-        print_json(summary_reply(made))
+        print_json(summary_reply(summary))
     else:
-        print_summary(made)
+        print_summary(summary)
     return 0
 
 
@@ -227,10 +234,10 @@ def _formats(text: str) -> "tuple[Format, ...]":
 
 
 def _finish(work: Coroutine[None, None, T]) -> T:
-    """Run to the end; a closed terminal or a polite kill cleans up as Ctrl-C does.
+    """Run a coroutine to completion; SIGTERM and SIGHUP cancel it, as Ctrl-C does.
 
     Raises:
-        KeyboardInterrupt: It was ended by a signal.
+        KeyboardInterrupt: A signal cancelled it.
     """
 
     async def guarded() -> T:
@@ -296,7 +303,7 @@ def _sandbox(args: argparse.Namespace) -> int:
         raise InvalidInput(f"Port {args.port} cannot be used ({error.strerror}). Try --port 0.") from None
     try:
         print("A stand-in for TikHub runs on this machine. Point the server (or `tikhub-mcp one`) at it with\n")
-        # A folder of its own: what it answers is invented, and must not stand among real posts.
+        # A separate folder keeps the sandbox's invented answers apart from those of real posts.
         folder = Path(tempfile.gettempdir()) / "tikhub-mcp-sandbox"
         print(
             f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=any-key-will-do TIKHUB_OUTPUT_DIR={folder}\n"
@@ -313,7 +320,7 @@ def _sandbox(args: argparse.Namespace) -> int:
 
 @asynccontextmanager
 async def _jobs(settings: "Settings", raw: Path) -> "AsyncIterator[Jobs]":
-    """The jobs of one command, ended when it ends; `raw` is the folder for raw answers."""
+    """The jobs of one command, closed on exit; `raw` is the folder for raw answers."""
     from tikhub_mcp.jobs.scheduler import Jobs
 
     jobs = Jobs.of(settings, raw)
@@ -331,8 +338,12 @@ def _job_options(args: argparse.Namespace, settings: "Settings") -> "Options":
 
 
 def _here(path: Path | None) -> Path | None:
-    """A path of the command line: relative ones are under the current directory."""
+    """A path from the command line, made absolute against the current directory.
+
+    Raises:
+        InvalidInput: It has an unknown home directory, or symbolic links in a loop.
+    """
     try:
         return path.expanduser().resolve() if path else None
-    except (OSError, RuntimeError) as error:  # nobody's home, or links in a circle
+    except (OSError, RuntimeError) as error:  # an unknown home directory, or a loop of symbolic links
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None

@@ -1,4 +1,4 @@
-"""What the command line shows in a terminal: with main.py the only module that prints."""
+"""Terminal output of the commands. Only this module and `main.py` print."""
 
 import asyncio
 import json
@@ -19,7 +19,14 @@ from tikhub_mcp.text import clean, writable
 
 @asynccontextmanager
 async def progress_bar(total: int) -> "AsyncIterator[Watch]":
-    """A bar on a terminal, and nothing elsewhere; the part of the jobs that is done moves it."""
+    """A progress bar on standard error, hidden if that is not a terminal.
+
+    Args:
+        total: The number of posts.
+
+    Yields:
+        A callback that takes each job as it starts; the bar sums the completed fractions of the jobs.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -30,9 +37,9 @@ async def progress_bar(total: int) -> "AsyncIterator[Watch]":
     async def move(bar: Progress) -> None:
         finished = 0
         while True:
-            over = [job for job in running if job.done >= 1]
+            completed = [job for job in running if job.done >= 1]
             running[:] = (job for job in running if job.done < 1)
-            finished += len(over)
+            finished += len(completed)
             bar.update(bar.task_ids[0], completed=finished + sum(job.done for job in running))
             await asyncio.sleep(0.2)
 
@@ -46,7 +53,7 @@ async def progress_bar(total: int) -> "AsyncIterator[Watch]":
 
 
 def print_video(reply: "VideoReply") -> None:
-    """Print what became of one video."""
+    """Print the result of `one`: files and metrics on standard output, warnings and errors on standard error."""
     if reply.raw_json_path:
         print(f"raw answer: {reply.raw_json_path}")
     if reply.file:
@@ -62,7 +69,7 @@ def print_video(reply: "VideoReply") -> None:
 
 
 def print_batch(reply: "BatchReply") -> None:
-    """Print what became of a batch."""
+    """Print the result of `batch`: one line for each link, then the totals."""
     for item in reply.results:
         detail = f"{item.error.code}: {item.error.message}" if item.error else item.path or item.raw_json_path or ""
         print(f"{item.status:<8} {item.url}  {detail}".rstrip())
@@ -78,19 +85,19 @@ def print_batch(reply: "BatchReply") -> None:
         print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
 
 
-def print_summary(made: "Summary") -> None:
-    """Print where a summary is, and what it comes to."""
+def print_summary(summary: "Summary") -> None:
+    """Print the result of `summarize`: the files written, the totals and the top posts."""
     from tikhub_mcp.posts.counts import API_COUNTS
     from tikhub_mcp.summary.rows import reported
     from tikhub_mcp.summary.summarize import FORMATS
 
-    found = made.found
+    found = summary.found
     for name in (*FORMATS, *(["history"] if found.histories else [])):
-        if name in made.paths:
-            print(f"{name}: {made.paths[name]}")
+        if name in summary.paths:
+            print(f"{name}: {summary.paths[name]}")
     without = found.rows - found.parsed
     broken = f"; {without:,} without a post, the column `error` says why" if without else ""
-    print(f"{_counted(found.rows, 'file')} read from {made.source}{broken}")
+    print(f"{_counted(found.rows, 'file')} read from {summary.source}{broken}")
     if found.parsed:
         sums = [(found.totals.counts[name], shown) for shown, name in API_COUNTS.items()]
         known = [f"{number:,} {shown}" for number, shown in sums if number is not None]
@@ -101,7 +108,7 @@ def print_summary(made: "Summary") -> None:
         for top in tops:
             number = reported(top.row)[API_COUNTS[shown]]
             print(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}")
-    for remark in made.remarks():
+    for remark in summary.remarks():
         print(f"note: {remark}", file=sys.stderr)
 
 
@@ -124,21 +131,29 @@ def _span(days: float) -> str:
 
 
 def print_json(reply: "BaseModel") -> None:
-    """Print a reply for programs."""
-    # Not model_dump_json: a path may hold bytes that are no UTF-8. In pieces: the text of 10,000 links has 15 million
-    # characters, each of four bytes where one is an emoji.
+    """Print a reply as JSON, encoded in pieces."""
+    # model_dump_json fails on a path whose bytes are not UTF-8. The reply for 10,000 links has 15 million characters;
+    # as one string it needs four bytes for each if one of them is an emoji.
     for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(reply.model_dump()):
         print(writable(piece), end="")
     print()
 
 
 def agreed(change: Sequence[str], already: bool) -> bool:
-    """Show a change, and ask whether to make it unless that has been said already; where nobody can answer, no."""
+    """Print a change and ask the user to confirm it.
+
+    Args:
+        change: The lines to print.
+        already: Whether the user has confirmed it with --yes; then there is no question.
+
+    Returns:
+        Whether to make the change; False if standard input or output is not a terminal.
+    """
     print("\n".join(change))
     if already:
         return True
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("Nothing was written: nobody can be asked here. Say --yes to have it written.", file=sys.stderr)
+        print("Nothing was written: there is no terminal to confirm it on. Use --yes to write it.", file=sys.stderr)
         return False
     try:
         answer = input("\nWrite this? [y/N] ")

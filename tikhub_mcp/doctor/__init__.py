@@ -1,4 +1,4 @@
-"""What is wrong with an installation, check by check.
+"""`tikhub-mcp doctor`: checks of an installation, and the report of their findings.
 
-Imports api, net, install, settings and summary; with cli, all that may import sandbox.
+Imports api, net, install, settings and summary. Only this folder and cli may import sandbox.
 """

@@ -1,6 +1,6 @@
-"""What is wrong with an installation, found out check by check: itself, its settings, the ways out, one call.
+"""The checks of an installation: versions, API key, clients, settings, folders, network, and one call of the server.
 
-The key is sent nowhere unless that is asked for.
+The API key is sent only by the account check, which `--online` turns on.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown
 from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
-from tikhub_mcp.settings.environment import TELLABLE, Settings, load_settings, variables
+from tikhub_mcp.settings.environment import NON_SECRET_VARIABLES, Settings, load_settings, variables
 from tikhub_mcp.settings.shown import failure, has_form, setting
 from tikhub_mcp.summary import extras
 
-ROUND_TRIP_SECONDS = 30.0  # a machine that needs longer than this to start Python has another problem
-MIN_FREE_BYTES = 2**30  # bytes
-_REASONS = {  # of why_unusable
+ROUND_TRIP_SECONDS = 30.0  # includes the start of Python and the imports
+MIN_FREE_BYTES = 2**30
+_REASONS = {  # what `why_unusable` returns, in Chinese
     "is empty": "是空的",
     "is far too long for a key": "太长，不可能是密钥",
     "contains white space, control or non-ASCII characters": "含有空白、控制字符或非 ASCII 字符",
@@ -44,10 +44,12 @@ _REASONS = {  # of why_unusable
 
 
 def examine(*, online: bool) -> Iterator[Finding]:
-    """Every finding, as soon as it is there; a check that breaks is a finding as well.
+    """Run all checks, and yield each finding as soon as it is known.
+
+    An exception in a check becomes a finding, and the other checks still run. Findings are redacted.
 
     Args:
-        online: Whether to ask TikHub about the account, which is free, and the only thing here that sends the key.
+        online: Whether to ask TikHub about the account. The request is free; no other check sends the API key.
     """
     settings, wrong = None, ""
     try:
@@ -72,7 +74,7 @@ def examine(*, online: bool) -> Iterator[Finding]:
         try:
             for finding in check():
                 yield redact_finding(finding)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with this machine, the other checks go on
+        except Exception as error:  # noqa: BLE001 - the boundary of one check: the others still run
             cause: BaseException = error
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
@@ -92,46 +94,52 @@ def _versions() -> Iterator[Finding]:
 
 
 def _system() -> str:
-    """The system, its version and the machine; not `platform.platform`, which runs whatever PATH has for `uname`."""
+    """The operating system, its version, and the machine.
+
+    `platform.platform` is not used: it runs `uname` from PATH.
+    """
     name, mac, libc = platform.system(), platform.mac_ver()[0], "".join(platform.libc_ver())
     release = mac or (platform.version() if name == "Windows" else platform.release())
     return "-".join(filter(None, ("macOS" if mac else name, release, platform.machine(), libc and f"with-{libc}")))
 
 
 def _extras() -> Iterator[Finding]:
-    there = {extra: extras.is_installed(extra) for extra in extras.LIBRARIES}
+    installed = {extra: extras.is_installed(extra) for extra in extras.LIBRARIES}
     words = {True: said("installed", "已安装"), False: said("not installed", "未安装")}
-    missing = [extra for extra, installed in there.items() if not installed]
-    command = extras.command(missing)
+    missing = [extra for extra, present in installed.items() if not present]
+    command = extras.install_command(missing)
     advice = said(f"Only if you want them, in the checkout: {command}", f"需要时再装，在代码目录里：{command}")
-    found = ", ".join(f"{extra}: {words[installed]}" for extra, installed in there.items())
+    found = ", ".join(f"{extra}: {words[present]}" for extra, present in installed.items())
     yield Finding("extras", "ok", found, advice if missing else "")
 
 
 def _key() -> Iterator[Finding]:
-    used, looked = "", []
+    used, places = "", []
     for name, secret in key_places():
         key = secret.get_secret_value()
         reason = why_unusable(key)
         if not key:
-            word = said("nothing there", "没有")
+            state = said("nothing there", "没有")
         elif reason:
-            word = said(reason, _REASONS[reason])
+            state = said(reason, _REASONS[reason])
         elif used:
-            word = said("a key too, not used", "也有密钥，未采用")
+            state = said("a key too, not used", "也有密钥，未采用")
         else:
-            word = said("used", "采用")
+            state = said("used", "采用")
             used = said(f"from {name}: {_shape(key)}; ", f"来自 {name}：{_shape(key)}；")
-        looked.append(said(f"{name} ({word})", f"{name}（{word}）"))
-    places = said(f"looked at: {', '.join(looked)}", f"查找过：{'、'.join(looked)}")
+        places.append(said(f"{name} ({state})", f"{name}（{state}）"))
+    searched = said(f"looked at: {', '.join(places)}", f"查找过：{'、'.join(places)}")
     if used:
-        yield Finding("key", "ok", used + places)
+        yield Finding("key", "ok", used + searched)
         return
     if any(_key_of(entry) is None for *_, entry in client_entries()):
         yield Finding(
             "key",
             "ok",
-            said(f"in a client's entry, not in this shell; {places}", f"在客户端的条目里，不在当前 shell 中；{places}"),
+            said(
+                f"in a client's entry, not in this shell; {searched}",
+                f"在客户端的条目里，不在当前 shell 中；{searched}",
+            ),
         )
         return
     advice = said(
@@ -140,7 +148,7 @@ def _key() -> Iterator[Finding]:
         "请在 https://tikhub.io/ 申请自己的密钥，在客户端的设置里填入 TIKHUB_API_KEY"
         f"（桌面客户端看不到 shell 里的 export），或写在 {skill_files()[0]} 的“## API_KEY”之下。",
     )
-    yield Finding("key", "problem", said(f"no usable key; {places}", f"没有可用的密钥；{places}"), advice)
+    yield Finding("key", "problem", said(f"no usable key; {searched}", f"没有可用的密钥；{searched}"), advice)
 
 
 def _usable_key() -> SecretStr | None:
@@ -159,7 +167,7 @@ def _shape(key: str) -> str:
 
 
 def _key_of(entry: Mapping[str, Any]) -> str | None:
-    """Why a client's server finds no key; None where it does, or the client asks for it."""
+    """Why the server of this entry finds no key; None if it finds one, or if the client asks the user for it."""
     env = environment_in(entry.get("env"))
     if "${" in (key := env.get("TIKHUB_API_KEY", "")):
         return None
@@ -174,7 +182,10 @@ def _key_of(entry: Mapping[str, Any]) -> str | None:
 
 
 def _imports_from_project(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry starts the module by its name, and without an option that keeps the working directory out."""
+    """Whether an entry runs `python -m tikhub_mcp` without -I or -P.
+
+    Python then imports modules from the working directory.
+    """
     given = entry.get("args")
     args = [str(arg) for arg in given] if isinstance(given, list) else []
     options = args[: args.index("tikhub_mcp")] if "tikhub_mcp" in args else []
@@ -182,23 +193,26 @@ def _imports_from_project(entry: Mapping[str, Any]) -> bool:
 
 
 def _clients() -> Iterator[Finding]:
-    """What the clients on this machine start, and with which key: their servers see nothing of this shell."""
+    """Check each client's entry for the server: its command and its API key.
+
+    A client does not pass this shell's environment on to its servers.
+    """
     none = True
     for client, path, entry in client_entries():
         none = False
         command = str(entry.get("command", ""))
-        again = said("Enter it anew with `tikhub-mcp install`.", "请用 `tikhub-mcp install` 重新写入。")
-        # A relative one was found in the folder where this runs, which is not where the client starts it.
+        advice = said("Enter it anew with `tikhub-mcp install`.", "请用 `tikhub-mcp install` 重新写入。")
+        # A relative path is resolved against this process's working directory; the client's is another one.
         if not Path(shutil.which(command) or "").is_absolute():
-            told = shown.command(command)
-            found = said(f"{client}: {told} is not there ({path})", f"{client}：找不到 {told}（{path}）")
-            yield Finding("clients", "problem", found, again)
+            safe = shown.command(command)
+            found = said(f"{client}: {safe} is not there ({path})", f"{client}：找不到 {safe}（{path}）")
+            yield Finding("clients", "problem", found, advice)
         elif _imports_from_project(entry):
             found = said(
                 f"{client}: python -m imports modules from the open project's folder, with your key ({path})",
                 f"{client}：python -m 会从打开的项目文件夹导入模块，并带有您的密钥（{path}）",
             )
-            yield Finding("clients", "warning", found, again)
+            yield Finding("clients", "warning", found, advice)
         elif reason := _key_of(entry):
             advice = said(
                 "The server then looks into SKILL.md only. `tikhub-mcp install … --with-key` puts the key in.",
@@ -218,31 +232,31 @@ def _clients() -> Iterator[Finding]:
 
 
 def _not_looked_at() -> Iterator[Finding]:
-    because = said("not looked at, because of the settings", "因设置有误而未检查")
+    reason = said("not looked at, because of the settings", "因设置有误而未检查")
     for name in ("videos", "connection"):
-        yield Finding(name, "warning", because)
+        yield Finding(name, "warning", reason)
 
 
 def _settings(wrong: str) -> Iterator[Finding]:
     ours = {name: value for name, value in variables().items() if name.startswith("TIKHUB_")}
-    unread = [name for name in ours if name not in {*TELLABLE, "TIKHUB_API_KEY"}]
-    odd = [name for name, value in ours.items() if value is not None and not has_form(name, value)]
-    told = ", ".join(setting(name, value) for name, value in ours.items())
-    found = told or said("no TIKHUB_ variable is set", "没有设置任何 TIKHUB_ 变量")
-    mend = said("Mend or unset that variable.", "请改正或删去这个变量。")
+    unread = [name for name in ours if name not in {*NON_SECRET_VARIABLES, "TIKHUB_API_KEY"}]
+    malformed = [name for name, value in ours.items() if value is not None and not has_form(name, value)]
+    values = ", ".join(setting(name, value) for name, value in ours.items())
+    found = values or said("no TIKHUB_ variable is set", "没有设置任何 TIKHUB_ 变量")
+    repair = said("Mend or unset that variable.", "请改正或删去这个变量。")
     advice = said(f"Nothing reads {', '.join(unread)}: misspelt?", f"没有程序读取 {'、'.join(unread)}：是否拼错？")
     if wrong:
-        yield Finding("settings", "problem", f"{wrong} ({found})", mend)
+        yield Finding("settings", "problem", f"{wrong} ({found})", repair)
     else:
-        because = " ".join([advice] * bool(unread) + [mend] * bool(odd))
-        yield Finding("settings", "warning" if because else "ok", found, because)
+        steps = " ".join([advice] * bool(unread) + [repair] * bool(malformed))
+        yield Finding("settings", "warning" if steps else "ok", found, steps)
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     for name, folder in (("videos", settings.videos), ("raw", settings.raw), ("reports", settings.reports)):
         try:
-            there = _existing(folder)
-            with tempfile.TemporaryFile(dir=there):  # gone when it is closed; a folder is not made to find out
+            parent = _existing(folder)
+            with tempfile.TemporaryFile(dir=parent):  # the folder itself is created only when it is needed
                 pass
         except OSError as error:
             found = said(f"{folder} cannot be written: {error.strerror}", f"{folder} 不可写：{error.strerror}")
@@ -251,8 +265,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             )
             yield Finding(name, "problem", found, advice)
         else:
-            made = "" if there == folder else said(" (will be made when needed)", "（需要时会创建）")
-            yield Finding(name, "ok", f"{folder}{made}")
+            note = "" if parent == folder else said(" (will be made when needed)", "（需要时会创建）")
+            yield Finding(name, "ok", f"{folder}{note}")
     free = shutil.disk_usage(_existing(settings.root)).free
     found = said(f"{free / 2**30:.1f} GiB free for {settings.root}", f"{settings.root} 剩余 {free / 2**30:.1f} GiB")
     advice = said(
@@ -278,7 +292,7 @@ def _round_trip() -> Iterator[Finding]:
 
 
 async def _one_call() -> str:
-    """The status of one call of the real server over stdio, against the sandbox."""
+    """The status that the real server returns over stdio for one call against the sandbox."""
     with tempfile.TemporaryDirectory(prefix="tikhub-mcp-doctor-") as folder, Sandbox() as sandbox:
         environment = {
             "TIKHUB_API_KEY": "doctors-key-of-the-sandbox",

@@ -1,4 +1,4 @@
-"""Whether TikHub can be reached from here, what stands between, and what its free account look-up says."""
+"""The network checks: proxy, name resolution, connection and certificate, and TikHub's free account request."""
 
 import asyncio
 import socket
@@ -28,15 +28,15 @@ from tikhub_mcp.settings.shown import setting
 T = TypeVar("T")
 
 
-PROBE_SECONDS = 5.0  # for a name, and for an answer
-ACCOUNT_SECONDS = 15.0  # for the account: TikHub itself may be slow
-EXPIRY_WARNING_DAYS = 14  # days
+PROBE_SECONDS = 5.0  # for each of: resolving a name, one request, fetching a certificate
+ACCOUNT_SECONDS = 15.0  # longer, since TikHub itself may be slow
+EXPIRY_WARNING_DAYS = 14
 ACCOUNT_PATH = "/api/v1/tikhub/user/get_user_info"
-MAX_PROBE_BYTES = 64 * 1024  # bytes; what `look` is for has under one
+MAX_PROBE_BYTES = 64 * 1024  # an account answer has less than 1 KiB
 
 
 def check_network(settings: Settings) -> Iterator[Finding]:
-    """The proxy, the name, the connection and the certificate; nothing that is sent holds the key."""
+    """Check the proxy, the name resolution, the connection and the certificate, without sending the API key."""
     parts = urlsplit(settings.base_url)
     host, secure, proxy = parts.hostname or "", parts.scheme == "https", proxy_to(settings.base_url)
     port = parts.port or (443 if secure else 80)
@@ -46,15 +46,19 @@ def check_network(settings: Settings) -> Iterator[Finding]:
     result = _run(probe(f"{settings.base_url}/", {}, seconds=PROBE_SECONDS))
     yield _connection(result, time.monotonic() - began, proxied=bool(proxy))
     if result.tls:
-        yield _refused(result.tls, "" if proxy else _whose(host, port))
+        yield _refused(result.tls, "" if proxy else _untrusted_issuer(host, port))
     elif result.status and secure:
         yield _certificate(result.certificate)
 
 
 def check_account(settings: Settings, key: SecretStr | None) -> Iterator[Finding]:
-    """What TikHub's free look-up says about the key and its account.
+    """Ask TikHub about the API key and its account; the request is free.
 
-    As of TikHub's API V5.3.2 it needs a scope of its own, which a key made for downloads may lack.
+    As of TikHub's API V5.3.2 it needs a scope of its own, which a key for downloads may lack.
+
+    Args:
+        settings: Where TikHub is.
+        key: The API key; without one, the finding is a warning and nothing is sent.
     """
     if key is None:
         yield Finding("account", "warning", said("not asked: there is no usable key", "未查询：没有可用的密钥"))
@@ -68,28 +72,28 @@ def check_account(settings: Settings, key: SecretStr | None) -> Iterator[Finding
         yield _no_account(result, is_json=isinstance(answer, dict))
 
 
-class _Unwaited(ThreadPoolExecutor):
-    """Threads that nobody waits for, neither the loop nor the end of the process: a name look-up may hang for long."""
+class _DaemonThreads(ThreadPoolExecutor):
+    """An executor whose threads block neither the event loop's shutdown nor the exit: getaddrinfo may hang."""
 
     def submit(self, work: Callable[..., T], /, *given: object, **named: object) -> Future[T]:
-        """Begin the work in a thread of its own."""
+        """Run the call in a new daemon thread."""
         future = Future[T]()
-        future.set_running_or_notify_cancel()  # so that nobody can give it up: what comes late has a place
+        future.set_running_or_notify_cancel()  # so that it cannot be cancelled: a late set_result would raise
 
         def run() -> None:
             try:
                 future.set_result(work(*given, **named))
-            except (OSError, ValueError) as error:  # no such name, or nothing that is one
+            except (OSError, ValueError) as error:  # the name is unknown or malformed
                 future.set_exception(error)
 
-        Thread(target=run, name="unwaited", daemon=True).start()
+        Thread(target=run, name="doctor", daemon=True).start()
         return future
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
-    """Run it to its end; asyncio.run would go on to wait for a resolver that hangs."""
+    """Run a coroutine to completion. Unlike asyncio.run, do not wait for a resolver that hangs."""
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(_Unwaited())
+    loop.set_default_executor(_DaemonThreads())
     try:
         return loop.run_until_complete(work)
     finally:
@@ -105,14 +109,15 @@ def _read(body: bytes, key: SecretStr) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What became of one look at an address.
+    """The result of one request.
 
     Attributes:
-        status: The HTTP status; 0 where none came.
-        body: What came with it, or the first MAX_PROBE_BYTES bytes of it.
-        certificate: As `ssl` tells it; empty without TLS, and on systems that check certificates themselves.
-        failure: Why no status came, in our own words; the first is the name of httpx's exception.
-        tls: Why TLS refused, where that is the reason.
+        status: The HTTP status; 0 if there was no response.
+        body: The response body, cut after MAX_PROBE_BYTES bytes.
+        certificate: As `ssl.SSLSocket.getpeercert` returns it; empty without TLS, and on systems that verify
+            certificates themselves.
+        failure: Why there was no response: the name of the exception, then its reason.
+        tls: The TLS error, if that is the reason.
     """
 
     status: int = 0
@@ -123,12 +128,12 @@ class ProbeResult:
 
 
 def _connection(result: ProbeResult, seconds: float, *, proxied: bool) -> Finding:
-    way = said("through the proxy", "经代理") if proxied else said("directly", "直连")
+    route = said("through the proxy", "经代理") if proxied else said("directly", "直连")
     if result.status:
         took = f"{seconds * 1000:.0f} ms, HTTP {result.status}"
-        return Finding("connection", "ok", said(f"reached {way} in {took}", f"{way}可达，{took}"))
+        return Finding("connection", "ok", said(f"reached {route} in {took}", f"{route}可达，{took}"))
     if result.tls:
-        found = said(f"something answers {way}, but see the certificate", f"{way}有应答，但请看证书一项")
+        found = said(f"something answers {route}, but see the certificate", f"{route}有应答，但请看证书一项")
         return Finding("connection", "ok", found)
     advice = said(
         "Check the network, the firewall and TIKHUB_BASE_URL (https://api.tikhub.dev from mainland China).",
@@ -139,33 +144,33 @@ def _connection(result: ProbeResult, seconds: float, *, proxied: bool) -> Findin
             "Is the proxy running, does it take this user name and password, and does it let this host through?",
             "代理是否在运行，用户名和密码是否正确，是否放行该主机？",
         )
-    found = said(f"not reached {way}: {result.failure}", f"{way}不可达：{result.failure}")
+    found = said(f"not reached {route}: {result.failure}", f"{route}不可达：{result.failure}")
     return Finding("connection", "problem", found, advice)
 
 
 def _proxy(host: str, proxy: str | None) -> Finding:
-    told = [setting(name, value) for name, value in variables().items() if not name.startswith("TIKHUB_")]
-    among = said(f"; set: {', '.join(told)}", f"；已设置：{'、'.join(told)}") if told else ""
+    values = [setting(name, value) for name, value in variables().items() if not name.startswith("TIKHUB_")]
+    variables_set = said(f"; set: {', '.join(values)}", f"；已设置：{'、'.join(values)}") if values else ""
     found = said(f"none for {host}", f"访问 {host} 不用代理")
     if proxy:
         address = proxy_address(proxy)
         found = said(f"{host} is asked through {address}", f"访问 {host} 经由 {address}")
-    return Finding("proxy", "ok", found + among)
+    return Finding("proxy", "ok", found + variables_set)
 
 
 async def _name(host: str, port: int, *, proxied: bool) -> Finding:
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # TimeoutError is one of the first
+    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
         reason = str(error) or type(error).__name__
         words = said(f"{host} does not resolve here ({reason})", f"本机无法解析 {host}（{reason}）")
         if proxied:
             return Finding("name", "ok", words + said("; the proxy resolves it", "；由代理解析"))
         return Finding("name", "problem", words, said("Check the network and its DNS.", "请检查网络和 DNS。"))
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-    stands_in = any(address.startswith(("198.18.", "198.19.")) for address in addresses)
-    note = said(" (a proxy's stand-in for the real one)", "（代理的 fake-ip）") if stands_in else ""
+    is_fake = any(address.startswith(("198.18.", "198.19.")) for address in addresses)
+    note = said(" (a proxy's stand-in for the real one)", "（代理的 fake-ip）") if is_fake else ""
     return Finding("name", "ok", f"{host}: {', '.join(addresses)}{note}")
 
 
@@ -184,40 +189,42 @@ def _issuer(certificate: Mapping[str, Json]) -> str:
     return ", ".join(filter(None, (names.get("organizationName"), names.get("commonName"))))
 
 
-def _whose(host: str, port: int) -> str:
-    """The issuer of a certificate that nobody here trusts; empty where it cannot be found out.
+def _untrusted_issuer(host: str, port: int) -> str:
+    """The issuer of a certificate that this system does not trust; empty if it cannot be determined.
 
-    Whoever opens TLS on the way signs with a name of their own. Python reads a certificate only once it is verified:
-    so this one is fetched, and then trusted for one handshake, with which nothing is sent.
+    A proxy that intercepts TLS signs with its own name, so the issuer identifies it. Python parses a certificate only
+    after verification. So the certificate is fetched first, then trusted for one handshake that sends no data.
     """
     try:
         fetched = ssl.get_server_certificate((host, port), timeout=PROBE_SECONDS)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it need not be one that signs others
+        context.verify_flags |= (
+            ssl.VERIFY_X509_PARTIAL_CHAIN
+        )  # accept a certificate that is not a CA as the trust anchor
         context.load_verify_locations(cadata=fetched)
         with (
             socket.create_connection((host, port), PROBE_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host) as secured,
         ):
             return _issuer(secured.getpeercert() or {})
-    except (OSError, ValueError, LookupError):  # such as an expired one; ssl's own errors are OSErrors
+    except (OSError, ValueError, LookupError):  # such as an expired certificate; ssl.SSLError is an OSError
         return ""
 
 
 def _refused(error: ssl.SSLError, issuer: str) -> Finding:
     words = tls_reason(error)
     code = getattr(error, "verify_code", 0)  # OpenSSL's X509_V_ERR_…
-    if code in (9, 10):  # not valid yet, or no longer
+    if code in (9, 10):  # not yet valid, or expired
         advice = said("Check this machine's date and time.", "请检查本机的日期和时间。")
-    elif code in (62, 64):  # the name, or the address, of another host
+    elif code in (62, 64):  # host name or IP address mismatch
         advice = said(
             "It is another host's: a login page of the network, a misled DNS, or a wrong TIKHUB_BASE_URL?",
             "这是另一台主机的证书：是上网登录页、DNS 被劫持，还是 TIKHUB_BASE_URL 填错？",
         )
     elif isinstance(error, ssl.SSLCertVerificationError):
         advice = said(
-            "Nobody whom this system trusts has signed it. Does a proxy, a virus scanner or a company network open "
+            "Its issuer is not trusted by this system. Does a proxy, a virus scanner or a company network open "
             "TLS? Then add its CA certificate to the system's store (on Linux SSL_CERT_FILE may name its file).",
             "签发者不受本系统信任。是否有代理、杀毒软件或公司网络在解密 TLS？若是，请把它的 CA 证书加入系统证书库"
             "（Linux 上也可用 SSL_CERT_FILE 指定文件）。",
@@ -235,14 +242,14 @@ def _account(answer: Mapping[str, Json]) -> Finding:
     key, user = ((part if isinstance(part := answer.get(name), dict) else {}) for name in ("api_key_data", "user_data"))
     scopes = key.get("api_key_scopes")
     scopes = [str(scope) for scope in scopes] if isinstance(scopes, list) else []
-    told = {
+    values = {
         said("balance", "余额"): user.get("balance"),
         said("free credit", "赠送额度"): user.get("free_credit"),
         said("scopes", "权限"): " ".join(scopes) or None,
         said("expires", "到期"): key.get("expires_at"),
         said("status of the key", "密钥状态"): key.get("api_key_status"),
     }
-    found = ", ".join(f"{name} {said('unknown', '未知') if value is None else value}" for name, value in told.items())
+    found = ", ".join(f"{name} {said('unknown', '未知') if value is None else value}" for name, value in values.items())
     state: State = "ok"
     advice = [each for each in (_expiry(key.get("expires_at")), _money(user), _scope(scopes)) if each]
     if key.get("api_key_status") in (0, False):
@@ -309,7 +316,13 @@ def _no_account(result: ProbeResult, *, is_json: bool) -> Finding:
 
 
 async def probe(url: str, headers: Mapping[str, str], *, seconds: float) -> ProbeResult:
-    """Send one GET to a host that the user has named, and tell what came of it rather than raise."""
+    """Send one GET request to a host that the user has configured; failures are part of the result.
+
+    Args:
+        url: The address; private hosts are allowed.
+        headers: The request headers.
+        seconds: The limit for the whole request, and for each read.
+    """
     result, body = ProbeResult(), bytearray()
     try:
         async with (
@@ -323,6 +336,6 @@ async def probe(url: str, headers: Mapping[str, str], *, seconds: float) -> Prob
                 if len(body) >= MAX_PROBE_BYTES:
                     break
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-        if not result.status:  # with a status the host is reached, whatever becomes of the body
+        if not result.status:  # with a status, the host was reached
             return ProbeResult(failure=f"{type(error).__name__}: {failure_reason(error)}", tls=tls_failure(error))
     return replace(result, body=bytes(body[:MAX_PROBE_BYTES]))

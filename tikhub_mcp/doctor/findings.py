@@ -1,6 +1,6 @@
-"""What a check of the installation found, in lines that can be pasted into a report.
+"""Findings of the checks, as lines that can be pasted into a bug report.
 
-Never in them: the key, a proxy's password, the name of the home directory.
+They never contain the API key, a proxy's password, or the name of the home directory.
 """
 
 import json
@@ -41,13 +41,13 @@ _STATES = {"ok": "正常", "warning": "警告", "problem": "问题"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check came to.
+    """One result of a check.
 
     Attributes:
-        check: One of NAMES.
-        state: Only a problem keeps something from working.
-        found: For people, in their language.
-        advice: What to do; empty where nothing is to be done.
+        check: The name of the check, a key of NAMES.
+        state: "problem" if something does not work, "warning" if it may not, else "ok".
+        found: What the check found, in the user's language.
+        advice: What the user should do; empty if nothing.
     """
 
     check: str
@@ -62,26 +62,29 @@ class Finding:
 
 
 def summing_up(findings: list[Finding]) -> str:
-    """The last line."""
+    """The last line of the report: the numbers of problems and warnings."""
     problems, warnings = (sum(each.state == state for each in findings) for state in ("problem", "warning"))
     return said(f"\nProblems: {problems}. Warnings: {warnings}.", f"\n问题：{problems}。警告：{warnings}。")
 
 
 def as_json(findings: list[Finding]) -> str:
-    """All of them for programs."""
+    """The findings as a JSON array."""
     return json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2)
 
 
 def redact_finding(finding: Finding) -> Finding:
-    """The finding without what is nobody else's business."""
+    """The finding without API keys and home directories, on one line each, at most 1,000 characters."""
     return replace(finding, found=_public(finding.found), advice=_public(finding.advice))
 
 
 def _public(text: str) -> str:
-    """The last step: what is put in is fit to be shown already, see shown.py; but a path or a cause may hold these."""
+    """Redact API keys and home directories, which a path or an error message may contain.
+
+    Values of settings are redacted earlier, in `settings/shown.py`.
+    """
     for _, key in key_places():
         text = redact_text(text, key.get_secret_value())
-    with suppress(OSError, RuntimeError):  # there may be no home
+    with suppress(OSError, RuntimeError):  # there may be no home directory
         for home in {Path.home(), Path.home().resolve()} - {Path(Path.home().anchor)}:
             text = re.sub(re.escape(str(home)) + r"(?![\w.-])", "~", text)
     return clean(text, 1000)

@@ -1,4 +1,4 @@
-"""The server's entry in the settings of MCP clients.
+"""`tikhub-mcp install` and `uninstall`: the server's entry in the settings files of MCP clients.
 
 Imports settings, posts and storage.
 """

@@ -1,4 +1,4 @@
-"""A change to another program's file: shown without its secrets, made all at once, with a copy of what was there."""
+"""A change to a client's settings file: its diff without secrets, and an atomic write with a backup."""
 
 import difflib
 import json
@@ -18,22 +18,22 @@ from tikhub_mcp.storage.reading import read_regular
 from tikhub_mcp.text import clean
 
 KEY = "TIKHUB_API_KEY"
-MAX_SETTINGS_BYTES = 64 * 2**20  # bytes; Claude Code keeps a history in its file
+MAX_SETTINGS_BYTES = 64 * 2**20  # Claude Code keeps a history in its file
 _HIDDEN = "***"
-_GIVEN = re.compile(rf'"{KEY}"\s*:\s*"(?!\$\{{)[^"]')
+_LITERAL_KEY = re.compile(rf'"{KEY}"\s*:\s*"(?!\$\{{)[^"]')
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What would become of a host's file.
+    """A planned change to a client's settings file.
 
     Attributes:
-        path: The file; it may be a link.
-        before: What it holds; None when it does not exist.
-        after: What it would hold.
-        views: Of both, what the change is about, for people.
-        note: What the user should know in the end.
-        secret: The key that goes in.
+        path: The file; it may be a symbolic link.
+        before: Its content; None if it does not exist.
+        after: Its content after the change.
+        views: The parts of `before` and `after` that `diff` compares.
+        note: What the user should know after the change.
+        secret: The API key that the change writes; empty if none.
     """
 
     path: Path
@@ -45,31 +45,38 @@ class Change:
 
     @property
     def needed(self) -> bool:
-        """Whether anything would change."""
+        """Whether the content would change."""
         return self.before != self.after
 
     @property
     def backup_holds_key(self) -> bool:
-        """Whether what the file held until now has a key in it."""
-        return _GIVEN.search(edits.decoded(self.before)) is not None
+        """Whether the content before the change, and so the backup, has an API key in it."""
+        return _LITERAL_KEY.search(edits.decoded(self.before)) is not None
 
     def diff(self) -> list[str]:
-        """The change as a unified diff for people, of our entry alone: all else stays as it is.
+        """The change as the lines of a unified diff of the server's entry; nothing else in the file changes.
 
-        What stands in `env` is not shown, and nothing can act on a terminal.
+        The values in `env` are hidden, and control characters are removed.
         """
         before, after = map(_without_secrets, self.views)
-        if before == after:  # all that differs is hidden
+        if before == after:  # only hidden values differ
             before = _without_secrets(self.views[0], f"{_HIDDEN} (another)")
         old, new = (json.dumps(view, ensure_ascii=False, indent=2).split("\n") for view in (before, after))
         name = clean(str(self.path))
         return [line[:1] + _line(line[1:]) for line in difflib.unified_diff(old, new, name, name, n=9, lineterm="")]
 
     def write(self, now: datetime) -> Path | None:
-        """Write the file, all at once and through a link; where the backup of what it held is, if it held anything.
+        """Write the file atomically, after a backup of its content; a symbolic link stays one.
+
+        Args:
+            now: The local time, for the name of the backup.
+
+        Returns:
+            The path of the backup; None if there was no content.
 
         Raises:
-            NotWritable, DiskFull: It could not be written, or is not any more as it was; nothing has changed.
+            NotWritable: The file cannot be written, or another program has changed it. It stays as it was.
+            DiskFull: There is no space left. The file stays as it was.
         """
         place, backup = target(self.path), None
         with os_errors(place), ExitStack() as undo:
@@ -77,19 +84,19 @@ class Change:
             if self.before is not None and not _may_write(place):
                 raise NotWritable(f"The file {self.path} is read-only.")
             if self.before:
-                backup = _free(self.path, now)
+                backup = _backup_path(self.path, now)
                 undo.callback(backup.unlink, missing_ok=True)
                 write_whole(backup, self.before)
             with Part(place, PRIVATE) as part:
                 write_all(part.file, self.after or b"")
                 if self.before is not None:
-                    _liken(part.path, place.stat(), private=bool(self.secret))
-                os.fsync(part.file.fileno())  # which takes its time: only then is looked again
+                    _copy_owner_and_mode(part.path, place.stat(), private=bool(self.secret))
+                os.fsync(part.file.fileno())  # may be slow, so it comes before the check for another program's change
                 if read_file(place) != self.before:
                     raise NotWritable(
                         f"{self.path} was changed by another program meanwhile. Nothing was written; try again."
                     )
-                undo.pop_all()  # whatever happens from here on, the copy stays
+                undo.pop_all()  # keep the backup even if the commit fails
                 part.commit()
         return backup
 
@@ -104,22 +111,22 @@ def _without_secrets(view: Json, hidden: str = _HIDDEN) -> Json:
 
 
 def target(path: Path) -> Path:
-    """Where a file lies, through links.
+    """The path of a file with symbolic links resolved.
 
     Raises:
-        InvalidInput: They lead nowhere.
+        InvalidInput: The links form a loop, or cannot be read.
     """
     try:
         return path.resolve()
-    except (OSError, RuntimeError):  # links in a circle
+    except (OSError, RuntimeError):  # a loop of symbolic links
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere.") from None
 
 
 def read_file(target: Path) -> bytes | None:
-    """What a file holds; None where there is none.
+    """The content of a settings file; None if it does not exist.
 
     Raises:
-        InvalidInput: It cannot be read.
+        InvalidInput: It cannot be read, is not a regular file, or has more than MAX_SETTINGS_BYTES bytes.
     """
     try:
         return read_regular(target, MAX_SETTINGS_BYTES)
@@ -135,20 +142,20 @@ def _line(line: str) -> str:
     return line[:begin] + clean(line[begin:])
 
 
-def _free(path: Path, now: datetime) -> Path:
-    """A name for the backup that nothing has yet."""
+def _backup_path(path: Path, now: datetime) -> Path:
+    """An unused path for the backup, beside the file."""
     while (backup := path.with_name(f"{path.name}.backup-{now:%Y%m%d-%H%M%S}")).exists():
         now += timedelta(seconds=1)
     return backup
 
 
-def _liken(path: Path, model: os.stat_result, *, private: bool) -> None:
+def _copy_owner_and_mode(path: Path, model: os.stat_result, *, private: bool) -> None:
     if hasattr(os, "chown"):
-        with suppress(OSError):  # only an administrator can, who must not take a user's file away
+        with suppress(OSError):  # for root, whose write would else take the file away from its user
             os.chown(path, model.st_uid, model.st_gid)
     path.chmod(stat.S_IMODE(model.st_mode) & (stat.S_IRWXU if private else 0o7777))
 
 
 def _may_write(path: Path) -> bool:
-    """Whether a file is not read-only, which would not keep it from being replaced."""
+    """Whether the file is writable: os.replace would replace a read-only one too."""
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)

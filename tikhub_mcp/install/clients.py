@@ -1,6 +1,6 @@
-"""The server's entry in the settings of the programs that start it: put in, brought up to date, taken out again.
+"""The server's entry in the settings of MCP clients: adding, updating and removing it.
 
-What their files look like: https://code.claude.com/docs/en/mcp, https://cursor.com/docs/context/mcp and
+The formats of the files: https://code.claude.com/docs/en/mcp, https://cursor.com/docs/context/mcp and
 https://code.visualstudio.com/docs/copilot/reference/mcp-configuration.
 """
 
@@ -25,25 +25,25 @@ from tikhub_mcp.text import clean
 
 NAME = "tikhub"
 _INPUT = {"type": "promptString", "id": "tikhub-key", "description": "TikHub API key", "password": True}
-_ASKED_FOR = "${input:tikhub-key}"
+_PROMPTED = "${input:tikhub-key}"
 
 
 class _Taken(Exception):
-    """Where the entry belongs, there is something else."""
+    """The name of the entry is used for something that is not a stdio server."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientProgram:
-    """A program that starts MCP servers.
+    """An MCP client, and the form of its settings.
 
     Attributes:
-        title: Its name.
-        servers: The name in its file under which the servers are.
-        typed: Whether its entries say that they are for stdio.
-        asks: Whether it can ask for a key, and keep that itself.
-        below: The folder of the user that its file is in.
-        file: Its file there.
-        project: Its file in a project; empty when it has none.
+        title: Its name, as users know it.
+        servers: The member of the settings object that holds the servers.
+        typed: Whether its entries have `"type": "stdio"`.
+        asks: Whether it can ask the user for a key and store it itself.
+        below: The folder that `file` is relative to: "home" or "config".
+        file: The user's settings file.
+        project: The settings file of a project, relative to the project; empty if the client has none.
     """
 
     title: str
@@ -66,19 +66,25 @@ CLIENTS = {
 
 
 def server_command(python: str = sys.executable, platform: str = sys.platform) -> list[str]:
-    """How the server of this installation is started, from any folder: its script, or Python with its module.
+    """The command that starts the server of this installation from any working directory.
+
+    It is the script `tikhub-mcp` beside Python; without one, Python with the module.
+
+    Args:
+        python: The path of the interpreter.
+        platform: As `sys.platform`.
 
     Raises:
-        InvalidInput: Python does not know where it is itself.
+        InvalidInput: The path of the interpreter is unknown.
     """
     if not python:
         raise InvalidInput("Python does not know its own path: run this by the path of its script, …/bin/tikhub-mcp.")
-    # Not resolved: it is by the link in a virtual environment that Python finds the environment.
-    here = Path(python).absolute()
-    script = here.with_name("tikhub-mcp.exe" if platform == "win32" else "tikhub-mcp")
-    # -P keeps the folder out where the client starts it, -E what PYTHONPATH adds; -I would also drop what is installed
-    # for the user alone, where there is no script beside Python.
-    return [str(script)] if script.is_file() else [str(here), "-E", "-P", "-m", "tikhub_mcp"]
+    # Symbolic links stay: Python finds a virtual environment by the link inside it.
+    interpreter = Path(python).absolute()
+    script = interpreter.with_name("tikhub-mcp.exe" if platform == "win32" else "tikhub-mcp")
+    # -P excludes the working directory from the import path, -E excludes PYTHONPATH. -I would also exclude the user's
+    # site-packages, where an installation without a script beside Python may be.
+    return [str(script)] if script.is_file() else [str(interpreter), "-E", "-P", "-m", "tikhub_mcp"]
 
 
 def find_file(
@@ -88,10 +94,17 @@ def find_file(
     environ: Mapping[str, str] | None = None,
     platform: str = sys.platform,
 ) -> Path:
-    """The file of a host: the one that is named, else the project's where one is named, else the user's.
+    """The settings file of a client: `file` if given, else that of the project if given, else the user's.
+
+    Args:
+        name: A key of CLIENTS.
+        project: The folder of a project.
+        file: The settings file.
+        environ: The environment. Defaults to that of the process.
+        platform: As `sys.platform`.
 
     Raises:
-        InvalidInput: There is no such file for this host, no such project, or no home directory.
+        InvalidInput: The client has no settings for projects, or the project or the home directory does not exist.
     """
     client = CLIENTS[name]
     if file:
@@ -107,10 +120,19 @@ def find_file(
 
 
 def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None = None) -> Change:
-    """What puts the entry into a host's file, or brings it up to date; what else the entry has is kept.
+    """Plan the change that adds the server's entry to a settings file, or updates it.
+
+    Other members of an existing entry stay.
+
+    Args:
+        name: A key of CLIENTS.
+        path: The settings file.
+        command: The command that starts the server.
+        key: The API key to write into the entry. Without one, VS Code asks the user; the others get none.
 
     Raises:
-        InvalidInput: The file is not as such files are; the message has the entry, to be put in by hand.
+        InvalidInput: The file has an unexpected form, or cannot be read. For the first, the message has the entry, for
+            the user to insert.
     """
     client, secret = CLIENTS[name], key.get_secret_value() if key else ""
     before = read_file(target(path))
@@ -122,7 +144,7 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
             f'{path} is left as it is: its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out.'
         ) from None
     except InvalidInput as error:
-        entry = {**_wanted(client, command), "env": {KEY: _ASKED_FOR if client.asks else "YOUR_API_KEY"}}
+        entry = {**_wanted(client, command), "env": {KEY: _PROMPTED if client.asks else "YOUR_API_KEY"}}
         whole = ({"inputs": [_INPUT]} if client.asks else {}) | {client.servers: {NAME: entry}}
         by_hand = json.dumps(whole, ensure_ascii=False, indent=2)
         raise InvalidInput(
@@ -136,10 +158,16 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
 
 
 def uninstall(name: str, path: Path) -> Change:
-    """What takes the entry out of a host's file, with the question for its key; an emptied list of servers stays.
+    """Plan the change that removes the server's entry, and the prompt for its key, from a settings file.
+
+    The object of servers stays, even if it is empty then.
+
+    Args:
+        name: A key of CLIENTS.
+        path: The settings file.
 
     Raises:
-        InvalidInput: The file is not as such files are.
+        InvalidInput: The file has an unexpected form, or cannot be read.
     """
     client, before = CLIENTS[name], read_file(target(path))
     nothing = Change(path, before, before, ({}, {}), f'There is no entry "{NAME}" in {path}: nothing to take out.')
@@ -148,7 +176,7 @@ def uninstall(name: str, path: Path) -> Change:
         if not before or not edits.has(text, (client.servers, NAME)):
             return nothing
         text = edits.take(text, (client.servers, NAME))
-        text = _settled(text) if client.asks else text
+        text = _with_prompt_if_used(text) if client.asks else text
     except InvalidInput as error:
         raise InvalidInput(f'{path} is left as it is: {error.message}. Take "{NAME}" out by hand.') from None
     views = _view(client, edits.decoded(before)), _view(client, text)
@@ -156,7 +184,11 @@ def uninstall(name: str, path: Path) -> Change:
 
 
 def client_entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """The entries in the user's files of all hosts: whose, where, what; files that cannot be read are passed over."""
+    """Find the server's entries in the user's settings files of all clients; an unreadable file is ignored.
+
+    Yields:
+        The client's title, the settings file, and the entry.
+    """
     for name, client in CLIENTS.items():
         with suppress(InvalidInput):
             path = find_file(name)
@@ -166,12 +198,12 @@ def client_entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
 
 
 def environment_in(env: Json) -> dict[str, str]:
-    """What the server of an entry gets as its environment, by the entry's `env`: its texts, where it is an object."""
+    """The environment variables in the `env` of an entry; members that are not strings are ignored."""
     return {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
 
 
 def _view(client: ClientProgram, text: str) -> dict[str, Any]:
-    """What of a file is ours."""
+    """The parts of a settings file that belong to the server: its entry, and the prompt for its key."""
     if not text.strip():
         return {}
     entry = edits.get(text, (client.servers, NAME))
@@ -190,12 +222,12 @@ def _wanted(client: ClientProgram, command: Sequence[str]) -> dict[str, object]:
 def _entered(client: ClientProgram, text: str, command: Sequence[str], secret: str) -> str:
     place, wanted = (client.servers, NAME), _wanted(client, command)
     if not edits.has(text, place):
-        key = secret or (_ASKED_FOR if client.asks else "")
+        key = secret or (_PROMPTED if client.asks else "")
         env = {KEY: key} if key else {}
-        if locale := said("", "zh_CN.UTF-8"):  # hosts do not hand theirs on
+        if locale := said("", "zh_CN.UTF-8"):  # clients do not pass their own locale on
             env["LANG"] = locale
         text = edits.put(text, place, wanted | ({"env": env} if env else {}))
-        return _settled(text) if client.asks else text
+        return _with_prompt_if_used(text) if client.asks else text
     have = edits.get(text, place)
     if not isinstance(have, dict) or "url" in have or have.get("type", "stdio") != "stdio":
         raise _Taken
@@ -206,15 +238,15 @@ def _entered(client: ClientProgram, text: str, command: Sequence[str], secret: s
         text = edits.take(text, (*place, "args"))
     if secret and edits.get(text, (*place, "env", KEY)) != secret:
         text = edits.put(text, (*place, "env", KEY), secret)
-    return _settled(text) if client.asks else text
+    return _with_prompt_if_used(text) if client.asks else text
 
 
-def _settled(text: str) -> str:
-    """With the question for the key where something uses it, and without it where nothing does."""
+def _with_prompt_if_used(text: str) -> str:
+    """Add the prompt for the key if an entry refers to it, and remove it otherwise."""
     value = json.loads(text)
-    used = _ASKED_FOR in json.dumps(value, ensure_ascii=False)
+    used = _PROMPTED in json.dumps(value, ensure_ascii=False)
     inputs = value.get("inputs")
-    inputs = inputs if isinstance(inputs, list) else []  # anything else is refused where something is put in
+    inputs = inputs if isinstance(inputs, list) else []  # `edits.append` refuses anything else
     found = [number for number, item in enumerate(inputs) if isinstance(item, dict) and item.get("id") == _INPUT["id"]]
     if used and not found:
         return edits.append(text, ("inputs",), _INPUT)
@@ -224,11 +256,11 @@ def _settled(text: str) -> str:
 
 
 def _about_the_key(client: ClientProgram, path: Path, text: str) -> str:
-    """Where the server will find its key once the host starts it, or where to put one."""
+    """A sentence for the user: where the server will find its key, or where to put one."""
     env = environment_in(edits.get(text, (client.servers, NAME, "env")))
     given = env.get(KEY, "")
     if "${" in given:
-        return f"{client.title} asks for the key once." if given == _ASKED_FOR else f"The key is to come from {given}."
+        return f"{client.title} asks for the key once." if given == _PROMPTED else f"The key is to come from {given}."
     skill = skill_files(env)[0]
     try:
         find_key(env)
@@ -243,23 +275,23 @@ def _about_the_key(client: ClientProgram, path: Path, text: str) -> str:
 
 
 def _folders(env: Mapping[str, str], platform: str) -> tuple[Path, Path]:
-    """The home directory, and the folder in which programs keep what a user has set."""
+    """The home directory, and the folder of the user's application settings."""
     windows = platform == "win32"
     try:
         home = Path(env.get("USERPROFILE" if windows else "HOME", "") or Path.home())
-    except RuntimeError:  # an account without one
+    except RuntimeError:  # the account has none
         home = Path()
     if not home.is_absolute():
         raise InvalidInput("There is no home directory to find the file in: name the file with --file.")
     if platform == "darwin":
         return home, home / "Library" / "Application Support"
     config = Path(env.get("APPDATA" if windows else "XDG_CONFIG_HOME", ""))
-    # A relative one does not count, says the XDG Base Directory Specification.
+    # The XDG Base Directory Specification says to ignore a relative path.
     return home, config if config.is_absolute() else home / ("AppData/Roaming" if windows else ".config")
 
 
 def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
-    except (OSError, RuntimeError) as error:  # nobody's home, or the current folder is gone
+    except (OSError, RuntimeError) as error:  # an unknown home directory, or the working directory was removed
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None

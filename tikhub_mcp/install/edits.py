@@ -1,6 +1,6 @@
-"""JSON text, changed in one place and left as it was everywhere else, blanks and the order of names included; pure.
+"""Edits of JSON text that preserve everything else, including white space and the order of members. Pure functions.
 
-A file comes in through `checked`, and goes out through `encoded`.
+`checked` decodes and checks the content of a file; `encoded` makes the content to write.
 """
 
 import json
@@ -22,13 +22,13 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A member of an object, or an item of an array, by where its parts are.
+    """The position of an object's member or an array's item, as offsets into the text.
 
     Attributes:
-        before: Where the blanks before it begin.
-        begin: Where its name begins, or its value where it has none.
-        value: Where its value begins.
-        end: Where its value ends.
+        before: The start of the white space before it.
+        begin: The start of its name, or of its value in an array.
+        value: The start of its value.
+        end: The end of its value.
         name: Its name; None in an array.
     """
 
@@ -40,25 +40,25 @@ class _Item:
 
 
 def decoded(content: bytes | None) -> str:
-    """The text of a file, without a byte order mark; of none, an empty one.
+    """The text of a file, without a byte order mark; empty for None.
 
     Raises:
-        UnicodeDecodeError: It is not in UTF-8.
+        UnicodeDecodeError: The content is not UTF-8.
     """
     return (content or b"").decode().removeprefix(_BOM)
 
 
 def encoded(text: str, like: bytes | None) -> bytes:
-    """What to write for a text, with a byte order mark where there was one."""
+    """The text in UTF-8, with a byte order mark if `like`, the content before, has one."""
     return f"{_BOM if (like or b'').startswith(_BOM.encode()) else ''}{text}".encode()
 
 
 def checked(content: bytes | None) -> str:
-    """The text of a file, which is a JSON object by the letter; a file that holds nothing counts as an empty object.
+    """The text of a file that holds a JSON object in strict syntax; an empty file counts as an empty object.
 
     Raises:
-        InvalidInput: There is a comment, a comma too many, NaN, or something else; the message begins with "it" and
-            holds nothing of the text.
+        InvalidInput: The text is not strict JSON (it has a comment, a trailing comma or NaN), or not an object. The
+            message begins with "it" and repeats nothing of the text, which may hold secrets.
     """
     try:
         text = decoded(content)
@@ -69,7 +69,7 @@ def checked(content: bytes | None) -> str:
         raise InvalidInput("it is not in UTF-8") from None
     except json.JSONDecodeError as error:
         raise InvalidInput(f"it is not plain JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
-    except (ValueError, RecursionError):  # NaN, a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError):  # NaN, an integer over the digit limit, or too deep nesting
         raise InvalidInput("it is not plain JSON that can be read here") from None
     if not isinstance(value, dict):
         raise InvalidInput("it does not hold an object in braces")
@@ -77,17 +77,17 @@ def checked(content: bytes | None) -> str:
 
 
 def get(text: str, path: Path) -> Any:  # noqa: ANN401 - JSON of any kind
-    """The value under these names, one inside the other; None when there is none.
+    """The value at a path of member names; None if there is none.
 
     Raises:
-        InvalidInput: Something on the way is not an object, or has one name twice.
+        InvalidInput: A value on the path is not an object, or has two members of one name.
     """
     at = _find(text, path)
     return None if at is None else _DECODER.raw_decode(text, at)[0]
 
 
 def has(text: str, path: Path) -> bool:
-    """Whether there is a value under these names.
+    """Whether there is a value at this path.
 
     Raises:
         InvalidInput: As `get`.
@@ -96,7 +96,7 @@ def has(text: str, path: Path) -> bool:
 
 
 def put(text: str, path: Path, value: object) -> str:
-    """Set the value under these names: in its place where there is one, else behind its last neighbour.
+    """Set the value at this path; a new member goes after the last one of its object.
 
     Raises:
         InvalidInput: As `get`.
@@ -107,17 +107,17 @@ def put(text: str, path: Path, value: object) -> str:
         return put(text, tuple(above), {name: value})
     items, _ = _inside(text, _braces(text, parent, tuple(above)))
     for item in items:
-        if item.name == name and has(text, path):  # which refuses a name that is there twice
+        if item.name == name and has(text, path):  # `has` refuses a duplicate name
             base = _base(text, item.begin)
             return text[: item.value] + _written(text, value, base, text[item.value : item.end]) + text[item.end :]
     return _added(text, parent, f"{_dumped(name)}: ", value)
 
 
 def append(text: str, path: Path, value: object) -> str:
-    """Put a value behind the last one of the array that is there under these names; a new one where there is none.
+    """Append a value to the array at this path, which is created if there is none.
 
     Raises:
-        InvalidInput: As `get`, or there is something else.
+        InvalidInput: As `get`, or the value there is not an array.
     """
     at = _find(text, path)
     if at is None:
@@ -128,7 +128,7 @@ def append(text: str, path: Path, value: object) -> str:
 
 
 def take(text: str, path: Path, index: int | None = None) -> str:
-    """Take out the value under these names, or only this item of the array there; what is not there is let be.
+    """Remove the value at this path, or with `index` one item of the array there; a missing path is ignored.
 
     Raises:
         InvalidInput: As `get`.
@@ -153,7 +153,7 @@ def _find(text: str, path: Path) -> int | None:
     at = _skip(text, 0)
     for number, name in enumerate(path):
         found = [item for item in _inside(text, _braces(text, at, path[:number]))[0] if item.name == name]
-        if len(found) > 1:  # readers differ in which of them counts
+        if len(found) > 1:  # JSON parsers differ in which of them they use
             raise InvalidInput(f'it has the name "{name}" twice in one place')
         if not found:
             return None
@@ -168,7 +168,7 @@ def _braces(text: str, at: int, path: Path) -> int:
 
 
 def _inside(text: str, start: int) -> tuple[list[_Item], int]:
-    """What the object or array that begins here holds, and where its closing bracket is."""
+    """The items of the object or array that starts here, and the offset of its closing bracket."""
     items: list[_Item] = []
     before, named = start + 1, text[start] == "{"
     while (begin := _skip(text, before)) < len(text) and text[begin] not in "]}":
@@ -205,7 +205,7 @@ def _added(text: str, start: int, lead: str, value: object) -> str:
 
 
 def _written(text: str, value: object, base: str, model: str) -> str:
-    """The value as text: over several lines where the model is, further lines indented by `base` and more."""
+    """The value as JSON text: over several lines if `model` is, and then indented relative to `base`."""
     if "\n" not in model:
         return _dumped(value)
     return _dumped(value, _unit(text)).replace("\n", f"{_newline(text)}{base}")
@@ -213,11 +213,11 @@ def _written(text: str, value: object, base: str, model: str) -> str:
 
 def _dumped(value: object, indent: str | None = None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # UTF-8 cannot hold them
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # UTF-8 cannot encode lone surrogates
 
 
 def _base(text: str, at: int) -> str:
-    """The indentation of the line that this is on."""
+    """The indentation of the line at this offset."""
     line = text[text.rfind("\n", 0, at) + 1 : at]
     return line[: len(line) - len(line.lstrip(" \t"))]
 

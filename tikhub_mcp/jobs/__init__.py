@@ -1,4 +1,4 @@
-"""One job for each post, shared by everyone who asks for it: in time, and within budget.
+"""Jobs: one for each post, shared by all tool calls that ask for it, within each call's time limit and budget.
 
 Imports api, media, storage and what is below them.
 """

@@ -1,4 +1,10 @@
-"""One tool call: what it wants, how long it may take, what it may pay."""
+"""The data of jobs: a `Call` is one tool call with its budget, a `Job` is the work on one post.
+
+A job starts as QUEUED, when the first call asks for its post. It becomes RUNNING when it gets one of the process's
+slots. It becomes ENDED when its outcome is final: `ok`, `failed` or `skipped`. It becomes ABANDONED instead, and its
+outcome stays `pending`, when it is cancelled, or when no call is waiting for it at the moment it gets a slot or has to
+pay for a request. Calls join a job that is QUEUED or RUNNING, and a call may return before the job ends.
+"""
 
 import asyncio
 import time
@@ -21,7 +27,15 @@ Status = Literal["ok", "failed", "pending", "skipped", "planned"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is wanted of a post, beside its answer."""
+    """The options of a request for one post.
+
+    Attributes:
+        folder: Where the video file goes.
+        quality: Which rendition is chosen.
+        save_raw: Whether the raw API answer is saved as a JSON file.
+        metrics_only: Whether to skip the video file.
+        refresh: Whether to pay for a new answer even if a recent one is stored.
+    """
 
     folder: Path
     quality: Quality = "compatible"
@@ -32,7 +46,17 @@ class Options:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one link so far."""
+    """The result of one link, filled in while its job runs.
+
+    Attributes:
+        status: `pending` until the job ends.
+        post: The post, once its answer is parsed.
+        saved: The video file, once it is on disk.
+        raw_path: The raw API answer on disk, if it is saved.
+        error: Why the link failed or was skipped.
+        api_calls: Paid API requests.
+        reused_answer: Whether the answer was already stored, and so cost nothing.
+    """
 
     status: Status
     post: Post | None = None
@@ -44,26 +68,26 @@ class Outcome:
 
 
 class Stopped(Exception):
-    """A refusal that only a human can mend came before: nothing more is paid for."""
+    """The call has already failed in a way that only a human can fix, so nothing more is paid for."""
 
 
 class NoCallerWaiting(Exception):
-    """Whoever asked has gone."""
+    """No call is waiting for the job any more, so nothing more is paid for."""
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One tool call: its key, its time, its money.
+    """One tool call: its API key, time limit and budget.
 
     Attributes:
         key: The API key.
-        seconds: How long it may take; None for no limit.
-        max_api_calls: Its cap on paid calls; 0 for none.
-        api_calls: What it paid for so far.
-        stop: The first failure after which nothing more is paid for: a refusal that only a human can mend, or a disk
-            that cannot keep answers.
-        since: Answers that came later, in unix seconds, are fresh enough for it.
-        work: What it has in common with the same call before and after it; see `unfinished`.
+        seconds: The time limit, in seconds; None for no limit.
+        max_api_calls: The maximum number of paid API calls; 0 for no maximum.
+        api_calls: Paid API calls so far.
+        stop: The error after which nothing more is paid for: a failure that only a human can fix, or a disk that
+            answers cannot be stored on. None until then.
+        since: Answers received after this unix time are fresh enough for this call.
+        work: The key of its piece of work, which repeated calls share; see `unfinished`.
     """
 
     key: SecretStr
@@ -76,39 +100,45 @@ class Call:
     _start: float = field(default_factory=time.monotonic)
 
     def remaining(self) -> float | None:
-        """Seconds until the call has to answer."""
+        """Seconds until the time limit; None for no limit."""
         return None if self.seconds is None else max(0.0, self._start + self.seconds - time.monotonic())
 
     def refusal(self) -> Stopped | ApiCallLimit | None:
-        """Why it pays for nothing more; None while it does."""
+        """The reason why the call pays for nothing more; None while it may pay."""
         if self.stop:
             return Stopped()
         return self.limit() if 0 < self.max_api_calls <= self.api_calls else None
 
     def limit(self) -> ApiCallLimit:
-        """The error of a call whose cap is reached."""
+        """The error of a call that has reached `max_api_calls`."""
         return ApiCallLimit(f"max_api_calls={self.max_api_calls} is reached; what is skipped was not paid for.")
 
 
 class JobState(Enum):
-    """Where a job is. Its outcome is `pending` in the first two, and in the last."""
+    """The state of a job; the module's docstring describes the lifecycle."""
 
-    QUEUED = "waits for one of the slots"
-    RUNNING = "is being worked on"
-    ENDED = "came to an outcome"
-    ABANDONED = "ended without one, because no call waited for it any more"
+    QUEUED = "waiting for a slot"
+    RUNNING = "has a slot"
+    ENDED = "has a final outcome"
+    ABANDONED = "was given up without a final outcome"
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """The work on one post, and the calls that wait for it. Also the budget that the client asks before each request.
+    """The work on one post, and the calls that are waiting for it.
+
+    It is also the budget that `api.client` asks before each paid request: one of the waiting calls pays.
 
     Attributes:
-        state: Where it is.
-        created: Answers that came later (unix seconds) are fresh enough for it.
-        waiting: Who waits, the longest first; one of them pays.
-        paid: How many requests each call paid for.
-        done: How far it is, from 0 to 1.
+        link: The post.
+        options: What to do with the post.
+        created: Answers received after this unix time are fresh enough for this job.
+        state: Its place in the lifecycle.
+        waiting: The calls that are waiting for it, the earliest first.
+        paid: The number of requests that each call paid for.
+        done: Progress, from 0 to 1.
+        outcome: The result so far.
+        task: The task that runs it.
     """
 
     link: Link
@@ -126,7 +156,8 @@ class Job:
         """The first waiting call that may pay.
 
         Raises:
-            NoCallerWaiting, Stopped, ApiCallLimit: There is none; of several reasons, the first call's.
+            NoCallerWaiting: No call is waiting.
+            Stopped, ApiCallLimit: No waiting call may pay; the reason is that of the first one.
         """
         if not self.waiting:
             raise NoCallerWaiting
@@ -141,10 +172,10 @@ class Job:
         return self.waiting[refusals.index(None)]
 
     def spend(self) -> None:
-        """Account for one request with the first waiting call that may pay.
+        """Charge one request to the first waiting call that may pay.
 
         Raises:
-            NoCallerWaiting, Stopped, ApiCallLimit: As `payer`.
+            NoCallerWaiting, Stopped, ApiCallLimit: See `payer`.
         """
         self._payer = self.payer()
         self._payer.api_calls += 1
@@ -152,18 +183,18 @@ class Job:
 
     @property
     def was_paid(self) -> bool:
-        """Whether anything was paid for it."""
+        """Whether any call paid for a request of this job."""
         return any(self.paid.values())
 
     def refund(self) -> None:
-        """Take the last request back: TikHub does not charge for what it answered."""
+        """Undo the last charge, because TikHub does not bill the response that it gave."""
         self._payer.api_calls -= 1
         self.paid[self._payer] -= 1
 
     def stop(self, refusal: TikHubMCPError) -> None:
-        """Let no call that waits pay for anything more."""
+        """Stop all waiting calls from paying for anything more."""
         for call in self.waiting:
             call.stop = refusal
 
 
-Watch = Callable[[Job], None]  # what is given each job that a call waits for
+Watch = Callable[[Job], None]  # called with each job that a call waits for, so that progress can be shown

@@ -1,7 +1,7 @@
-"""Many links at once: one job a post, joined by everyone who asks for it; ten at a time; in time, and within budget.
+"""Scheduling of jobs: one job per post, at most ten at once, joined by every call that asks for the same post.
 
-A tool call (`Call`) waits for jobs; a job may outlive the call that started it. What has been paid for goes on when
-the call's time is up, so that asking again finds it; nothing is paid for while nobody waits.
+A job may outlive the call that started it. When the call's time limit is reached, the job keeps running, so that a
+repeated call finds its result; but it makes no paid request while no call is waiting.
 """
 
 import asyncio
@@ -28,21 +28,21 @@ from tikhub_mcp.storage.moments import Moments
 
 logger = logging.getLogger(__name__)
 
-LOCK_NAME, JOURNAL_NAME, STATE_NAME = ".lock", ".journal", ".state"  # in the output folder, for all its processes
-MAX_JOBS = 10  # jobs in the whole process
-CLOSING_SECONDS = 1.5  # hosts kill what is not gone after 2
+LOCK_NAME, JOURNAL_NAME, STATE_NAME = ".lock", ".journal", ".state"  # in the output folder, shared by all processes
+MAX_JOBS = 10  # running at once in this process
+CLOSING_SECONDS = 1.5  # clients kill a server that has not exited after 2 s
 
 
 class Jobs:
-    """All work of the process.
+    """All jobs of the process.
 
     Args:
-        tikhub: Who is asked, and paid.
-        archive: Where answers are kept and found.
-        downloader: Who fetches files.
-        locks: What keeps two jobs, here or in another process, from paying for one post or fetching one file.
-        state: A folder for what all processes remember together; made in one that may be missing.
-        reuse_seconds: How long an answer is used again.
+        tikhub: The client of the paid API.
+        archive: The store of raw answers.
+        downloader: Fetches the video files.
+        locks: Prevent two jobs, in this or another process, from paying for the same post or fetching the same file.
+        state: Folder for the state that all processes share; created, with its parents, when it is first needed.
+        reuse_seconds: How long a stored answer is reused, in seconds.
     """
 
     def __init__(
@@ -65,7 +65,12 @@ class Jobs:
 
     @classmethod
     def of(cls, settings: Settings, raw: Path | None = None) -> Self:
-        """Put the parts together for these settings; `raw` is another folder for the raw answers."""
+        """Create the jobs of these settings.
+
+        Args:
+            settings: Folders, limits and the API's address.
+            raw: The folder of the raw answers; by default that of the settings.
+        """
         network = Network(loopback_media=settings.on_loopback)
         limits = Limits(seconds=settings.download_seconds, largest=settings.max_bytes)
         return cls(
@@ -78,20 +83,22 @@ class Jobs:
         )
 
     async def get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
-        """One link's outcome, as far as the call's time goes; foreseen failures are in it, not raised.
+        """Return the outcome of one link, `pending` if the call's time limit is reached first.
+
+        Expected failures are part of the outcome; they are not raised.
 
         Args:
-            call: Whose time and money it is.
-            link: What is asked for.
-            options: What is wanted of it.
-            watch: Given the job once it runs, to follow its progress.
+            call: The call that waits and pays.
+            link: The post.
+            options: What to do with the post.
+            watch: Called with the job before it is waited for.
         """
         return (await self.get_all(call, [link], options, 1, watch))[link.key]
 
     async def get_all(
         self, call: Call, links: Sequence[Link], options: Options, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
-        """The outcome of each distinct link by its `key`, at most `workers` at once."""
+        """Return the outcome of each distinct link by `Link.key`; at most `workers` links are worked on at once."""
         outcomes: dict[str, Outcome] = {}
         waiting = iter({link.key: link for link in links}.values())
 
@@ -122,19 +129,19 @@ class Jobs:
                 job = self._start(call, link, options)
             watch(job)
             outcome = await self._wait_for(call, job)
-            # It was joined in its last moment, or no call that waited for it before this one could pay.
+            # A call may join a job that is just being abandoned, or that was skipped because no earlier call could pay.
             start_again = job.state is JobState.ABANDONED or (outcome.status == "skipped" and call.refusal() is None)
             if self._closed or not start_again:
                 return outcome
 
     async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
-        """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
+        """Return for each link whether its file is on disk and whether it needs a paid call; an estimate, and free."""
         return await self._worker.plan(links, options)
 
     async def close(self) -> None:
         """Cancel all jobs and start no more.
 
-        Returns when their part files are gone and the answers under way, which are paid for, are kept, or after
+        Returns when their part files are removed and the paid answers that are in flight are stored, or after
         CLOSING_SECONDS.
         """
         self._closed = True
@@ -168,7 +175,7 @@ class Jobs:
         return replace(job.outcome, api_calls=job.paid[call])
 
     async def _run(self, key: tuple[str, Options], job: Job) -> None:
-        """Take a job from one of the slots to its end, which stands in its state and its outcome."""
+        """Wait for a slot, do the job's work in it, and set the job's final state."""
         job_ended = JobState.ABANDONED
         try:
             async with self._slots:
@@ -181,15 +188,15 @@ class Jobs:
             pass
         finally:
             job.state, job.done = job_ended, 1.0
-            if job.outcome.post:  # a batch holds thousands, and the links to its files are most of a post
+            if job.outcome.post:  # saves memory: a batch holds thousands of posts, and renditions are most of each
                 job.outcome.post = replace(job.outcome.post, renditions=())
             del self._jobs[key]
 
     async def _work(self, job: Job) -> None:
-        """Work on a job; its outcome has the failure, if there is one.
+        """Do the job's work and set the status and the error of its outcome.
 
         Raises:
-            NoCallerWaiting: Nothing more is paid for, because no call waits.
+            NoCallerWaiting: A request would have to be paid for, and no call is waiting.
         """
         outcome = job.outcome
         try:
@@ -203,7 +210,7 @@ class Jobs:
             outcome.status, outcome.error = "failed", error
         except NoCallerWaiting:
             raise
-        except Exception:  # one item's outermost door: a bug in it must not take the others along
+        except Exception:  # the outermost boundary of one job: a bug in it must not fail the other jobs
             logger.exception("A bug ended the work on %s", job.link.key)
             outcome.status = "failed"
             outcome.error = TikHubMCPError(

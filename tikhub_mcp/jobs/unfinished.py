@@ -1,8 +1,8 @@
-"""Calls that are one piece of work: the same links and options, until everything in them is done.
+"""Pieces of work: a call and its repetitions, with the same links and options, until everything in them is done.
 
-A client cuts a call off, or its time is up, and it is sent again: what the first of them fetched is fresh for all of
-them, however short the time of reuse, and also where a new answer was asked for. It holds in other processes too, and
-after a restart.
+A client repeats a call that was cancelled or that reached its time limit. Answers that the first of these calls
+received are fresh for the later ones, however short the reuse time is and even with the option `refresh`, so that
+nothing is paid for twice. This also works after a restart and in other processes.
 """
 
 import math
@@ -17,23 +17,31 @@ REJOIN_SECONDS = 1800.0  # between the end of one call and the start of the same
 
 
 class UnfinishedCalls:
-    """When the first of the calls that are not done yet began. `begin` and `end` block; one thread at a time.
+    """The start times of the pieces of work that are not done yet.
+
+    `begin` and `end` block, and must not run in two threads at once.
 
     Args:
-        moments: Where that is kept.
+        moments: Where the start times are stored.
 
     Attributes:
-        needed_since: Answers that came later, in unix seconds, are needed whatever their age; infinity for none.
+        needed_since: Answers received after this unix time are still needed, whatever their age; infinity for none.
     """
 
     def __init__(self, moments: Moments) -> None:
         self._moments = moments
-        # Links that a call left undone: they are done in a call with other links as well, such as its `retry_urls`.
-        self._left: dict[tuple[str, Options], Moment] = {}
+        # By link as well, because a call with other links, such as the `retry_urls` of a reply, may finish them.
+        self._remaining: dict[tuple[str, Options], Moment] = {}
         self.needed_since = math.inf
 
     def begin(self, call: Call, links: Iterable[Link], options: Options) -> None:
-        """Set since when answers are fresh for a call: its own start, or that of the work which it goes on with."""
+        """Set `call.since` to the start of the piece of work that the call resumes, if there is one.
+
+        Args:
+            call: The call that begins.
+            links: The posts that it asks for.
+            options: What to do with them.
+        """
         now = time.time()
         call.work = (options, sorted({link.key for link in links}))
         earlier = self._moments.get(*call.work)
@@ -42,31 +50,33 @@ class UnfinishedCalls:
             self._moments.touch(*call.work)
         else:
             self._moments.put(call.since, *call.work)
-        self._left = {key: left for key, left in self._left.items() if left.touched > now - REJOIN_SECONDS}
+        self._remaining = {
+            key: remaining for key, remaining in self._remaining.items() if remaining.touched > now - REJOIN_SECONDS
+        }
         self.needed_since = min(self._moments.oldest(now - REJOIN_SECONDS), call.since)
 
     def since(self, call: Call, link: Link, options: Options) -> float:
-        """Since when answers are fresh for one link of a call, in unix seconds."""
-        left = self._left.get((link.key, options))
-        return min(call.since, left.at) if left else call.since
+        """The unix time after which answers are fresh for one link of a call."""
+        remaining = self._remaining.get((link.key, options))
+        return min(call.since, remaining.at) if remaining else call.since
 
     def touch(self, calls: Iterable[Call]) -> None:
-        """Note that these calls are still being worked on: one that is killed after an hour can be gone on with."""
+        """Record that these calls are still active, so that a call that is killed after an hour can be resumed."""
         for call in calls:
             self._moments.touch(*call.work)
 
     def end(self, call: Call, outcomes: Mapping[str, Outcome], options: Options) -> None:
-        """Forget the work if everything in it is done; else keep it for the next call.
+        """Forget the piece of work if everything in it is done; otherwise store it for the next call.
 
         Args:
             call: The call that ends.
-            outcomes: By the links' keys; empty for a call that was cancelled.
-            options: What was wanted.
+            outcomes: Outcomes by `Link.key`; empty for a call that was cancelled.
+            options: The options of the call.
         """
         undone = [key for key, outcome in outcomes.items() if outcome.status in ("pending", "skipped")]
         for key in outcomes:
-            self._left.pop((key, options), None)
-        self._left |= {(key, options): Moment(call.since, time.time()) for key in undone}
+            self._remaining.pop((key, options), None)
+        self._remaining |= {(key, options): Moment(call.since, time.time()) for key in undone}
         if outcomes and not undone:
             self._moments.remove(*call.work)
         else:

@@ -1,6 +1,6 @@
-"""The work on one post: its answer, found or paid for, and its file, found or fetched.
+"""The work of one job: find the post's answer or pay for it, then find its video file or download it.
 
-What is paid for goes on when nobody waits any more; nothing is paid for that could not be kept.
+Work that was paid for continues when no call is waiting any more. Nothing is paid for that could not be stored.
 """
 
 import asyncio
@@ -34,12 +34,16 @@ from tikhub_mcp.storage.filenames import video_name
 from tikhub_mcp.storage.locks import Locks
 from tikhub_mcp.storage.moments import Moments
 
-CLOCK_STEP_SECONDS = 0.1  # seconds by which a timer may end early
-LINK_LIFETIME_SECONDS = 1800.0  # seconds; links younger than this are not blamed on their age
+CLOCK_STEP_SECONDS = 0.1  # a timer may end early by this much
+LINK_LIFETIME_SECONDS = 1800.0  # download links that are younger than this are not treated as expired after a failure
 
 
 class Refusals:
-    """After a refusal that only a human can mend, one request goes first; the others follow once it was answered."""
+    """Serialises requests after an error that only a human can fix, such as an invalid key.
+
+    One request is then sent alone, and the others wait for its response. Once one succeeds, requests run in parallel
+    again.
+    """
 
     def __init__(self) -> None:
         self._refused = False
@@ -47,33 +51,33 @@ class Refusals:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Make a request in here."""
-        async with AsyncExitStack() as held:
+        """Wait until a request may be sent; send it inside the context."""
+        async with AsyncExitStack() as lock:
             if self._refused:
-                await held.enter_async_context(self._first)
-            if not self._refused:  # or not any more
-                await held.aclose()
+                await lock.enter_async_context(self._first)
+            if not self._refused:  # it may have changed while waiting for the lock
+                await lock.aclose()
             goes_first = self._refused
             try:
                 yield
             except AnswerError as error:
                 self._refused |= error.stop
                 raise
-            if goes_first:  # an answer that was under way when the refusal came says nothing of what came after
+            if goes_first:  # other requests may have been in flight before the error: their success proves nothing
                 self._refused = False
 
 
 class Worker:
-    """Does the work of jobs, each from the link to the file.
+    """Does the work of jobs, from the link to the video file.
 
     Args:
-        tikhub: Who is asked, and paid.
-        archive: Where answers are kept and found.
-        downloader: Who fetches files.
-        locks: What keeps two jobs, here or in another process, from paying for one post or fetching one file.
-        unfinished: Told when a call's answers come.
-        renewals: When a new answer was paid for because the links of the one before had expired, by post.
-        reuse_seconds: How long an answer is used again.
+        tikhub: The client of the paid API.
+        archive: The store of raw answers.
+        downloader: Fetches the video files.
+        locks: Prevent two jobs, in this or another process, from paying for the same post or fetching the same file.
+        unfinished: The pieces of work; those that a received answer belongs to are marked as active.
+        renewals: For each post, when a new answer was last paid for because the previous one's links had expired.
+        reuse_seconds: How long a stored answer is reused, in seconds.
     """
 
     def __init__(
@@ -102,7 +106,12 @@ class Worker:
         self._closed = True
 
     async def work(self, job: Job) -> None:
-        """From the link to the file; what is known goes into `job.outcome` as soon as it is."""
+        """Do the work of a job, and fill in `job.outcome` as results arrive.
+
+        Raises:
+            TikHubMCPError: The work failed.
+            Stopped, NoCallerWaiting: A request would have to be paid for, and no call may pay or is waiting.
+        """
         options, outcome = job.options, job.outcome
         await in_thread(self._check_folders, options)
         newer_than = job.created if options.refresh else min(time.time() - self._reuse_seconds, job.created)
@@ -117,25 +126,25 @@ class Worker:
                 await in_thread(self._videos.add, outcome.saved.path)
 
     async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
-        """Of each link, whether its file is on disk, and whether it needs a paid call, as far as that can be told."""
-        there = await in_thread(self._videos.identities, options.folder, options.quality)
-        return [await self._plan(link, options, there) for link in links]
+        """Return for each link whether its file is on disk and whether it needs a paid call; an estimate, and free."""
+        existing = await in_thread(self._videos.identities, options.folder, options.quality)
+        return [await self._plan(link, options, existing) for link in links]
 
-    async def _plan(self, link: Link, options: Options, there: Collection[tuple[str, str]]) -> tuple[bool, bool]:
+    async def _plan(self, link: Link, options: Options, existing: Collection[tuple[str, str]]) -> tuple[bool, bool]:
         stored = None if options.refresh else await self._find(link, time.time() - self._reuse_seconds, save=False)
         if stored is None:
-            return (link.platform, link.post_id) in there, True
+            return (link.platform, link.post_id) in existing, True
         on_disk = renewal = False
-        with suppress(TikHubMCPError):  # no post, no video: then there is nothing more to pay for either
+        with suppress(TikHubMCPError):  # the stored answer has no post or no video, so no further call is needed
             post = parse_post(stored.value, link, stored.received)
-            on_disk = (post.platform, post.video_id) in there
+            on_disk = (post.platform, post.video_id) in existing
             expired = choose(post, options.quality).expired(_platform_time(stored, post))
             wanted = expired and not on_disk and not options.metrics_only
             renewal = wanted and not await self._seconds_to_renewal(post)
         return on_disk, renewal
 
     async def _look_up(self, job: Job, newer_than: float) -> tuple[StoredAnswer, Post]:
-        """The answer for the job's link, kept or paid for, and the post in it, which is the one that was asked for."""
+        """Return the answer for the job's link, stored or paid for, and the post in it, checked to be the right one."""
         stored = await self._answer(job, newer_than)
         outcome = job.outcome
         outcome.raw_path, job.done = stored.path, 0.1
@@ -152,11 +161,12 @@ class Worker:
         return stored, post
 
     async def _answer(self, job: Job, newer_than: float) -> StoredAnswer:
-        # The lock outlives a cancellation: who asks again meanwhile waits for what was paid for, and finds it.
+        # It runs to completion, with its lock, even if the job is cancelled: another job for the same link then waits
+        # for the paid answer and finds it.
         return await run_to_completion(self._find_or_pay(job, newer_than))
 
     async def _find_or_pay(self, job: Job, newer_than: float) -> StoredAnswer:
-        # One at a time for one link: who comes second finds the first one's answer, and does not pay.
+        # One job at a time for a link: the second one finds the first one's answer and does not pay.
         async with self._locks.everywhere("answer", job.link.key):
             stored = await self._find(job.link, newer_than, job.options.save_raw)
             job.outcome.reused_answer = stored is not None
@@ -178,17 +188,17 @@ class Worker:
 
         if self._closed:
             raise NoCallerWaiting
-        payer = job.payer()  # nothing more is looked at where nobody may pay
+        payer = job.payer()  # fail before the disk is checked if no call may pay
         try:
             if job.options.save_raw:
                 async with self._locks.here("archive"):
                     await in_thread(self._archive.check_room)
             return await self._tikhub.look_up(job.link, payer.key, job, store)
-        except (DiskFull, NotWritable) as error:  # nothing is paid for that could not be kept
+        except (DiskFull, NotWritable) as error:  # nothing is paid for that could not be stored
             job.stop(error)
             raise
         except AnswerError as error:
-            if error.stop:  # here, before a lock lets the next one through: nothing more is paid for
+            if error.stop:  # set before the locks are released, so that the next job does not pay
                 job.stop(error)
             raise
 
@@ -197,16 +207,16 @@ class Worker:
         return self._archive.store(job.link, answer, job.options.save_raw)
 
     async def _download(self, job: Job, stored: StoredAnswer, post: Post, file: Rendition) -> Saved:
-        """Fetch the file; once more with fresh links, which cost a call, when old ones are to blame."""
+        """Download the file; if its links may have expired, pay for a new answer once and try its links."""
         until, renewing = self._downloader.time_is_up(), False
         if file.expired(_platform_time(stored, post)) and not await self._seconds_to_renewal(post):
             renewing = True
-            with suppress(ApiCallLimit, Stopped):  # then the old ones have to do
+            with suppress(ApiCallLimit, Stopped):  # no call may pay: try the old links
                 stored, post = await self._renew(job, stored)
                 file = choose(post, job.options.quality)
         try:
             return await self._fetch(job, post, file, until)
-        except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs answer for an expired link with a page
+        except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs serve a web page for an expired link
             if not _are_old(stored, post, file) or time.monotonic() >= until - CLOCK_STEP_SECONDS:
                 raise
             if renewing or await self._seconds_to_renewal(post):
@@ -222,19 +232,19 @@ class Worker:
             raise
 
     async def _renew(self, job: Job, stored: StoredAnswer) -> tuple[StoredAnswer, Post]:
-        """A newer answer, with newer links in it; one that is paid for is noted for all processes."""
+        """Get a newer answer, which has newer links; if it is paid for, record the renewal for all processes."""
         newer, post = await self._look_up(job, stored.received)
         if not job.outcome.reused_answer:
             await in_thread(self._renewals.put, time.time(), post.platform, post.video_id)
         return newer, post
 
     async def _seconds_to_renewal(self, post: Post) -> float:
-        """How long no new answer is paid for only because the links of the one before have expired; 0 for no time."""
+        """Seconds until a new answer may be paid for because links have expired; 0 if it may be now."""
         renewal = await in_thread(self._renewals.get, post.platform, post.video_id)
         return max(0.0, renewal.at + self._reuse_seconds - time.time()) if renewal else 0.0
 
     async def _explain(self, failure: MediaUnavailable | MediaInvalid, post: Post) -> None:
-        """Say of a failure that the links are to blame, and when paying for new ones makes sense again."""
+        """Add to a failure that the links have expired, and when new ones will be paid for."""
         if seconds := await self._seconds_to_renewal(post):
             failure.retryable, failure.retry_after = False, float(math.ceil(seconds))
             failure.message += (
@@ -244,14 +254,14 @@ class Worker:
             )
 
     async def _fetch(self, job: Job, post: Post, file: Rendition, until: float) -> Saved:
-        def progress(got: int) -> None:
-            job.done = 0.1 + 0.9 * min(1.0, got / file.size) if file.size else 0.1
+        def progress(received: int) -> None:
+            job.done = 0.1 + 0.9 * min(1.0, received / file.size) if file.size else 0.1
 
         target = job.options.folder / video_name(post.platform, post.author, post.video_id, job.options.quality)
         return await self._downloader.fetch(file, post.platform, target, progress, until)
 
     def _check_folders(self, options: Options) -> None:
-        """What cannot be written is to be known before anything is paid for."""
+        """Check that the folders can be written to, before anything is paid for."""
         if not options.metrics_only:
             make_folder(options.folder)
         if options.save_raw:
@@ -259,10 +269,10 @@ class Worker:
 
 
 def _are_old(stored: StoredAnswer, post: Post, file: Rendition) -> bool:
-    """Whether a file that cannot be had may be one whose links are too old."""
+    """Whether the failure to get a file may be due to expired links."""
     return time.time() - stored.received > LINK_LIFETIME_SECONDS or file.expired(_platform_time(stored, post))
 
 
 def _platform_time(stored: StoredAnswer, post: Post) -> float:
-    """Now, by the clock that dated the answer: this machine's may be wrong, and would make links look old."""
+    """The current unix time by TikHub's clock; by a wrong local clock valid links could look expired."""
     return post.stamp + (time.time() - stored.received)

@@ -1,4 +1,4 @@
-"""A video's bytes, from a mirror to a verified file, and finding that file again.
+"""Video files: downloading one from its mirrors, verifying it, and finding it again on disk.
 
 Imports net, posts and storage.
 """

@@ -1,6 +1,6 @@
-"""A rendition → a verified file: mirrors in turn, a part file, limits, proof, and only then the name.
+"""Download of one rendition: tries its mirrors, verifies the part file and renames it to its final name.
 
-No exception of httpx or the system leaves it.
+All exceptions of httpx and the operating system are converted into this package's own.
 """
 
 import asyncio
@@ -24,13 +24,22 @@ from tikhub_mcp.posts.post import Rendition
 from tikhub_mcp.storage.atomic import Part, check_room, os_errors
 
 REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": "https://www.douyin.com/"}
-_UNSIZED = "nobody said how large the file is, so its size is not confirmed"
+_UNSIZED = "the size of the file was not given, so it is not confirmed"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A file that is complete, checked and under its name."""
+    """A video file that is complete, verified and under its final name.
+
+    Attributes:
+        path: Where it is.
+        size: In bytes.
+        sha256: Of its content, in hexadecimal.
+        media: What it contains.
+        reused: Whether it was on disk already.
+        warnings: What a caller should know about it, such as a size that could not be confirmed.
+    """
 
     path: Path
     size: int
@@ -41,14 +50,14 @@ class Saved:
 
 
 class Downloader:
-    """Fetches files; one for the process."""
+    """Downloads video files; there is one for the process."""
 
     def __init__(self, network: Network, limits: Limits) -> None:
         self._network = network
         self._limits = limits
 
     def time_is_up(self) -> float:
-        """When a file that is begun now must be there, by time.monotonic()."""
+        """The deadline of a download that starts now, by time.monotonic()."""
         return time.monotonic() + self._limits.seconds
 
     async def fetch(
@@ -59,19 +68,19 @@ class Downloader:
         progress: Callable[[int], None],
         until: float | None = None,
     ) -> Saved:
-        """Download one file under its final name, whole and proven, or not at all.
+        """Download and verify one file; `target` appears only if both succeed.
 
         Args:
-            file: What to fetch, and what is known of it.
-            platform: Whose Referer the CDN wants to see.
-            target: The final name, in a folder that exists.
-            progress: Told how many bytes of the current attempt are there.
-            until: When it must be there, by time.monotonic(); by itself, as long from now as one file may take.
+            file: The rendition to download, with its mirrors.
+            platform: The platform, whose Referer the CDN requires.
+            target: The final path, in a folder that exists.
+            progress: Called with the number of bytes received in the current attempt.
+            until: The deadline, by time.monotonic(); by default `time_is_up()`.
 
         Raises:
-            MediaUnavailable: Every mirror refused, twice, or the time ran out.
-            MediaInvalid: What came, from the last mirror that sent anything, is not the video.
-            TooLarge, DiskFull, NotWritable: No mirror can mend it.
+            MediaUnavailable: Every mirror failed in every round, or the deadline passed.
+            MediaInvalid: A mirror sent something that is not the expected video.
+            TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
         _check_target(target)
         check_room(file.size, target, self._limits.largest)
@@ -83,10 +92,10 @@ class Downloader:
                     return saved
         except TimeoutError:
             failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
-        # What a mirror sent and was wrong says more than that another was silent.
+        # Invalid content from one mirror is a more useful reason than no response from another.
         last = next((failure for failure in reversed(failures) if isinstance(failure, MediaInvalid)), failures[-1])
         tried = f"mirrors: {len(file.urls)}, attempts: {len(failures)}"
-        # The id, and not the name, which holds its author's words.
+        # Only the id: the rest of the name contains the author's nickname, which is untrusted.
         post = target.name.rpartition("_")[2].partition(".")[0]
         message = f"Post {post} could not be downloaded ({tried}): {last.message.rstrip('.')}."
         raise type(last)(message, retry_after=last.retry_after) from None
@@ -99,8 +108,8 @@ class Downloader:
         progress: Callable[[int], None],
         failures: list[FileError],
     ) -> Saved | None:
-        """Ask every mirror, in rounds; None when none of them has the file. `failures` gets what they came to."""
-        pauses: dict[str, float] = {}  # before each mirror is asked again, in seconds
+        """Try all mirrors, in rounds; return None if every attempt failed. Adds each attempt's error to `failures`."""
+        pauses: dict[str, float] = {}  # seconds to wait before a mirror is tried again
         while True:
             for url in file.urls:
                 if url in pauses:
@@ -109,7 +118,7 @@ class Downloader:
                     return await self._attempt(url, {"Referer": REFERERS[platform]}, file, target, progress)
                 except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
                     if isinstance(failure, DiskFull) and failure.__cause__:
-                        raise  # it is full; a size that a mirror claims may be its mistake
+                        raise  # the disk is full; without a cause, only the size that the mirror gave is too large
                     failures.append(failure)
                     pauses[url] = self._limits.pause_for(failure.retry_after)
             if not _is_another_round_worth_it(len(file.urls), failures):
@@ -118,7 +127,7 @@ class Downloader:
     async def _attempt(
         self, url: str, headers: dict[str, str], file: Rendition, target: Path, progress: Callable[[int], None]
     ) -> Saved:
-        """One mirror, from the first byte to the name."""
+        """Download the file from one mirror, verify it and give it its final name."""
         needed = file.size
         try:
             with os_errors(target), Part(target) as part:
@@ -134,23 +143,23 @@ class Downloader:
                 warnings = _warnings(file, transfer.md5, sized=transfer.expected_size is not None)
                 await in_thread(part.commit)
         except DiskFull as full:
-            if full.__cause__ is None:  # known beforehand, and said with both numbers
+            if full.__cause__ is None:  # found before writing; the message has the needed and the free bytes already
                 raise
             raise DiskFull(f"{full.message} {_room(needed, target)}") from full.__cause__
         return Saved(target, transfer.received, transfer.sha256, media, warnings=warnings)
 
 
 def _is_another_round_worth_it(mirrors: int, failures: Sequence[FileError]) -> bool:
-    """Whether to ask all mirrors once more, after rounds that came to these failures."""
+    """Whether to try all mirrors again after rounds that ended with these failures."""
     if len(failures) == mirrors:
-        # Where all of them say that it is too large, it is the file, and no mirror's mistake.
+        # If all mirrors give a size that is too large, the size is right.
         return not all(isinstance(failure, TooLarge | DiskFull) for failure in failures)
-    last = failures[-1]  # a lone mirror that is only busy is asked a third time
+    last = failures[-1]  # a single mirror that is busy is tried a third time
     return mirrors == 1 and len(failures) == 2 and isinstance(last, MediaUnavailable) and last.busy
 
 
 def _check_target(target: Path) -> None:
-    """Refuse to download what could not get its name, or would take it from what is no file."""
+    """Refuse a target that exists and is neither a file nor a symbolic link, before anything is downloaded."""
     with os_errors(target), suppress(FileNotFoundError):
         mode = target.stat(follow_symlinks=False).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
@@ -164,14 +173,14 @@ def _room(needed: int | None, target: Path) -> str:
     return ""
 
 
-def _check_size(got: int, promises: dict[str, int | None]) -> None:
-    for who, promised in promises.items():
-        if promised is not None and got != promised:
-            raise MediaInvalid(f"{got:,} bytes came, {who} promised {promised:,}")
+def _check_size(received: int, expected_sizes: dict[str, int | None]) -> None:
+    for source, expected in expected_sizes.items():
+        if expected is not None and received != expected:
+            raise MediaInvalid(f"{received:,} bytes came, {source} promised {expected:,}")
 
 
 def _warnings(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
-    """What a caller should know of a good file; `sized`: whether it has the size that a mirror gave."""
+    """The warnings about a valid file; `sized` tells whether its size was confirmed by a mirror."""
     warnings = []
     if file.size is None and not sized:
         warnings.append(_UNSIZED)
@@ -180,24 +189,25 @@ def _warnings(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-_looked_at: dict[tuple[str, int, int], tuple[Media, str, str]] = {}
+# Results of `existing` by path, size in bytes and modification time in nanoseconds: media, SHA-256, MD5.
+_inspected: dict[tuple[str, int, int], tuple[Media, str, str]] = {}
 
 
 def existing(path: Path, file: Rendition) -> Saved | None:
-    """The file that is already there, when it is whole, playable and of the size that the post's file has.
+    """Return the file at a path if it is a complete, playable video of the rendition's size, else None.
 
-    Reads all of it once; what this process has looked at before is known by path, size and time of change.
+    Reads the whole file the first time. Later results come from a cache, until size or modification time change.
     """
     try:
         status = path.stat(follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode) or file.size not in (None, status.st_size):
             return None
-        known = (str(path), status.st_size, status.st_mtime_ns)
-        if known not in _looked_at:
-            _looked_at[known] = inspect(path), *_digests(path)
+        key = (str(path), status.st_size, status.st_mtime_ns)
+        if key not in _inspected:
+            _inspected[key] = inspect(path), *_digests(path)
     except (OSError, MediaInvalid):
         return None
-    media, sha256, md5 = _looked_at[known]
+    media, sha256, md5 = _inspected[key]
     if media.codec == "h266":
         return None
     return Saved(path, status.st_size, sha256, media, reused=True, warnings=_warnings(file, md5, sized=False))

@@ -1,4 +1,4 @@
-"""Which videos a folder holds, by their names, without listing it for each one that is looked for."""
+"""Finding videos in a folder by their names, with a short-lived cache of folder listings."""
 
 import os
 import time
@@ -10,23 +10,29 @@ from tikhub_mcp.media.download import Saved, existing
 from tikhub_mcp.posts.post import Post, Rendition
 from tikhub_mcp.storage.filenames import identity, video_name
 
-# A listing is good for so many times as long as it took, and for so many seconds at most: a fiftieth of the time goes
-# into listings (a tenth in a folder of 200,000 files), and in one of a few hundred files they are milliseconds old.
+# A listing is reused for GOOD_FOR times as long as it took, and for MAX_GOOD_SECONDS at most. Listings then take a
+# fiftieth of the time (a tenth in a folder of 200,000 files), and are milliseconds old in a folder of a few hundred.
 GOOD_FOR, MAX_GOOD_SECONDS = 50, 5.0
 
 
 class Videos:
-    """What the last listings of folders found, and what came since from this process; for several threads."""
+    """The videos in folders, from recent listings and from what this process has added since; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._listings: dict[Path, _Listing] = {}
 
     def find(self, folder: Path, quality: str, post: Post, file: Rendition) -> Saved | None:
-        """The post's video, whatever its author was called then, when it is whole; see `existing`.
+        """Return the post's video if it is in the folder and valid (see `existing`), else None.
 
-        One that somebody else put there within the last MAX_GOOD_SECONDS, under a former name of the author's, may be
-        missed, and is fetched again; what has the name that it would get now is always seen.
+        A video that was saved under a former nickname of the author is found as well, unless another process added it
+        within the last MAX_GOOD_SECONDS. A video under its current name is always found.
+
+        Args:
+            folder: Where to look; not its subfolders.
+            quality: The quality that is part of the file's name.
+            post: The post.
+            file: The rendition that the video has to match.
         """
         name = video_name(post.platform, post.author, post.video_id, quality)
         if saved := existing(folder / name, file):
@@ -37,13 +43,13 @@ class Videos:
         return next(filter(None, (existing(folder / other, file) for other in same)), None)
 
     def add(self, path: Path) -> None:
-        """Note a video that was put there."""
+        """Record a video that this process has saved."""
         with self._lock:
             if listing := self._listings.get(path.parent):
                 listing.add(path.name)
 
     def identities(self, folder: Path, quality: str) -> Collection[tuple[str, str]]:
-        """The platform and id of each video that is in the folder now."""
+        """Return the platform and the id of each video in the folder, from a new listing."""
         with self._lock:
             self._listings.pop(folder, None)
             names = self._listing(folder).names()
@@ -51,12 +57,12 @@ class Videos:
 
     def _listing(self, folder: Path) -> "_Listing":
         now = time.monotonic()
-        self._listings = {kept: listing for kept, listing in self._listings.items() if now <= listing.good_until}
+        self._listings = {path: listing for path, listing in self._listings.items() if now <= listing.good_until}
         return self._listings.get(folder) or self._listings.setdefault(folder, _Listing(folder))
 
 
 class _Listing:
-    """The videos in a folder; none where it cannot be listed, which is tried again the next time."""
+    """The names of the videos in a folder; empty, and not reused, if the folder cannot be listed."""
 
     def __init__(self, folder: Path) -> None:
         self._names: dict[str, list[str]] = {}
@@ -66,7 +72,7 @@ class _Listing:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     self.add(entry.name)
-        except OSError:  # not there yet, or none of ours; whether it can be written to is looked at elsewhere
+        except OSError:  # the folder may not exist yet; whether it can be written to is checked elsewhere
             return
         now = time.monotonic()
         self.good_until = now + min(GOOD_FOR * (now - begun), MAX_GOOD_SECONDS)
@@ -76,7 +82,7 @@ class _Listing:
             self._names.setdefault(_end(name), []).append(name)
 
     def of(self, name: str) -> list[str]:
-        """The names that end as this one does."""
+        """The names with the same id and quality as this one."""
         return list(self._names.get(_end(name), ()))
 
     def names(self) -> list[str]:
@@ -84,5 +90,5 @@ class _Listing:
 
 
 def _end(name: str) -> str:
-    """What is behind the author's name: the id, and the quality."""
+    """The part of a name after the author's nickname: the id and the quality."""
     return name.rpartition("_")[2]

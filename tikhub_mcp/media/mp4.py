@@ -1,10 +1,10 @@
-"""What a file really is: an MP4 with moving pictures, whole to its last box, and what is in it.
+"""Verification of MP4 files: checks that a file is complete and has a video track, and reads its properties.
 
-The names of boxes and what they hold are those of ISO/IEC 14496-12, the ISO base media file format. Of the
-file's content the index is read (`moov`, and the `moof`s of a fragmented file), and of every picture in `mdat` the
-few bytes that give the length of its first NAL unit (ISO/IEC 14496-15): where zeros or other bytes took the place of
-the media, that length is none. What this cannot see: changed bytes between these places, and whole fragments that are
-missing at the end of a fragmented file; its duration is that of the fragments there are.
+Box names are those of ISO/IEC 14496-12, the ISO base media file format. Two things are read: the index (`moov`, and
+the `moof` boxes of a fragmented file), and the length of the first NAL unit of every picture in `mdat` (ISO/IEC
+14496-15), which is invalid where zeros or other bytes have replaced the media. Two defects are not detected: changed
+bytes elsewhere in the media, and missing fragments at the end of a fragmented file, whose duration is then that of the
+remaining fragments.
 """
 
 import os
@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 from tikhub_mcp.errors import MediaInvalid
 
-INDEX_LIMIT = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need some 15 MB
-BOX_LIMIT = 1_000_000  # on the top level; the same film, with a fragment of two boxes for every frame, has 770,000
-PICTURE_LIMIT = 1_000_000  # looked at; the same film has 385,000
-MAX_DURATION_MS = 1 << 53  # a longer duration is damage, and a number that not every reader of JSON can hold
+INDEX_LIMIT = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need about 15 MB
+BOX_LIMIT = 1_000_000  # at the top level; the same video with a fragment of two boxes per frame has 770,000
+PICTURE_LIMIT = 1_000_000  # pictures that are checked; the same video has 385,000
+MAX_DURATION_MS = 1 << 53  # a longer duration is damage, and not every JSON parser can represent it
 
 CODECS = {
     **dict.fromkeys((b"avc1", b"avc3", b"dva1", b"dvav"), "h264"),
@@ -32,23 +32,23 @@ CODECS = {
     b"av01": "av1",
     b"vp09": "vp9",
 }
-NAL_LENGTHS = {b"avcC": 4, b"hvcC": 21}  # where a decoder's configuration has the width of the lengths before NAL units
+NAL_LENGTHS = {b"avcC": 4, b"hvcC": 21}  # the offset of lengthSizeMinusOne in a decoder configuration record
 DAMAGED = "its index is damaged: a box in it is missing or too short"
 EMPTIED = "its media is damaged: where a picture should begin there is something else"
 MISSING = "its index names media that are not in the file: part of it is missing"
-_NAMED = (b"ftyp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip")  # what a message may call by name
+_NAMED = (b"ftyp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip")  # types that messages may quote
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What a file holds, by its own index.
+    """The properties of a video file, from its index.
 
     Attributes:
-        codec: Of the pictures: h264, h265, h266, av1, vp9, or the letters of another sample entry ("mp4v").
-        width: In pixels, as coded and written in the visual sample entry: before the player turns or stretches it.
-        height: The same.
-        duration_ms: Of the video track's samples, in milliseconds; None where the file does not tell.
-        has_audio: Whether there is a track of sound that is not empty.
+        codec: The video codec: h264, h265, h266, av1, vp9, or the code of another sample entry, such as "mp4v".
+        width: In pixels, from the visual sample entry, before the player rotates or scales the picture.
+        height: In pixels, as `width`.
+        duration_ms: The duration of the video track's samples in milliseconds; None if the file does not give it.
+        has_audio: Whether there is an audio track that is not empty.
     """
 
     codec: str
@@ -60,36 +60,33 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The top level of a file: its index, and where the content of each mdat starts and ends, in the file's bytes."""
+    """The top level of a file: its index, and the file offsets at which the content of each mdat starts and ends."""
 
     moov: memoryview
-    moofs: list[tuple[int, memoryview]]  # with where the box starts
+    moofs: list[tuple[int, memoryview]]  # the file offset of each box, and its content
     starts: list[int]
     ends: list[int]
 
 
 @dataclass(slots=True)
 class _Track:
-    """One track, with its (first) sample entry; `duration`, in 1/`timescale` s, is that of the `samples` listed.
+    """One track and the samples that the index lists for it."""
 
-    `places` are the samples in the file, run by run: where each one starts, and its size in bytes.
-    """
-
-    number: int
-    handler: bytes
-    entry: bytes
-    description: memoryview
-    timescale: int
-    duration: int
-    samples: int
-    places: list[Iterator[tuple[int, int]]]
+    number: int  # the track's id
+    handler: bytes  # `vide` for video, `soun` for audio
+    entry: bytes  # the type of the first sample entry, which names the codec
+    description: memoryview  # the content of that sample entry
+    timescale: int  # units of time per second
+    duration: int  # of all samples, in these units
+    samples: int  # how many there are
+    places: list[Iterator[tuple[int, int]]]  # runs of samples: the file offset and the size in bytes of each
 
 
 def inspect(path: Path) -> Media:
-    """Prove that a regular file is a whole MP4 with a video track, and tell what is in it.
+    """Check that a regular file is a complete MP4 with a video track, and return its properties.
 
     Raises:
-        MediaInvalid: It is not; the message is the reason, a clause that quotes nothing of the file's content.
+        MediaInvalid: It is not. The message is a clause that gives the reason and quotes none of the file's content.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
@@ -100,7 +97,7 @@ def inspect(path: Path) -> Media:
         pictures = [track for track in tracks if track.handler == b"vide" and track.entry]
         if not pictures:
             raise MediaInvalid("it has no video track")
-        video = max(pictures, key=lambda track: track.samples)  # the stills of chapters are a video track as well
+        video = max(pictures, key=lambda track: track.samples)  # chapter images are a video track too
         if not video.samples:
             raise MediaInvalid("its video track is empty")
         _check_pictures(file, video)
@@ -136,7 +133,7 @@ def _layout(file: BinaryIO) -> _Layout:
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
-    """The boxes of the top level: the type of each, where it starts, and where its content starts and ends."""
+    """Yield the top-level boxes: the type of each, and the file offsets of its start, its content and its end."""
     at, end = 0, file.seek(0, os.SEEK_END)
     for _ in range(BOX_LIMIT):
         if at == end:
@@ -152,8 +149,8 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
 
 
 def _children(box: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """The boxes in the content of a box in memory: the type and the content of each."""
-    while len(box) >= 8:  # QuickTime closes some lists with four zero bytes
+    """Yield the type and the content of each box inside a box that is in memory."""
+    while len(box) >= 8:  # QuickTime ends some lists with four zero bytes
         kind, start, size = _header(box[:16], len(box))
         if size > len(box):
             raise MediaInvalid("its index is damaged: a box is larger than the box around it")
@@ -162,11 +159,11 @@ def _children(box: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _header(head: memoryview, room: int) -> tuple[bytes, int, int]:
-    """The type of a box with `room` bytes to the end, and how many bytes its header and the whole of it take."""
+    """Return the type of a box, the size of its header and its total size; `room` bytes remain from its start."""
     kind, start, size = bytes(head[4:8]), 8, _number(head, 0)
     if size == 1:
         start, size = 16, _number(head, 8, 8)
-    elif size == 0 and kind == b"mdat":  # to the end of the file; any other box without a size is a hole or garbage
+    elif size == 0 and kind == b"mdat":  # extends to the end of the file; in any other box a size of 0 is damage
         size = room
     if size < start:
         raise MediaInvalid("a box is smaller than its own header")
@@ -174,9 +171,9 @@ def _header(head: memoryview, room: int) -> tuple[bytes, int, int]:
 
 
 def _tracks(layout: _Layout) -> list[_Track]:
-    """All tracks, with the samples that moov and moofs list, once it is certain that these are in the file."""
+    """Return all tracks with the samples listed in moov and moofs, after checking that the samples are in the file."""
     tracks: dict[int, _Track] = {}
-    defaults: dict[int, tuple[int, int]] = {}  # what a sample of a track lasts and weighs if nobody says otherwise
+    defaults: dict[int, tuple[int, int]] = {}  # the default duration and size of a sample, by track id
     for kind, box in _children(layout.moov):
         if kind == b"trak":
             track = _track(box, layout)
@@ -184,15 +181,15 @@ def _tracks(layout: _Layout) -> list[_Track]:
         elif kind == b"mvex":
             trexes = [trex for inner, trex in _children(box) if inner == b"trex"]
             defaults |= {_number(trex, 4): (_number(trex, 12), _number(trex, 16)) for trex in trexes}
-    promised = sum(_fragment(start, moof, tracks, defaults) for start, moof in layout.moofs)
-    missing = promised + sum(layout.starts) - sum(layout.ends)
+    listed = sum(_fragment(start, moof, tracks, defaults) for start, moof in layout.moofs)
+    missing = listed + sum(layout.starts) - sum(layout.ends)
     if missing > 0:
         raise MediaInvalid(f"the media of its fragments is not all there: {missing:,} bytes missing")
     return list(tracks.values())
 
 
 def _track(trak: memoryview, layout: _Layout) -> _Track:
-    """A track by its own tables, which are empty in a fragmented file."""
+    """Parse a track and its sample tables, which are empty in a fragmented file."""
     tkhd, mdia = _pick(trak, b"tkhd", b"mdia")
     mdhd, hdlr, minf = _pick(mdia, b"mdhd", b"hdlr", b"minf")
     (stbl,) = _pick(minf, b"stbl")
@@ -204,7 +201,7 @@ def _track(trak: memoryview, layout: _Layout) -> _Track:
         entry=entry,
         description=description,
         timescale=_after_times(mdhd),
-        # What the samples really last: writers add the decoder's delay to the durations in mdhd and mvhd.
+        # The sum of the samples' durations: encoders add the decoder delay to the durations in mdhd and mvhd.
         duration=sum(count * delta for count, delta in _rows(stts, 8, _number(stts, 4), ">II")),
         samples=_samples(stbl, layout),
         places=[_places(stbl)],
@@ -212,9 +209,10 @@ def _track(trak: memoryview, layout: _Layout) -> _Track:
 
 
 def _samples(stbl: memoryview, layout: _Layout) -> int:
-    """How many samples a track's tables list: every chunk of them must start in an mdat, and the last one end there.
+    """Return the number of samples in a track's tables.
 
-    This is what shows a truncation where the mdat has no size of its own.
+    Every chunk must start in an mdat, and the last chunk must end in it. This detects truncation even if the mdat has
+    no size of its own.
     """
     stsz, stz2, stsc, stco, co64 = _pick(stbl, b"stsz", b"stz2", b"stsc", b"stco", b"co64")
     chunks, form = (co64, ">Q") if co64 else (stco, ">I")
@@ -230,17 +228,17 @@ def _samples(stbl: memoryview, layout: _Layout) -> int:
 
 
 def _last_chunk(stsz: memoryview, stsc: memoryview, samples: int) -> int:
-    """How many bytes the last chunk takes; 0 when only its start is known, as with the rare stz2."""
+    """Return the size of the last chunk in bytes; 0 if it is not known, as with the rare stz2."""
     entries = _number(stsc, 4)
     if not entries or not stsz:
         return 0
     inside = min(_number(stsc, 12 * entries), samples)  # samples_per_chunk of the last entry
-    each = _number(stsz, 4)  # sample_size, 0 if there is a table of them
+    each = _number(stsz, 4)  # sample_size; 0 if a table of sizes follows
     return each * inside or sum(size for (size,) in _rows(stsz, 12 + 4 * (samples - inside), inside, ">I"))
 
 
 def _places(stbl: memoryview) -> Iterator[tuple[int, int]]:
-    """Where each sample of the tables starts, and its size in bytes; none where all are of one size, as sound is."""
+    """Yield the file offset and the size of each sample; nothing if all have the same size, as in audio tracks."""
     stsz, stsc, stco, co64 = _pick(stbl, b"stsz", b"stsc", b"stco", b"co64")
     if not stsz or not stsc or _number(stsz, 4):
         return
@@ -261,13 +259,13 @@ def _in_a_row(at: int, sizes: Iterator[int]) -> Iterator[tuple[int, int]]:
 
 
 def _check_pictures(file: BinaryIO, video: _Track) -> None:
-    """Refuse a film with a picture that does not begin with a NAL unit that fits into it, where the codec has these."""
-    # 78 bytes of a visual sample entry come before the boxes in it.
-    setups = {kind: box for kind, box in _children(video.description[78:]) if kind in NAL_LENGTHS}
-    for kind, setup in setups.items():
-        width = 1 + (_number(setup, NAL_LENGTHS[kind], 1) & 3)
+    """Check that every picture begins with a NAL unit that fits into it, if the codec uses NAL units."""
+    # A visual sample entry has 78 bytes of fields before its child boxes.
+    configurations = {kind: box for kind, box in _children(video.description[78:]) if kind in NAL_LENGTHS}
+    for kind, configuration in configurations.items():
+        width = 1 + (_number(configuration, NAL_LENGTHS[kind], 1) & 3)
         for at, size in islice(chain.from_iterable(video.places), PICTURE_LIMIT):
-            if size <= width:  # a picture that was dropped
+            if size <= width:  # a dropped picture, which has no content
                 continue
             file.seek(at)
             if not 0 < int.from_bytes(file.read(width), "big") <= size - width:
@@ -275,36 +273,36 @@ def _check_pictures(file: BinaryIO, video: _Track) -> None:
 
 
 def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults: dict[int, tuple[int, int]]) -> int:
-    """Add the samples of a moof, a box that starts at `start`, to their tracks; how many bytes of media they take."""
-    taken = 0
+    """Add the samples of a moof, whose box starts at `start`, to their tracks, and return their total size in bytes."""
+    total = 0
     for nth, traf in enumerate(box for kind, box in _children(moof) if kind == b"traf"):
         (tfhd,) = _pick(traf, b"tfhd")
         number, flags = _number(tfhd, 4), _number(tfhd, 0)
-        lasts, weighs = defaults.get(number, (0, 0))
+        default_duration, default_size = defaults.get(number, (0, 0))
         at = 8 + (8 if flags & 0x1 else 0) + (4 if flags & 0x2 else 0)  # base_data_offset, sample_description_index
         if flags & 0x8:
-            lasts, at = _number(tfhd, at), at + 4
+            default_duration, at = _number(tfhd, at), at + 4
         if flags & 0x10:
-            weighs = _number(tfhd, at)
+            default_size = _number(tfhd, at)
         base = _number(tfhd, 8, 8) if flags & 0x1 else start
         place = base
         for trun in (box for kind, box in _children(traf) if kind == b"trun"):
-            count, size = _number(trun, 4), _total(trun, 0x200, weighs)
-            taken += size
+            count, size = _number(trun, 4), _total(trun, 0x200, default_size)
+            total += size
             if _number(trun, 0) & 0x1:
-                place = base + _number(trun, 8) - (_number(trun, 8, 1) >> 7 << 32)  # data_offset has a sign
+                place = base + _number(trun, 8) - (_number(trun, 8, 1) >> 7 << 32)  # data_offset is signed
             if number in tracks:
                 tracks[number].samples += count
-                tracks[number].duration += _total(trun, 0x100, lasts)
-                # Of a later traf that names no base its samples stand behind those of the one before: not looked at.
+                tracks[number].duration += _total(trun, 0x100, default_duration)
+                # A later traf without a base starts after the previous traf's data: its pictures are not checked.
                 if _number(trun, 0) & 0x200 and (nth == 0 or flags & 0x20001):
                     tracks[number].places.append(_in_a_row(place, _column(trun, 0x200)))
             place += size
-    return taken
+    return total
 
 
 def _total(trun: memoryview, column: int, default: int) -> int:
-    """The sum of one column of a trun, named by its flag; where it has none, each sample has the default."""
+    """Return the sum of a trun's column, which is named by its flag; without the column each sample has the default."""
     return sum(_column(trun, column)) if _number(trun, 0) & column else _number(trun, 4) * default
 
 
@@ -324,18 +322,18 @@ def _milliseconds(track: _Track) -> int | None:
 
 
 def _pick(box: memoryview, *kinds: bytes) -> list[memoryview]:
-    """The content of the child of each kind; empty where there is none, so that reading from it fails."""
+    """Return the content of the child of each kind; empty if there is none, so that reading from it fails."""
     found = {kind: content for kind, content in _children(box) if kind in kinds}
     return [found.get(kind, box[:0]) for kind in kinds]
 
 
 def _after_times(header: memoryview) -> int:
-    """What follows the two times of a tkhd (the track's number) or mdhd (the timescale): longer ones in version 1."""
+    """Return the field after the two times, which are longer in version 1: a tkhd's track id or an mdhd's timescale."""
     return _number(header, 20 if _number(header, 0, 1) == 1 else 12)
 
 
 def _rows(box: memoryview, at: int, count: int, form: str) -> Iterator[tuple[int, ...]]:
-    """The rows of a table at `at`, each of a struct's form."""
+    """Return the rows of the table at offset `at`; `form` is the struct format of a row."""
     end = at + count * struct.calcsize(form)
     if end > len(box):
         raise MediaInvalid(DAMAGED)
@@ -343,7 +341,7 @@ def _rows(box: memoryview, at: int, count: int, form: str) -> Iterator[tuple[int
 
 
 def _number(box: memoryview, at: int, size: int = 4) -> int:
-    """The unsigned number at `at`."""
+    """Return the unsigned integer at offset `at`."""
     if at + size > len(box):
         raise MediaInvalid(DAMAGED)
     return int.from_bytes(box[at : at + size], "big")

@@ -1,7 +1,7 @@
-"""One mirror → a part file: redirects, the head of the answer, resuming, speed.
+"""Transfer of one file from one mirror into a part file: redirects, response headers, resumption, minimum speed.
 
-What a part holds are the bytes of one object, never of two: only the same strong ETag, the same total and the exact
-range let a second connection go on where the first one broke off; otherwise it starts again.
+A part file never mixes the bytes of two different objects. A new connection resumes where the previous one broke off
+only if the strong ETag, the total size and the range match exactly; otherwise the transfer starts over.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from tikhub_mcp.net.transport import Network
 from tikhub_mcp.storage.atomic import Part, check_room, write_all
 
 MAX_REDIRECTS = 5
-PIECE_BYTES = 2**20  # bytes that are hashed and written in one go, in a thread
-MAX_CONNECTIONS_PER_MIRROR = 30  # to one mirror, however much each of them brings
-_NO_VIDEO = {  # content types, and what messages call them: a CDN's own words do not belong there
+PIECE_BYTES = 2**20  # bytes that are hashed and written at once, in a thread
+MAX_CONNECTIONS_PER_MIRROR = 30  # for one file, even if each of them makes progress
+_NO_VIDEO = {  # prefixes of content types, and their names in messages, which must not quote the CDN
     "text/html": "a web page",
     "text/": "a text",
     "image/": "a picture",
@@ -35,21 +35,22 @@ _NO_VIDEO = {  # content types, and what messages call them: a CDN's own words d
     "application/xhtml": "a web page",
 }
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]+"')  # without what httpx cannot send back
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]+"')  # only characters that httpx can send in If-Range
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Ends for what may have none. Seconds and bytes.
+    """Limits of a download, in seconds and bytes.
 
     Attributes:
-        seconds: For one file in all, over all mirrors.
-        largest: The largest file.
-        header_timeout: The longest wait for the head of an answer, however it comes; connecting is part of it.
-        read_timeout: The longest wait for the next byte.
-        slow_bytes: At least this much must come in `slow_seconds`.
-        pause: Between the first round of the mirrors and the second, and before a beginning is given up.
-        longest_pause: The most that a mirror's Retry-After can ask for.
+        seconds: Total time for one file, over all mirrors.
+        largest: Maximum size of a file.
+        header_timeout: Maximum time to connect and receive the complete response headers.
+        read_timeout: Maximum time between two bytes.
+        slow_bytes: Minimum number of bytes in each period of `slow_seconds`.
+        slow_seconds: The period over which the speed is measured.
+        pause: Wait before a mirror is tried again, if it does not ask for another one.
+        longest_pause: Maximum wait that a mirror's Retry-After can ask for.
     """
 
     seconds: float = 1800.0
@@ -62,42 +63,42 @@ class Limits:
     longest_pause: float = 20.0
 
     def pause_for(self, asked: float | None) -> float:
-        """Seconds to wait before a mirror is asked again: what it asked for, as far as that goes."""
+        """Return the seconds to wait before a mirror is tried again; `asked` is its Retry-After."""
         return min(asked or self.pause, self.longest_pause)
 
 
 class _Broken(Exception):
-    """The connection ended before the object did, or brought another one; a further connection may mend it.
+    """The connection ended early or served another object; a new connection may succeed.
 
-    `pause` is how many seconds the mirror asked to wait for that.
+    `pause` is the mirror's Retry-After in seconds, or None.
     """
 
-    def __init__(self, why: str, pause: float | None = None) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
         self.pause = pause
 
 
 class _Head(Enum):
-    """What the head of an answer announces."""
+    """What a response contains, according to its status and headers."""
 
-    WHOLE_OBJECT = "its body is the object, from the first byte"
-    REST_OF_OBJECT = "its body goes on where the part file ends"
-    NOTHING_MISSING = "the part file is the object already"
+    WHOLE_OBJECT = "the body is the whole object"
+    REST_OF_OBJECT = "the body resumes where the part file ends"
+    NOTHING_MISSING = "the part file is already complete"
 
 
 class Transfer:
-    """The bytes of one object, on their way from one mirror into a part file.
+    """The transfer of one object from one mirror into a part file.
 
     Args:
-        network: What opens connections.
-        limits: The ends.
-        part: Where the bytes go.
-        known: The size that TikHub's answer gives, or None.
-        progress: Told how many bytes there are.
+        network: Sends the requests.
+        limits: The limits of time, size and speed.
+        part: The part file.
+        known: The size in bytes according to TikHub's answer, or None.
+        progress: Called with the number of bytes received.
 
     Attributes:
-        received: How many bytes there are.
-        expected_size: The size that the mirror gave, or None.
+        received: The number of bytes received.
+        expected_size: The size in bytes according to the mirror, or None.
     """
 
     def __init__(
@@ -111,16 +112,16 @@ class Transfer:
         self.received = 0
         self.expected_size: int | None = None
         self._etag = self._source = ""
-        self._waiting = bytearray()
+        self._pending = bytearray()
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
     async def receive(self, url: str, headers: Mapping[str, str]) -> None:
-        """Take the whole object in, over as many connections as it takes while they bring something new.
+        """Receive the whole object, over several connections as long as they make progress.
 
         Raises:
             MediaUnavailable: The mirror refuses, breaks off or is too slow.
-            MediaInvalid: What it sends is no video, or not of the size promised.
-            TooLarge, DiskFull: No mirror can mend it.
+            MediaInvalid: The mirror sends no video, or not as many bytes as expected.
+            TooLarge, DiskFull: Another mirror would not help.
             OSError: The part file cannot be written.
         """
         best, no_progress = 0, False
@@ -132,26 +133,26 @@ class Transfer:
                 broken = failure
             if self.received > best:
                 best, no_progress = self.received, False
-            elif no_progress or not (self._etag and self.received):  # nothing new came: the other mirrors first
+            elif no_progress or not (self._etag and self.received):  # no progress: try the other mirrors first
                 break
-            else:  # they would have to begin anew; so once more here, for what is there already
+            else:  # another mirror would start from zero, so this one is tried once more
                 no_progress = True
                 await asyncio.sleep(self._limits.pause_for(broken.pause))
         raise MediaUnavailable(f"the connection failed ({broken})")
 
     @property
     def sha256(self) -> str:
-        """Of all bytes received."""
+        """The SHA-256 of all bytes received, in hexadecimal."""
         return self._sha256.hexdigest()
 
     @property
     def md5(self) -> str:
-        """Of all bytes received."""
+        """The MD5 of all bytes received, in hexadecimal."""
         return self._md5.hexdigest()
 
     async def _connect(self, url: str, headers: Mapping[str, str]) -> None:
-        """One connection, or one for each hop of a redirect."""
-        if self._etag:  # go on at the very address that served the beginning
+        """Send one request, follow its redirects and receive the body."""
+        if self._etag:  # resume at the URL that served the first part
             url, headers = self._source, {**headers, "Range": f"bytes={self.received}-", "If-Range": self._etag}
         try:
             for _ in range(MAX_REDIRECTS + 1):
@@ -160,27 +161,27 @@ class Transfer:
                     if not response.is_redirect:
                         if self._read_head(url, response) is _Head.NOTHING_MISSING:
                             return None
-                        return await self._take(response)
+                        return await self._receive_body(response)
                     url = _next_hop(httpx.URL(url), response, sized=self._known is not None)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Broken(type(error).__name__) from None
         raise MediaUnavailable(f"it redirects more than {MAX_REDIRECTS} times")
 
     async def _open(self, opened: AsyncExitStack, url: str, headers: Mapping[str, str]) -> httpx.Response:
-        """Wait for the head of an answer: by the limit of silence alone it could drip in for hours."""
+        """Wait for the response headers; `read_timeout` alone would allow one byte at a time for hours."""
         try:
             async with asyncio.timeout(self._limits.header_timeout):
-                answer = self._network.get(url, headers, public_only=True, read_timeout=self._limits.read_timeout)
-                return await opened.enter_async_context(answer)
+                response = self._network.get(url, headers, public_only=True, read_timeout=self._limits.read_timeout)
+                return await opened.enter_async_context(response)
         except TimeoutError:
             raise _Broken(f"no answer within {self._limits.header_timeout:g} s") from None
 
     def _read_head(self, url: str, response: httpx.Response) -> _Head:
-        """Hold the head of an answer against what is there already.
+        """Compare the status and headers of a response with the bytes received so far.
 
         Raises:
-            _Broken: It is busy, or brings another object; what was there is kept, or forgotten.
-            MediaUnavailable, MediaInvalid, TooLarge, DiskFull: It is no answer to take a body from.
+            _Broken: The mirror is busy (the bytes are retained), or serves another object (they are discarded).
+            MediaUnavailable, MediaInvalid, TooLarge, DiskFull: The body cannot be used.
         """
         if self._etag:
             if response.status_code == 206:
@@ -188,11 +189,11 @@ class Transfer:
             if response.status_code == 416:
                 return self._read_unsatisfied_range(response)
             if _is_busy(response):
-                raise _Broken(_said(response), parse_retry_after(response.headers.get("retry-after")))
+                raise _Broken(_status(response), parse_retry_after(response.headers.get("retry-after")))
         self._start_over()
         if response.status_code != 200:
             refusal = MediaUnavailable(
-                _said(response), retry_after=parse_retry_after(response.headers.get("retry-after"))
+                _status(response), retry_after=parse_retry_after(response.headers.get("retry-after"))
             )
             refusal.busy = _is_busy(response)
             raise refusal
@@ -203,7 +204,7 @@ class Transfer:
         return _Head.WHOLE_OBJECT
 
     def _read_range(self, response: httpx.Response) -> _Head:
-        """The head of a 206: the rest of the same object, or else that object is given up."""
+        """Check that a 206 response has the rest of the same object; otherwise start over."""
         headers, total = response.headers, self.expected_size or self._known
         range_ = _RANGE.fullmatch(headers.get("content-range", ""))
         if range_ and headers.get("etag") == self._etag and not _why_no_video(headers):
@@ -214,9 +215,9 @@ class Transfer:
         raise self._another_object()
 
     def _read_unsatisfied_range(self, response: httpx.Response) -> _Head:
-        """The head of a 416: nothing is missing, or else the object is given up."""
+        """Check that a 416 response means that nothing is missing; otherwise start over."""
         headers, total = response.headers, self.expected_size or self._known
-        same = headers.get("etag", self._etag) == self._etag  # only a 206 has to name the object
+        same = headers.get("etag", self._etag) == self._etag  # unlike a 206, a 416 need not have an ETag
         if same and headers.get("content-range", "") == f"bytes */{self.received}" and total in (None, self.received):
             return _Head.NOTHING_MISSING
         raise self._another_object()
@@ -225,49 +226,49 @@ class Transfer:
         self._start_over()
         return _Broken("another object came in the place of the rest")
 
-    async def _take(self, response: httpx.Response) -> None:
-        """Take a body in, not faster than the disk, not slower than the limit, and not more than promised."""
+    async def _receive_body(self, response: httpx.Response) -> None:
+        """Receive a body, at the speed of the disk at most, and check its size and the minimum speed."""
         expected = self.expected_size or self._known
-        most = min(expected or self._limits.largest, self._limits.largest)
-        window, before = time.monotonic(), self.received
+        max_bytes = min(expected or self._limits.largest, self._limits.largest)
+        window_start, received_before = time.monotonic(), self.received
         async for chunk in response.aiter_raw():
-            self._waiting += chunk
+            self._pending += chunk
             self.received += len(chunk)
-            if self.received > most:
+            if self.received > max_bytes:
                 if expected is None:
                     raise TooLarge(f"The file is larger than {self._limits.largest:,} bytes (TIKHUB_MAX_BYTES).")
-                raise MediaInvalid(f"more came than the {most:,} bytes promised")
-            if len(self._waiting) >= PIECE_BYTES:
+                raise MediaInvalid(f"more came than the {max_bytes:,} bytes promised")
+            if len(self._pending) >= PIECE_BYTES:
                 await self._flush()
             self._progress(self.received)
-            if (now := time.monotonic()) - window >= self._limits.slow_seconds:
-                if self.received - before < self._limits.slow_bytes:
+            if (now := time.monotonic()) - window_start >= self._limits.slow_seconds:
+                if self.received - received_before < self._limits.slow_bytes:
                     raise MediaUnavailable("it sends less than 1 KiB a second")
-                window, before = now, self.received
+                window_start, received_before = now, self.received
         if expected is not None and self.received < expected:
             raise _Broken("the body ended early")
 
     async def _flush(self) -> None:
-        """Hash and write what waits, off the event loop, so that a slow disk holds up no timeout."""
-        piece, self._waiting = bytes(self._waiting), bytearray()
-        await in_thread(self._put, piece)
+        """Hash and write the pending bytes in a thread, so that a slow disk does not delay timeouts."""
+        piece, self._pending = bytes(self._pending), bytearray()
+        await in_thread(self._write, piece)
 
-    def _put(self, piece: bytes) -> None:
+    def _write(self, piece: bytes) -> None:
         self._sha256.update(piece)
         self._md5.update(piece)
         write_all(self._part.file, piece)
 
     def _start_over(self) -> None:
-        """Forget the bytes that came, in the part file as well."""
+        """Discard the bytes received so far, also in the part file."""
         self._part.file.seek(0)
         self._part.file.truncate()
         self.received, self.expected_size = 0, None
         self._etag = self._source = ""
-        self._waiting = bytearray()
+        self._pending = bytearray()
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
 
-def _said(response: httpx.Response) -> str:
+def _status(response: httpx.Response) -> str:
     return f"the CDN answered HTTP {response.status_code}"
 
 
@@ -278,30 +279,35 @@ def _is_busy(response: httpx.Response) -> bool:
 def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
     try:
         target = url.join(response.headers.get("location", ""))
-        nowhere = target.scheme not in ("https", "http") or not target.host or target == url
-    except (httpx.InvalidURL, UnicodeError):  # httpx decodes a name only when asked for it
-        nowhere = True
-    if nowhere:
+        invalid = target.scheme not in ("https", "http") or not target.host or target == url
+    except (httpx.InvalidURL, UnicodeError):  # `target.host` decodes the host name, which may fail
+        invalid = True
+    if invalid:
         raise MediaUnavailable("it redirects to nowhere")
     if url.scheme == "https" and target.scheme == "http" and not sized:
-        # Douyin really serves plain http links; without a size to hold it to, anything could come that way.
+        # Douyin does serve plain http links; without a size to check, the content could be replaced on the way.
         raise MediaUnavailable("it redirects from https to http, and the size of the file is not known")
     return str(target)
 
 
 def _why_no_video(headers: Mapping[str, str]) -> str:
-    """Why a body with these headers is not the bytes of a video as they are; "" where nothing speaks against it."""
-    kind = headers.get("content-type", "").lower()
-    if (what := next((what for start, what in _NO_VIDEO.items() if kind.startswith(start)), None)) is not None:
-        return f"the CDN sent {what} instead of a video"
+    """Return why a body with these headers is not an unencoded video; "" if the headers allow one."""
+    content_type = headers.get("content-type", "").lower()
+    name = next((name for prefix, name in _NO_VIDEO.items() if content_type.startswith(prefix)), None)
+    if name is not None:
+        return f"the CDN sent {name} instead of a video"
     plain = headers.get("content-encoding", "identity").lower() in ("", "identity")
     return "" if plain else "the CDN sent it compressed, against the request"
 
 
 def _check_head(response: httpx.Response, known: int | None) -> int | None:
-    """The size that the response promises; anything that is not the answer of a whole video is refused."""
-    if why := _why_no_video(response.headers):
-        raise MediaInvalid(why)
+    """Return the size in bytes according to the headers of a 200 response, or None if they do not give it.
+
+    Raises:
+        MediaInvalid: The body is not a video, or not of the `known` size.
+    """
+    if reason := _why_no_video(response.headers):
+        raise MediaInvalid(reason)
     length = response.headers.get("content-length")
     if length is None:
         return None

@@ -1,4 +1,4 @@
-"""Connections: one for each request, to public addresses only where the host is not the user's choice.
+"""HTTP connections: a new one for each request, restricted to public addresses unless the user named the host.
 
 Imports errors.
 """

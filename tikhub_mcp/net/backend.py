@@ -1,4 +1,7 @@
-"""Connections of asyncio's own for httpcore, read in large pieces: its own take half as much processor time again."""
+"""A network backend for httpcore on asyncio streams, with large reads.
+
+httpcore's own backend takes 1.5 times as much processor time.
+"""
 
 import asyncio
 import ssl
@@ -8,11 +11,11 @@ from typing import Any
 
 import httpcore
 
-_READ = 2**18  # bytes at once, and twice as many in all that nobody has read yet
+_READ = 2**18  # bytes per read; the buffer of asyncio's StreamReader holds at most twice as many
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """One connection, which TLS may be put on."""
+    """One TCP connection, which may be upgraded to TLS."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -30,7 +33,7 @@ class _Stream(httpcore.AsyncNetworkStream):
                 await self._writer.drain()
 
     async def aclose(self) -> None:
-        self._writer.transport.abort()  # nobody waits for a polite end of TLS
+        self._writer.transport.abort()  # without waiting for the peer's TLS close_notify
 
     async def start_tls(
         self,
@@ -49,19 +52,25 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 @contextmanager
 def _as_httpcore(late: type[Exception], failed: type[Exception]) -> Iterator[None]:
+    """Translate a timeout into `late`, and any other OSError into `failed`."""
     try:
         yield
     except TimeoutError:
         raise late from None
-    except OSError as error:  # of which those of TLS are some
+    except OSError as error:  # ssl.SSLError is a subclass
         raise failed(str(error)) from error
 
 
 async def open_connection(address: str, port: int, timeout: float | None) -> httpcore.AsyncNetworkStream:  # noqa: ASYNC109
-    """Open a connection to an address that was judged.
+    """Open a connection to an address that the caller has checked.
+
+    Args:
+        address: An IP address.
+        port: The port.
+        timeout: The time limit in seconds; None for no limit.
 
     Raises:
-        httpcore.ConnectError, httpcore.ConnectTimeout: There is none.
+        httpcore.ConnectError, httpcore.ConnectTimeout: The connection could not be opened.
     """
     with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError):
         async with asyncio.timeout(timeout):

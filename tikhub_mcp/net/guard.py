@@ -1,6 +1,7 @@
-"""Only public addresses: judged on the very address that is connected to, or on what the link shows.
+"""Restricts connections to public addresses.
 
-Behind a proxy only the link can be judged, not where its name leads.
+Without a proxy, the IP addresses that a name resolves to are checked, and the connection goes to one of those. Behind a
+proxy only an address in the link itself can be checked, because the proxy resolves the names.
 """
 
 import asyncio
@@ -14,20 +15,25 @@ import httpx
 
 from tikhub_mcp.net import backend
 
-_FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what proxies in fake-IP mode answer for every name
+_FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what DNS answers behind a proxy in fake-IP mode
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_UNICAST6 = ipaddress.ip_network("2000::/3")  # all of IPv6 that is given out; the rest is local, special or reserved
+_UNICAST6 = ipaddress.ip_network("2000::/3")  # the allocated part of IPv6; the rest is local, special or reserved
 ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=0)
 
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport, on connections that judge the very address they open."""
+    """An httpx transport that checks each resolved address before it connects.
+
+    Args:
+        tls: The TLS context.
+        loopback: Whether this machine's own addresses are allowed.
+    """
 
     def __init__(self, tls: ssl.SSLContext, loopback: bool) -> None:
         super().__init__(verify=tls, limits=ONE_CONNECTION)
-        # httpx has no argument for httpcore's network backend: the one private name this project touches.
+        # httpx has no public argument for the network backend.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls,
             max_connections=ONE_CONNECTION.max_connections,
@@ -45,15 +51,15 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,  # noqa: ARG002 - nobody here asks for one
-        socket_options: Iterable[SocketOption] | None = None,  # noqa: ARG002 - nor for any
+        local_address: str | None = None,  # noqa: ARG002 - this project never sets it
+        socket_options: Iterable[SocketOption] | None = None,  # noqa: ARG002 - nor this
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
                 addresses = await _resolve(host, port)
         except TimeoutError:
             raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from None
-        for address in addresses:  # all of them first: one private answer among public ones is a trap
+        for address in addresses:  # all before the first connection: a private one among public ones is an attack
             if not may_connect(address, named=_literal(host) is None, loopback=self._loopback):
                 raise httpcore.ConnectError(f"{host} leads to an address that is not public")
         for address in addresses[:-1]:
@@ -65,23 +71,24 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 def may_connect(address: str, *, named: bool, loopback: bool) -> bool:
-    """Whether media may come from this IP address.
+    """Return whether media may be downloaded from an IP address.
 
     Args:
-        address: The address that would be connected to.
-        named: Whether it is a name's answer; 198.18.0.0/15 is then a proxy's stand-in for the real one.
-        loopback: Whether this machine's own addresses are allowed, and only then.
+        address: The address to connect to.
+        named: Whether a name resolved to it. Then 198.18.0.0/15 is allowed: proxies in fake-IP mode give such addresses
+            to public names.
+        loopback: Whether this machine's own addresses are allowed.
     """
     ip = _ip(address)
     if ip.is_loopback:
         given = ipaddress.ip_address(address.partition("%")[0])
-        return loopback and ip in (given, getattr(given, "ipv4_mapped", None))  # not by way of 6to4 or NAT64
+        return loopback and ip in (given, getattr(given, "ipv4_mapped", None))  # never embedded by 6to4 or NAT64
     public = ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST6)
     return public or (named and ip in _FAKE_IP)
 
 
 def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IP address in a text; of an IPv6 one that carries an IPv4 one inside (mapped, 6to4, NAT64), that one."""
+    """Parse an IP address; an IPv6 address that embeds an IPv4 one (mapped, 6to4, NAT64) gives the IPv4 address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
@@ -99,7 +106,7 @@ async def _resolve(host: str, port: int) -> list[str]:
 
 
 def _literal(host: str) -> str | None:
-    """The address that a host is, in any spelling the system takes, such as 127.1 or 0x7f000001; None for a name."""
+    """Return the IP address that a host is, in any spelling the system accepts (127.1, 0x7f000001); None for a name."""
     host = host.rstrip(".")
     if ":" in host:
         return host
@@ -110,16 +117,24 @@ def _literal(host: str) -> str | None:
 
 
 def is_local(host: str) -> bool:
-    """Whether the host is this machine by what is written, whatever a resolver would say."""
+    """Return whether a host is this machine by its spelling alone (`localhost` or a loopback address), without DNS."""
     name, literal = host.rstrip(".").lower(), _literal(host)
     return name == "localhost" or name.endswith(".localhost") if literal is None else _ip(literal).is_loopback
 
 
 def check_literal(url: httpx.URL, loopback: bool) -> None:
-    """Refuse what the link alone shows: an address that is not public, or a port that is not the web's."""
+    """Check what the link alone shows: its address must be public, and its port 80 or 443.
+
+    Args:
+        url: The link.
+        loopback: Whether this machine's own addresses are allowed, on any port.
+
+    Raises:
+        httpx.ConnectError: The address or the port is not allowed.
+    """
     literal = _literal(url.host)
     if is_local(url.host):
-        allowed = loopback  # on any port: a stand-in for the real thing takes what is free
+        allowed = loopback  # on any port: a test server listens on any free one
     else:
         public = literal is None or may_connect(literal, named=False, loopback=loopback)
         allowed = public and url.port in (None, 80, 443)

@@ -1,4 +1,4 @@
-"""Headers of HTTP responses, parsed. Pure."""
+"""Parses headers of HTTP responses."""
 
 import re
 import time
@@ -7,13 +7,20 @@ from email.utils import parsedate_to_datetime
 
 
 def parse_retry_after(header: str | None) -> float | None:
-    """The seconds in a Retry-After header, in both of RFC 9110's forms; None where it holds no time to come."""
+    """Return the seconds to wait that a Retry-After header names, in either form of RFC 9110.
+
+    Args:
+        header: The value of the header; None when the response has none.
+
+    Returns:
+        Seconds from now; None when there is no header, or it is invalid or names a time in the past.
+    """
     text = (header or "").strip()
     if re.fullmatch(r"[0-9]{1,15}", text):
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-        # One of the old forms names no zone; HTTP's is always UTC.
+        # The obsolete asctime form names no time zone; HTTP dates are always in UTC.
         seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return None

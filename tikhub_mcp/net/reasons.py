@@ -1,7 +1,7 @@
-"""Why a request failed, in our own words.
+"""Describes why a request failed, without repeating untrusted text.
 
-What exceptions say may repeat bytes of the other side, or a proxy's: a status line, a header, a password. So nothing
-is taken from their texts but what stands in a list here; the rest is told by their types, error numbers and causes.
+The text of an exception may contain bytes from the server or a proxy, such as a status line, a header or a password. So
+only texts listed here are used. All else is described by the exception's type, error number and cause.
 """
 
 import os
@@ -27,18 +27,20 @@ _OF_TYPES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...]
     ((httpx.TimeoutException, TimeoutError), "no answer in time"),
     (httpx.LocalProtocolError, "the request has a form that HTTP does not allow"),
     ((httpx.InvalidURL, httpx.UnsupportedProtocol), "it is not an address that can be asked"),
-    (httpx.RemoteProtocolError, "what came is not HTTP, or nothing came"),
+    (httpx.RemoteProtocolError, "there was no response, or it is not HTTP"),
 )
 _OF_CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     ((socket.gaierror, UnicodeError), "the name cannot be resolved"),
     (ConnectionRefusedError, "the connection was refused"),
     (ConnectionResetError, "the connection was reset"),
 )
-_QUOTED = re.compile("[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]")  # around a certificate's own name, on macOS
+_QUOTED = re.compile(
+    "[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]"
+)  # macOS quotes the certificate's own name in its message
 
 
 def failure_reason(error: Exception) -> str:
-    """Why a request failed, in words that hold nothing of what anybody sent."""
+    """Return why a request failed, in a few words without any text from the server or the proxy."""
     if isinstance(error, httpx.ProxyError):
         return _of_proxy(str(error))
     if (words := next((words for kinds, words in _OF_TYPES if isinstance(error, kinds)), None)) is not None:
@@ -54,7 +56,7 @@ def failure_reason(error: Exception) -> str:
 
 
 def tls_reason(error: ssl.SSLError) -> str:
-    """Why TLS refused, as the system's library says: the other side chooses among its words, and adds none."""
+    """Return why TLS failed, in the words of the TLS library; the peer cannot add text of its own to them."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return str(getattr(error, "reason", "") or type(error).__name__).replace("_", " ").lower()
     words = _QUOTED.split(getattr(error, "verify_message", ""))[-1]
@@ -62,14 +64,14 @@ def tls_reason(error: ssl.SSLError) -> str:
 
 
 def tls_failure(error: BaseException | None) -> ssl.SSLError | None:
-    """What TLS said beneath an error; None where it has nothing to do with it."""
+    """Return the TLS error among the causes of an exception, or None when there is none."""
     return next((cause for cause in _beneath(error) if isinstance(cause, ssl.SSLError)), None)
 
 
-def _of_proxy(said: str) -> str:
-    if said in _OF_PROXIES:
-        return _OF_PROXIES[said]
-    status = re.match(r"[1-9][0-9]{2}(?= )", said)  # what follows is the proxy's
+def _of_proxy(message: str) -> str:
+    if message in _OF_PROXIES:
+        return _OF_PROXIES[message]
+    status = re.match(r"[1-9][0-9]{2}(?= )", message)  # the text after it is the proxy's
     return f"the proxy refused the connection{f' (HTTP {status[0]})' if status else ''}"
 
 
@@ -79,11 +81,11 @@ def _is_about(error: ssl.SSLError) -> str:
 
 
 def _beneath(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what led to it; of several at once, the first."""
+    """Yield an exception and its causes, outermost first; of an exception group, only the first exception."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
             continue
-        # Suppressed contexts too: httpcore raises its own errors once more, and suppresses what led to them.
+        # Suppressed contexts too: httpcore re-raises its own errors `from None`.
         error = error.__cause__ or error.__context__

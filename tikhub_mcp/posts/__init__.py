@@ -1,4 +1,4 @@
-"""Pasted text to links, and answers of TikHub to posts: no files, no network.
+"""Parses pasted text into links, and TikHub's answers into posts; uses no files and no network.
 
 Imports errors and text.
 """

@@ -1,40 +1,42 @@
-"""A TikHub answer as it came over the wire: bytes, JSON, redaction, and where in it the post is."""
+"""Reads TikHub's answers: parses the JSON, removes the key, and finds the post."""
 
 import json
 from codecs import utf_8_decode
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, TypeAlias
 
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.text import map_json
 
-Json: TypeAlias = Any  # whatever the wire brings; named, so that it is seen where it goes
+Json: TypeAlias = Any  # untrusted JSON; the name marks where it is used
 
 
 REDACTED = "<redacted>"
-MIN_UNMISTAKABLE_LENGTH = 12  # characters of a key that occurs nowhere else; TikHub's have many more
-_REASONS = {  # filter_list[].reason, Douyin's status_code and TikTok's statusCode, as text
+MIN_UNMISTAKABLE_LENGTH = 12  # a text this long that equals the key is no coincidence; TikHub's keys are much longer
+_REASONS = {  # by filter_list[].reason, Douyin's status_code or TikTok's statusCode, as text
     "5": "is private",
     "8": "is blocked for copyright reasons, or gone",
     "10": "is visible to some people only",
     "2053": "is not there any more, or private",
     "10204": "is not there any more, or private",
 }
-_PIECE = 2**14  # bytes; a text of them is at most 64 kB
+_PIECE = 2**14  # bytes; decoded, they take at most 64 kB
 
 
 def parse_json(body: bytes, *, errors: str = "strict") -> Json:
-    """Read JSON of any Unicode encoding, with or without a byte order mark.
+    """Parse JSON in any Unicode encoding, with or without a byte order mark.
 
-    Control characters inside strings are let through, of two equal keys the last one wins, an integer too long
-    to convert becomes a LongInteger; NaN and Infinity become floats, which no writer here lets out.
+    Control characters inside strings are accepted. The last of several equal keys wins. An integer that is too long to
+    convert becomes a LongInteger. NaN and Infinity become floats, which `write` rejects.
 
     Args:
-        body: What was received, or what a file holds.
-        errors: "strict", or "replace" to read on past bytes that are not in the encoding.
+        body: The encoded JSON.
+        errors: How invalid bytes are handled: "strict", or "replace" for U+FFFD.
 
     Raises:
-        ValueError: It is not JSON, not in its encoding, or nested too deeply.
+        ValueError: The body is not JSON, has invalid bytes, or is nested too deeply.
     """
     try:
         text = body.decode(json.detect_encoding(body), errors).removeprefix("\ufeff")
@@ -42,26 +44,26 @@ def parse_json(body: bytes, *, errors: str = "strict") -> Json:
             return json.loads(text, strict=False)
         except json.JSONDecodeError:
             raise
-        except ValueError:  # an integer of more than 4,300 digits; asking for each one costs a quarter of the time
+        except ValueError:  # an integer of more than 4,300 digits; parse_int makes parsing 25 % slower
             return json.loads(text, parse_int=_integer, strict=False)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
 
 class LongInteger(str):
-    """The digits of an integer that Python refuses to convert, because it has more than 4,300 of them."""
+    """The digits of an integer with more than 4,300 digits, which Python does not convert."""
 
     __slots__ = ()
 
 
 def check_utf_8(body: bytes) -> None:
-    """Look at every byte, without keeping the text.
+    """Check that the body is UTF-8, without keeping the decoded text.
 
-    In pieces, since malloc takes memory for the text of a whole answer from the system each time: of 76 kB that makes
-    140 µs instead of 17.
+    Decodes in pieces, because malloc requests memory for the text of a whole answer from the system each time: 140 µs
+    instead of 17 for 76 kB.
 
     Raises:
-        UnicodeDecodeError: It is not UTF-8.
+        UnicodeDecodeError: The body is not UTF-8.
     """
     view, done = memoryview(body), 0
     while done < len(view):
@@ -70,10 +72,10 @@ def check_utf_8(body: bytes) -> None:
 
 
 def write(value: Json) -> bytes:
-    """The value as JSON for people: UTF-8, two blanks of indent, real characters instead of escapes.
+    """Return the value as readable JSON: UTF-8, indented by two spaces, without escapes for non-ASCII characters.
 
     Raises:
-        ValueError: It holds what clean JSON cannot: NaN, Infinity, lone surrogates, too deep nesting.
+        ValueError: The value contains NaN, Infinity or a lone surrogate, or is nested too deeply.
     """
     try:
         return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
@@ -82,31 +84,39 @@ def write(value: Json) -> bytes:
 
 
 def redact(value: Json, secret: str) -> Json:
-    """The value without the secret: error bodies can echo the request's headers, the API key among them.
+    """Return the value without the secret; TikHub's error bodies can echo the request's headers with the API key.
 
-    Every object named `headers` goes, and the secret is taken out of every string and key.
+    Every object or list named `headers` is replaced, and the secret is removed from every string and key.
 
     Raises:
-        ValueError: It is nested too deeply.
+        ValueError: The value is nested too deeply.
     """
     try:
-        return map_json(value, lambda text: redact_text(text, secret), _without_headers)
+        return map_json(value, _redactor(secret), {"headers": REDACTED})
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def redact_text(text: str, secret: str) -> str:
-    """A text without the secret. A short one may be a word of the post's: it goes only where it stands for the key."""
+    """Return the text without the secret.
+
+    A secret shorter than MIN_UNMISTAKABLE_LENGTH may also be a word in a post. It is removed only when it is the whole
+    text, or follows `Bearer `.
+    """
+    return _redactor(secret)(text)
+
+
+def _redactor(secret: str) -> Callable[[str], str]:
     if len(secret) >= MIN_UNMISTAKABLE_LENGTH:
-        return text.replace(secret, REDACTED)
-    return REDACTED if secret and text == secret else text.replace(f"Bearer {secret}", REDACTED)
+        return methodcaller("replace", secret, REDACTED)
+    return lambda text: REDACTED if secret and text == secret else text.replace(f"Bearer {secret}", REDACTED)
 
 
 def find_post(answer: Json) -> dict[str, Json] | None:
-    """The post (aweme) in an answer's envelope, or None where there is none.
+    """Return the post (aweme) in an answer's envelope, or None when there is none.
 
-    TikHub's endpoints put it into `data.aweme_detail` (Douyin), `data.aweme_details[0]` (TikTok by share link),
-    or `data` itself (the hybrid endpoint).
+    Depending on TikHub's endpoint it is `data.aweme_detail` (Douyin), `data.aweme_details[0]` (TikTok by share link) or
+    `data` itself (the hybrid endpoint).
     """
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, dict):
@@ -119,7 +129,14 @@ def find_post(answer: Json) -> dict[str, Json] | None:
 
 
 def platform_asked(router: Json) -> Platform | None:
-    """Whose endpoint gave an answer, by the envelope's `router`: its path; None for one of neither platform."""
+    """Return the platform of the endpoint that gave an answer.
+
+    Args:
+        router: The envelope's `router`, the path of the endpoint.
+
+    Returns:
+        The platform; None for an endpoint of neither.
+    """
     if isinstance(router, str):
         if "/tiktok/" in router:
             return "tiktok"
@@ -129,7 +146,7 @@ def platform_asked(router: Json) -> Platform | None:
 
 
 def why_missing(answer: Json) -> str | None:
-    """Why an answer has no post ("is private", …), as far as it says; None where it does not."""
+    """Return why an answer has no post, such as "is private"; None when it gives no known reason."""
     envelope = answer if isinstance(answer, dict) else {}
     data = envelope.get("data")
     data = data if isinstance(data, dict) else envelope
@@ -146,19 +163,15 @@ def _integer(digits: str) -> int | LongInteger:
         return LongInteger(digits)
 
 
-def _without_headers(name: str, value: Json) -> Json:
-    return REDACTED if name.lower() == "headers" and isinstance(value, dict | list) else value
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What TikHub answered with HTTP 200, the key taken out.
+    """TikHub's answer with HTTP 200, without the key.
 
     Attributes:
-        body: Clean JSON with two blanks of indent, or the bytes as received where they are none.
+        body: JSON indented by two spaces; the bytes as received when they are not valid JSON.
         value: The parsed body.
-        received: Unix seconds.
-        request_id: TikHub's, as served.
+        received: When it was received, in Unix seconds.
+        request_id: TikHub's id of the request, of any JSON type.
     """
 
     body: bytes

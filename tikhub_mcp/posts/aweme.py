@@ -1,7 +1,7 @@
-"""The wire's model of a post, with the wire's oddities ended.
+"""A lenient model of a post as TikHub returns it.
 
-Any object may be null, any list missing, numbers may arrive as text. Whatever a field holds, validation never raises:
-what cannot be read becomes None, an empty text or an empty list.
+In answers, any object may be null, any list may be missing, and numbers may be strings. Validation never raises: a
+value that cannot be read becomes None, an empty string or an empty list.
 """
 
 from typing import Annotated
@@ -10,13 +10,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from tikhub_mcp.posts.answer import Json
 
-EXACT = 2**53  # larger whole numbers lose digits in JavaScript, where most clients live
-BEFORE_TIKTOK = 1_400_000_000  # a unix time, of May 2014: no answer is older
-YEAR_10000 = 253_402_300_800  # the first unix time that neither Python nor Excel can show as a date
+EXACT = 2**53  # JavaScript, in which most clients are written, loses digits of larger integers
+BEFORE_TIKTOK = 1_400_000_000  # Unix time of May 2014: no answer is older
+YEAR_10000 = 253_402_300_800  # the first Unix time that neither Python nor Excel can represent as a date
 
 
 def parse_count(value: Json) -> int | None:
-    """A whole number ≥ 0 that every client can hold, also from its text; None for everything else."""
+    """Return an integer from 0 to 2**53 - 1, also from a string or a float; None for any other value."""
     if type(value) is int:
         return value if 0 <= value < EXACT else None
     digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
@@ -26,7 +26,7 @@ def parse_count(value: Json) -> int | None:
 
 
 def unix_time(value: Json, after: int = 0, before: float = YEAR_10000) -> int | None:
-    """A plausible unix time in whole seconds; None for everything else, and beyond the bounds."""
+    """Return a Unix time in whole seconds that is between the bounds (exclusive); None for any other value."""
     seconds = parse_count(value)
     return seconds if seconds is not None and after < seconds < before else None
 
@@ -36,12 +36,12 @@ def _text(value: Json) -> str:
 
 
 def as_object(value: Json) -> Json:
-    """The object, or an empty one in place of anything else."""
+    """Return the value if it is a JSON object, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_objects(value: Json) -> list[Json]:
-    """The objects in a list; nothing in place of anything else."""
+    """Return the JSON objects in a list; an empty list if the value is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
@@ -60,7 +60,7 @@ class _Wire(BaseModel):
 
 
 class Address(_Wire):
-    """Where one file is: several mirrors of the same bytes."""
+    """The links to one file: several mirrors of the same content."""
 
     uri: Text = ""
     url_key: Text = ""
@@ -75,7 +75,7 @@ AddressField = Annotated[Address, BeforeValidator(as_object)]
 
 
 class Gear(_Wire):
-    """One entry of `bit_rate`: a file, and how it is coded."""
+    """One entry of `bit_rate`: a file and its encoding."""
 
     bit_rate: Whole = None
     is_bytevc1: Flag = False
@@ -84,7 +84,7 @@ class Gear(_Wire):
 
 
 class Video(_Wire):
-    """The files of a post. On a photo post, `play_addr` is its music."""
+    """The files of a post; in a photo post, `play_addr` is the music."""
 
     duration: Whole = None
     is_bytevc1: Flag = False
@@ -98,7 +98,7 @@ class Video(_Wire):
 
 
 class PostStatus(_Wire):
-    """Why a post that came back may still be out of reach."""
+    """Flags of a post that is in the answer but not available."""
 
     is_delete: Flag = False
     is_prohibited: Flag = False
@@ -106,19 +106,19 @@ class PostStatus(_Wire):
 
 
 class Author(_Wire):
-    """Who posted."""
+    """The author of a post."""
 
     nickname: Text = ""
 
 
 class ImagePost(_Wire):
-    """TikTok's photo post."""
+    """The photos of a TikTok photo post."""
 
     images: Annotated[list[Json], BeforeValidator(as_objects)] = []
 
 
 class Aweme(_Wire):
-    """A post as the platforms' apps know it (their name for it), cut down to what is needed."""
+    """A post, reduced to the fields that are used; "aweme" is the platforms' own name for it."""
 
     aweme_type: Whole = None
     desc: Text = ""

@@ -1,4 +1,4 @@
-"""The counts of a post: our names, the API's, and what they mean."""
+"""The counts of a post: their names here and in the API, and their meaning."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ COUNTS: Final = {
 }
 
 
-API_COUNTS = {  # our names of the counts → the API's
+API_COUNTS = {  # the name here → the name in the API
     "likes": "digg_count",
     "comments": "comment_count",
     "shares": "share_count",

@@ -59,15 +59,18 @@ _STOP = (
     r"\ufe00-\ufe6f\ufeff\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0-\uffff"
     r"\U0001f000-\U0001faff\U000e0000-\U0010ffff"
 )
-_CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"  # may stand right before a link
-_REST = re.compile(rf"[^{_STOP}\\]*")  # path, query and fragment
+_CJK = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_REST = rf"[^{_STOP}\\]*"  # path, query and fragment
 # What is glued to a host without a path is the rest of its name, and no link of its own: https://evil＿douyin.com/…
 _LINK = re.compile(
-    rf"(?P<address>{_SCHEME.pattern}[^{_STOP}!-/:-@\[-`{{-~][^{_STOP}/?#]*)(?:(?P<rest>[/?#]{_REST.pattern})|[^\s!-~]\S*)?"
+    rf"(?P<address>{_SCHEME.pattern}[^{_STOP}!-/:-@\[-`{{-~][^{_STOP}/?#]*)(?:(?P<rest>[/?#]{_REST})|[^\s!-~]\S*)?"
 )
 _BARE = rf"{_OUR_HOST}(?::[0-9]+)?/"  # without a scheme, only our hosts, and only with a path, make a link
-# Not the tail of another name, address or link. It also keeps a long name from being tried at each of its letters.
-_BARE_LINK = re.compile(rf"(?<![\w.@/\\%=&?#$^~＠－\u2010\u2011-]){_BARE}|(?<=[{_CJK}]){_BARE}")
+# Not the tail of another name, address or link, but right behind Chinese text. This also keeps a long name from being
+# tried at each of its letters.
+_FREE = rf"(?:(?<![\w.@/\\%=&?#$^~＠－\u2010\u2011-])|(?<=[{_CJK}]))"
+_NOT_IN_URL = "".join(rf"(?<!(?ai:{scheme}:))" for scheme in ("script", "data", "file"))
+_BARE_LINK = re.compile(_FREE + _NOT_IN_URL + _BARE + _REST)
 _NEXT_LINK = re.compile(rf"(?={_SCHEME.pattern}|[,;|]{_BARE})")
 _SHORT_LINK = re.compile(rf"(?:{_SCHEME.pattern})?(?ai:{'|'.join(map(re.escape, _SHORT_LINKS))})[!-~]*")
 _CLOSING = ".,;:!?()[]{}<>\"'*|~+"  # where a link ends with them, they are the sentence's or its markup's
@@ -227,29 +230,16 @@ def named(link: Link) -> str:
 def _links(text: str) -> Iterator[str]:
     """The links of a text, trimmed.
 
-    No link reaches into the next one, so the text is first cut where links surely begin: at every scheme, and where a
-    link to our hosts follows a separator. A piece holds one link with a scheme at most, at its start.
+    No link reaches into the next one, so the text is first cut where one is certain to begin: at every scheme, and
+    where a link to our hosts follows a separator. A piece holds at most one link with a scheme, at its start.
     """
     for piece in _NEXT_LINK.split(text):
         position = 0
         if link := _LINK.match(piece):
             yield _trim(link["address"] + (link["rest"] or ""))
             position = link.end()
-        while bare := _BARE_LINK.search(piece, position):
-            position = bare.end()
-            if not _is_script(piece, bare.start()):
-                position = _match_end(_REST, piece, position)
-                yield _trim(piece[bare.start() : position])
-
-
-def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
-    match = pattern.match(text, position)
-    return match.end() if match else position
-
-
-def _is_script(text: str, start: int) -> bool:
-    """Whether the host there is not one, but what a script or a data or file URL begins with."""
-    return text[max(0, start - len("script:")) : start].lower().endswith(("script:", "file:", "data:"))
+        for bare in _BARE_LINK.finditer(piece, position):
+            yield _trim(bare[0])
 
 
 # Trim: what merely stands behind a link.
@@ -277,7 +267,7 @@ def _split(link: str) -> tuple[str, str, str]:
 
     Not urlsplit: it raises an error for brackets, and drops tabs and line ends.
     """
-    start = _match_end(_SCHEME, link, 0)
+    start = scheme.end() if (scheme := _SCHEME.match(link)) else 0
     authority = re.split("[/?#]", link[start:], maxsplit=1)[0]
     return link[:start].lower(), authority, link[start + len(authority) :]
 

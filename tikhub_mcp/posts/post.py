@@ -1,4 +1,4 @@
-"""A TikHub answer → a post: its numbers, its files, and which file to take."""
+"""Parses TikHub's answer into a post with its metrics and files, and chooses the file to download."""
 
 import hashlib
 import re
@@ -33,11 +33,11 @@ PHOTO_TYPES = (2, 68, 150)  # aweme_type of photo posts
 _VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
 _URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
-_EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the unix time of its end
+_EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the Unix time of its expiry, in hex
 
 
 class Metrics(BaseModel):
-    """A post's numbers at one moment; a null has its reason in `notes`, a 0 was reported as 0."""
+    """The metrics of a post at one moment; `notes` has the reason for each null, and a 0 was reported as 0."""
 
     video_id: str
     author: str = Field(description="Untrusted text")
@@ -55,7 +55,18 @@ class Metrics(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """One file of a video, on all its mirrors; sizes in bytes, bit rate in bits a second."""
+    """One file of a video, with all its mirrors.
+
+    Attributes:
+        codec: "h264" or "h265".
+        width: In pixels; 0 when unknown.
+        height: In pixels; 0 when unknown.
+        bit_rate: In bits per second; 0 when unknown.
+        size: In bytes; None when unknown.
+        file_hash: The MD5 of the file in lower-case hex; "" when unknown.
+        urls: The links, one per mirror.
+        expires: When the links expire, in Unix seconds; None when unknown.
+    """
 
     codec: str
     width: int
@@ -68,21 +79,28 @@ class Rendition:
 
     @property
     def side(self) -> int:
-        """The shorter side in pixels: what "720p" means."""
+        """The shorter side in pixels: 720 for "720p"."""
         return min(self.width, self.height)
 
     def expired(self, now: float) -> bool:
-        """Whether the links are known to have ended by `now` (unix seconds)."""
+        """Return whether the links are known to have expired at `now` (Unix seconds)."""
         return self.expires is not None and self.expires <= now
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post, read.
+    """A post.
 
     Attributes:
-        unavailable_reason: Why it is out of reach although it is in the answer, or "".
-        stamp: The unix time of the answer by TikHub's clock, by which its links expire.
+        platform: The platform of the link that was requested.
+        video_id: The post's id, or a hash when it has none; safe in a file name.
+        kind: "images" for a photo post.
+        author: The author's nickname: untrusted text, as received.
+        title: The caption: untrusted text, cleaned.
+        metrics: The metrics.
+        renditions: The playable files; empty for a photo post.
+        unavailable_reason: Why the post is not available although it is in the answer, or "".
+        stamp: When TikHub answered, in Unix seconds of its own clock, against which the links expire.
     """
 
     platform: Platform
@@ -97,15 +115,15 @@ class Post:
 
 
 def parse_post(answer: Json, link: Link, received: float) -> Post:
-    """Read the post out of an answer's envelope.
+    """Parse the post in an answer's envelope.
 
     Args:
         answer: The parsed body.
-        link: What was asked for; its platform counts, and its address names a post that came without an id.
-        received: When the answer came, in unix seconds: the time of the numbers where the envelope has none.
+        link: The link that was requested. It determines the platform, and the hash that replaces a missing id.
+        received: When the answer was received, in Unix seconds; used when the envelope has no time.
 
     Raises:
-        PostUnavailable: There is no post in it (the answer was paid for all the same).
+        PostUnavailable: The answer has no post; it was charged nevertheless.
     """
     found = find_post(answer)
     if found is None:
@@ -129,10 +147,10 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
 
 
 def check_same_post(post: Post, link: Link) -> None:
-    """Hold the post against the link.
+    """Check that the post is the one that the link names.
 
     Raises:
-        WrongPost: Another post came back than the link names.
+        WrongPost: It is another post.
     """
     if link.post_id and link.post_id != post.video_id:
         raise WrongPost(
@@ -141,21 +159,25 @@ def check_same_post(post: Post, link: Link) -> None:
 
 
 def check_available(post: Post) -> None:
-    """Say so when the platform has taken the post away, although it is still in the answer.
+    """Check that a post in an answer is still available on the platform.
 
     Raises:
-        PostUnavailable: It is deleted, private or prohibited.
+        PostUnavailable: The post is deleted, private or prohibited.
     """
     if post.unavailable_reason:
         raise PostUnavailable(f"TikHub answered, and charged, but post {post.video_id} {post.unavailable_reason}.")
 
 
 def choose(post: Post, quality: Quality) -> Rendition:
-    """The file to take, by the quality that is asked for.
+    """Return the file to download for a quality.
+
+    Args:
+        post: The post.
+        quality: "compatible" prefers H.264, "best" the highest resolution, "smallest" the smallest file.
 
     Raises:
-        NotAVideo: It is a photo post.
-        PostUnavailable: The answer has no address of a file that players know.
+        NotAVideo: The post is a photo post.
+        PostUnavailable: The answer has no link to a playable file.
     """
     if post.kind == "images":
         raise NotAVideo(f"Post {post.video_id} is a photo post: it has pictures and music, but no video.")
@@ -173,7 +195,7 @@ def choose(post: Post, quality: Quality) -> Rendition:
 
 
 def safe_id(value: Json) -> str:
-    """An id as text that may stand in a file's name: digits as they are, anything else hashed, nothing as ""."""
+    """Return an id that is safe in a file name: an id of 5 to 25 digits unchanged, any other hashed, no id as ""."""
     text = str(value) if type(value) is int or (isinstance(value, str) and value) else ""
     return text if not text or _VIDEO_ID.fullmatch(text) else _digest(text)
 
@@ -191,7 +213,7 @@ def _unavailable_reason(status: PostStatus) -> str:
 
 
 def _stamp(answer: Json, received: float) -> float:
-    tomorrow = time.time() + 86400  # clocks may differ
+    tomorrow = time.time() + 86400  # TikHub's clock and this machine's may differ
     return unix_time(as_object(answer).get("time_stamp"), BEFORE_TIKTOK, tomorrow) or received
 
 
@@ -223,7 +245,7 @@ def _why_null(served: Json) -> str:
 
 
 def _renditions(video: Video) -> Iterator[Rendition]:
-    """Every playable file once: `bit_rate` alone misses the H.264 one, and the fields repeat each other."""
+    """Yield every playable file once: `bit_rate` may lack the H.264 file, and several fields name the same file."""
     files: dict[object, Rendition] = {}
     default = "h265" if video.is_h265 or video.is_bytevc1 else "h264"
     places: list[tuple[Address, str, int | None]] = [(video.play_addr, default, None)]
@@ -235,7 +257,7 @@ def _renditions(video: Video) -> Iterator[Rendition]:
     ]
     for address, codec, bit_rate in places:
         file = _rendition(address, codec, bit_rate, video.cdn_url_expired)
-        if file.urls and file.codec != "h266":  # ByteDance's own H.266: nothing plays it
+        if file.urls and file.codec != "h266":  # ByteDance's own H.266, which no player supports
             same = (address.uri, address.data_size) if address.uri and address.data_size else file.urls
             files.setdefault(address.url_key or same, file)
     yield from files.values()

@@ -1,7 +1,7 @@
-"""A stand-in for TikHub and its CDN on the loopback interface, for demos, tests and benchmarks.
+"""A test server that imitates TikHub and its CDN on the loopback interface, for demos, tests and benchmarks.
 
-Real sockets, real-shaped answers, small real MP4s; nothing real in them. What can be asked for, and what happens
-then, is the table in `scenarios.py`. Imports nothing else of this package, and the server never imports it.
+It uses real sockets, answers in TikHub's format with invented content, and small MP4 files. `scenarios.py` lists the
+posts that can be requested. It imports nothing else of this package, and the MCP server never imports it.
 
     with Sandbox() as sandbox:
         answer = httpx.get(f"{sandbox.base_url}/api/v1/douyin/app/v3/…", params={"share_url": link("private")}, …)

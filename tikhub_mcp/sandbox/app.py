@@ -1,4 +1,4 @@
-"""The sandbox's two services on one address: TikHub's API, and the CDN that its answers point to."""
+"""The two services of the sandbox, on one address: TikHub's API, and the CDN that its answers link to."""
 
 import asyncio
 import re
@@ -15,15 +15,15 @@ from starlette.routing import Route
 
 from tikhub_mcp.sandbox import clips, posts, scenarios
 
-_LIVES = 3600  # seconds that media links live
-_PIECE = 256 * 1024  # bytes sent at once where no speed is set
+_LINK_LIFETIME = 3600  # seconds until media links expire
+_PIECE = 256 * 1024  # bytes per chunk when no speed is set
 _FETCH = re.compile("/api/v1/(tiktok|douyin)/app/v3/fetch_one_video_by_share_url")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 @dataclass
 class ApiCall:
-    """A request to the API; `status` is 0 until it is answered."""
+    """A request to the API, as received; `status` is 0 until it is answered."""
 
     path: str
     share_url: str
@@ -35,7 +35,10 @@ class ApiCall:
 
 @dataclass
 class MediaRequest:
-    """A request to the CDN; `status` is 0 until it is answered. Authorization and cookie have no business here."""
+    """A request to the CDN, as received; `status` is 0 until it is answered.
+
+    Tests check that `authorization` and `cookie` are empty.
+    """
 
     path: str
     range: str
@@ -48,17 +51,18 @@ class MediaRequest:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Services:
-    """The endpoints and the state of one sandbox. All of it runs in one event loop, so nothing here needs a lock.
+    """The endpoints and the state of one sandbox; all of it runs in one event loop, so it needs no locks.
 
     Attributes:
-        latency: Seconds before each answer of the API.
-        media_latency: Seconds before each answer of the CDN.
-        rate: API calls in any one second before 429; 0 for no limit.
-        key: The only key that is not refused with 401; any will do when empty.
-        media_bytes_per_second: The speed of each media file; 0 for no limit.
-        base_url: `http://127.0.0.1:PORT`, once there is a port.
-        calls: The requests to the API as they arrived.
-        media_requests: The requests to the CDN as they arrived.
+        latency: The delay of each API response, in seconds.
+        media_latency: The delay of each CDN response, in seconds.
+        rate: The maximum number of API requests per second, beyond which the status is 429; 0 for no limit.
+        key: The only key that is accepted; "" accepts any.
+        media_bytes_per_second: The speed of each media response; 0 for no limit.
+        base_url: `http://127.0.0.1:PORT`; "" before the start.
+        calls: The requests to the API, in order of arrival.
+        media_requests: The requests to the CDN, in order of arrival.
+        stopping: Set when the sandbox stops; it ends all delays.
     """
 
     latency: float = 0.0
@@ -104,7 +108,7 @@ class Services:
         return await self._play(request, route[1], post_id) if post_id else _error(request, 400)
 
     async def _play(self, request: Request, platform: str, post_id: str) -> Response:
-        """Answer about a post as its scenario has it."""
+        """Answer a request for a post as its scenario says."""
         scenario = scenarios.of(post_id)
         self._served[platform + post_id] += 1
         happens = self._served[platform + post_id] == 1 or not scenario.once
@@ -114,7 +118,7 @@ class Services:
             return Response(scenario.page, scenario.status, media_type=kind)
         if scenario.status != 200 and happens:
             return _error(request, scenario.status, scenario.retry_after)
-        expires = int(time.time()) + (-_LIVES if scenario.stale and happens else _LIVES)
+        expires = int(time.time()) + (-_LINK_LIFETIME if scenario.stale and happens else _LINK_LIFETIME)
         shown = scenario.other or post_id
         order = posts.Order(platform, shown, self.base_url, expires, self._library, scenario.clips, scenario.variants)
         data = posts.data(order, scenario.shape) if scenario.shape else None
@@ -179,7 +183,7 @@ class Services:
         return False
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not beyond the end of the sandbox."""
+        """Wait, at most until the sandbox stops."""
         if seconds:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), seconds)
@@ -191,7 +195,7 @@ def _error(request: Request, status: int, retry_after: str = "") -> Response:
 
 
 def _range(header: str, size: int) -> range | None:
-    """The bytes that a Range header asks for: none of them when it cannot be met, None when it says nothing."""
+    """Return the bytes that a Range header requests: empty when it cannot be satisfied, None when it is invalid."""
     match = _RANGE.fullmatch(header)
     if match is None or match[0] == "bytes=-":
         return None

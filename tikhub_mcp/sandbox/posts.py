@@ -1,6 +1,6 @@
-"""Answers in the shape of TikHub's, from the templates in `shapes.json`: posts, answers without one, errors.
+"""Builds answers in TikHub's format from the templates in `shapes.json`: posts, answers without a post, and errors.
 
-All of it is invented. The numbers of a post are derived from its id, so they are the same every time.
+The content is invented. The counts of a post are derived from its id, so they are the same every time.
 """
 
 import json
@@ -19,41 +19,46 @@ JsonValue: TypeAlias = Any
 
 SHAPES: JsonValue = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
 
-_LOS_ANGELES = timezone(timedelta(hours=-8))  # `time` is local there, whatever the caller's clock says
+_LOS_ANGELES = timezone(timedelta(hours=-8))  # the time zone of the field `time`
 
 
 @dataclass(frozen=True)
 class Order:
-    """One post to describe, and how its files are served."""
+    """The post to put into an answer, and how its files are served."""
 
     platform: str
     post_id: str
     base_url: str
-    expires: int  # unix time, of every media link
+    expires: int  # Unix time at which every media link expires
     library: Mapping[str, Clip]
     clips: tuple[str, ...]  # names in the library, the main rendition first
-    variants: tuple[str, str, str]  # what CDN a, CDN b and the play API do
+    variants: tuple[str, str, str]  # how CDN a, CDN b and the play API serve the files
 
     def number(self, what: str, limit: int) -> int:
-        """A number below `limit`."""
+        """Return an integer from 0 to `limit` - 1 that depends only on the post's id and `what`."""
         return int(md5(f"{self.post_id} {what}".encode())[:16], 16) % limit
 
 
 def envelope(path: str, share_url: str, data: JsonValue) -> JsonValue:
-    """The whole answer around `data`; without any, its `code` is 400 under HTTP's 200."""
+    """Return the complete answer around `data`; without data its `code` is 400, although the HTTP status is 200."""
     token = uuid.uuid4().hex
     cache_url = f"https://cache.tikhub.invalid/api/v1/cache/public/{token}?sign={md5(token.encode())}"
     return {**_head(200 if data else 400, path, share_url), "cache_url": cache_url, "data": data}
 
 
 def error(status: int, path: str, share_url: str, headers: Mapping[str, str]) -> JsonValue:
-    """The body of an answer that is not 200; 401, 402 and 403 echo the request's headers, the key among them."""
+    """Return the body for a status other than 200; 401, 402 and 403 echo the request's headers with the key."""
     echo = {"headers": dict(headers)} if status in (401, 402, 403) else {}
     return {"detail": SHAPES.get(f"error_{status}") or {**_head(status, path, share_url), **echo}}
 
 
 def data(order: Order, shape: str) -> JsonValue:
-    """What an answer holds: a post of one of the shapes in `found`, or one of the reasons in `missing`."""
+    """Return the `data` of an answer.
+
+    Args:
+        order: The post.
+        shape: The template in `shapes.json`: one under `found` gives a post, one under `missing` a reason.
+    """
     now = int(time.time())
     log = {"extra": {"now": now * 1000, "fatal_item_ids": []}, "log": {"impr_id": uuid.uuid4().hex}}
     if shape in SHAPES["missing"]:
@@ -81,7 +86,7 @@ def _head(code: int, path: str, share_url: str) -> JsonValue:
 
 
 def _fill(shape: JsonValue, values: Mapping[str, JsonValue]) -> JsonValue:
-    """The template with every `$name` replaced by its value."""
+    """Return the template with every `$name` replaced by its value."""
     match shape:
         case str() if shape.startswith("$"):
             return values[shape[1:]]
@@ -117,7 +122,7 @@ def _numbers(order: Order) -> dict[str, JsonValue]:
         "plays": plays,
         **{name: order.number(name, plays // part) for name, part in parts.items()},
         **{name: order.number(name, limit) for name, limit in others.items()},
-        # Douyin's app answers do not say these two, and give 0.
+        # Douyin does not report these two and gives 0.
         **({"plays": 0, "followers": 0} if order.platform == "douyin" else {}),
         "create_time": 1_700_000_000 + order.number("create_time", 40_000_000),
         "uid": f"68{order.number('uid', 10**14):014}",
@@ -147,7 +152,7 @@ def _media(order: Order) -> dict[str, JsonValue]:
         "h265": best.get("bytevc1"),
         "gears": list(gears.values()),
         "h265_gears": [gears[clip.name] for clip in clips if clip.codec == "bytevc1"],
-        # The platforms' own lie: these are not the file's width and height.
+        # As on the platforms, these are not the real width and height of the file.
         "watermarked": {**_address(order, main, "watermark"), "width": 720, "height": 720},
         "cover": images[0],
         "music_only": {"play_addr": best[main.codec], "cover": images[0], "duration": 0},
@@ -180,7 +185,7 @@ def _address(order: Order, clip: Clip, variant: str = "") -> JsonValue:
 
 
 def _mirrors(order: Order, clip: Clip, a: str, b: str, play: str) -> list[str]:
-    """Two links to the CDN, and one to the play API, which redirects there."""
+    """Return two links to the CDN, and one to the play API, which redirects to the CDN."""
     expires = f"{order.expires:08x}"
     tail = "?a=1233&br=1820&mime_type=video_mp4&btag=e000b8000"
     cdn = [cdn_path(mirror, expires, variant, clip.name) + tail for mirror, variant in (("a", a), ("b", b))]

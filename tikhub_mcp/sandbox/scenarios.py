@@ -1,8 +1,8 @@
-"""What can be asked of the sandbox: the one table of posts, and the links that lead to them.
+"""The table of scenarios that the sandbox can play, and the links to them.
 
-A link to the post 7000000000000000NNN gets the scenario with that number, on either platform. Any other id is a good
-video with numbers of its own. A short link's code is `demo` and the scenario's name in camel case, as in
-`https://v.douyin.com/demoFriendsOnly/`; any other code stands for a good video, the same one every time.
+A link to the post 7000000000000000NNN selects the scenario with that number, on either platform. Any other id is an
+available video with its own counts. The code of a short link is `demo` and the scenario's name in camel case, as in
+`https://v.douyin.com/demoFriendsOnly/`; any other code is an available video, the same one every time.
 """
 
 import re
@@ -21,32 +21,32 @@ _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><
 
 @dataclass(frozen=True)
 class Scenario:
-    """A post with a fate; what is not said here goes well."""
+    """How the sandbox answers requests for one post; the defaults are a video that can be downloaded."""
 
     number: int
     name: str
-    platform: str  # where `link` points when nothing else is asked for
+    platform: str  # the default platform of `link`
     what: str
-    shape: str = "video"  # the template in shapes.json; none gives an answer without data
-    other: str = ""  # the id that comes back, where it is not the one asked for
+    shape: str = "video"  # the template in shapes.json; "" gives an answer without data
+    other: str = ""  # the id in the answer, if it differs from the requested one
     clips: tuple[str, ...] = ("h264_large", "h264", "h265")
     variants: tuple[str, str, str] = ("ok", "ok", "ok")
     status: int = 200
     retry_after: str = ""
-    page: str = ""  # sent in place of JSON
-    half: bool = False  # the answer breaks off in the middle
-    delay: float = 0.0  # seconds before the answer
+    page: str = ""  # the body, if it is not JSON
+    half: bool = False  # the body ends in the middle
+    delay: float = 0.0  # seconds before the response
     stale: bool = False  # the media links have expired
-    once: bool = False  # the status, or the expired links, come with the first call only
+    once: bool = False  # `status` and `stale` apply to the first request only
 
     @property
     def post_id(self) -> str:
-        """The id that chooses it."""
+        """The post id that selects the scenario."""
         return f"7000000000000000{self.number:03}"
 
     @property
     def short_code(self) -> str:
-        """What a short link to it ends with."""
+        """The code of the short link to the scenario."""
         return "demo" + self.name.title().replace("_", "")
 
 
@@ -91,7 +91,7 @@ SCENARIOS = (
     Scenario(66, "expired_always", "tiktok", "links that have expired, however often it is asked for", stale=True),
     Scenario(63, "page_as_video", "douyin", "a web page labelled video/mp4", variants=("page",) * 3),
     Scenario(64, "short_file", "tiktok", "two thirds of the file, as if that were all of it", variants=("short",) * 3),
-    Scenario(65, "unsized", "douyin", "a file whose size nobody says", variants=("unsized",) * 3),
+    Scenario(65, "unsized", "douyin", "a file whose size is not given", variants=("unsized",) * 3),
 )
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 _BY_ID = {scenario.post_id: scenario for scenario in SCENARIOS}
@@ -99,30 +99,30 @@ _BY_CODE = {scenario.short_code: scenario for scenario in SCENARIOS}
 
 
 def of(post_id: str) -> Scenario:
-    """What happens to this post."""
+    """Return the scenario of a post."""
     return _BY_ID.get(post_id, _GOOD)
 
 
 def link(name: str, platform: str = "") -> str:
-    """The share link of a scenario, on its own platform or the one given."""
+    """Return the link of a scenario, by default on the scenario's platform."""
     scenario = _BY_NAME[name]
     return _link(platform or scenario.platform, scenario.post_id, photos=scenario.shape == "photos")
 
 
 def short_link(name: str, platform: str = "") -> str:
-    """The same as an app shares it: without the id."""
+    """Return the short link of a scenario, by default on the scenario's platform."""
     scenario = _BY_NAME[name]
     host = {"tiktok": "vm.tiktok.com", "douyin": "v.douyin.com"}[platform or scenario.platform]
     return f"https://{host}/{scenario.short_code}/"
 
 
 def good_links(count: int, platform: str = "tiktok") -> list[str]:
-    """Links to so many different good videos."""
+    """Return `count` links to different available videos."""
     return [_link(platform, str(71 * 10**17 + number)) for number in range(count)]
 
 
 def post_id(platform: str, share_url: str) -> str | None:
-    """The post that a link leads to; None when it is not a link of that platform, or not to a post."""
+    """Return the id of the post that a link leads to; None when the link is of another platform or not to a post."""
     match = _LINKS[platform].fullmatch(share_url)
     if match and (short := _SHORT.fullmatch(share_url)):
         scenario = _BY_CODE.get(short[1])

@@ -1,4 +1,4 @@
-"""The sandbox's sockets: uvicorn in a thread of its own, on the loopback interface only."""
+"""Runs the sandbox in uvicorn, in a separate thread, on the loopback interface only."""
 
 import asyncio
 import socket
@@ -15,23 +15,23 @@ from tikhub_mcp.sandbox.scenarios import SCENARIOS, link
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Sandbox(Services):
-    """A stand-in for TikHub and its CDN, from `start` to `stop`; a context manager. It runs once.
+    """A test server that imitates TikHub and its CDN; a context manager that can be started once.
 
     Attributes:
-        port: Where to listen; 0 for any free port.
+        port: The port to listen on; 0 for any free port.
     """
 
     port: int = 0
 
     def start(self) -> Self:
-        """Listen, and return once requests are answered.
+        """Start the server, and return when it accepts requests.
 
         Raises:
-            OSError: The port is taken.
+            OSError: The port is in use.
         """
         listener = socket.create_server(("127.0.0.1", self.port))
-        # Handed down to each connection. asyncio sets it only for sockets that name their protocol, which these do
-        # not; without it, an answer on a kept connection takes 40 ms.
+        # Accepted connections inherit it. asyncio sets it only for sockets with an explicit protocol, which this one
+        # lacks. Without it, a response on a keep-alive connection takes 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._server = _Server(self)
@@ -41,13 +41,13 @@ class Sandbox(Services):
         return self
 
     def stop(self) -> None:
-        """Hang up on everybody, and return once nothing is left."""
+        """Abort all connections, and return when the server thread has ended."""
         self._server.should_exit = True
         self._thread.join()
 
     @staticmethod
     def describe() -> list[tuple[str, str]]:
-        """What can be asked for: share links, and what happens with each."""
+        """Return the link and the description of every scenario."""
         return [(link(scenario.name), scenario.what) for scenario in SCENARIOS]
 
     def __enter__(self) -> Self:
@@ -60,10 +60,10 @@ class Sandbox(Services):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, quiet, which says when it is ready and ends without waiting for anybody."""
+    """A uvicorn server without logs that signals when it is ready, and stops without waiting for connections."""
 
     def __init__(self, services: Services) -> None:
-        # h11 is always there; the faster ones may or may not be.
+        # h11 is a dependency of uvicorn; the faster implementation may not be installed.
         config = uvicorn.Config(
             services.app, http="h11", ws="none", lifespan="off", log_config=None, log_level="error", access_log=False
         )
@@ -72,11 +72,11 @@ class _Server(uvicorn.Server):
         self._stopping = services.stopping
 
     def run_on(self, listener: socket.socket) -> None:
-        """Serve until told to exit; in a thread, uvicorn leaves the signals alone."""
+        """Serve until `should_exit` is set; outside the main thread, uvicorn installs no signal handlers."""
         try:
             asyncio.run(self.serve([listener]))
         finally:
-            self.ready.set()  # also after a failure, so that nobody waits for ever
+            self.ready.set()  # after a failure too, or `start` would wait for ever
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -85,8 +85,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        await asyncio.sleep(0.01)  # whoever was accepted in this very moment has a connection by now
+        await asyncio.sleep(0.01)  # sockets that were just accepted become connections in the meantime
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        self._stopping.set()  # whoever pauses in the middle of an answer finds nobody to send it to
+        self._stopping.set()  # ends the delays of responses in progress
         await super().shutdown(sockets)

@@ -1,4 +1,5 @@
-"""The environment, the API key, and the paths that tools may use.
+"""Settings from the environment, the API key, and the paths that tools may use.
 
-Nothing else reads the environment, but the language in messages. Imports errors and messages.
+Only this folder reads the environment, apart from the locale (messages) and Python's own variables (isolation). Imports
+errors and messages.
 """

@@ -1,4 +1,4 @@
-"""Where the API key is looked for, and what cannot be one."""
+"""Finds the API key, and recognises values that cannot be one, such as placeholders."""
 
 import os
 import re
@@ -27,12 +27,15 @@ _PLACEHOLDER = re.compile(
 
 
 def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
-    """The API key: from TIKHUB_API_KEY, else from the first SKILL.md that holds one.
+    """Return the API key from TIKHUB_API_KEY, or else from the first SKILL.md that contains one.
 
-    Looks again at every call, so that a key filled in later is found without a restart.
+    Every call reads the files again, so that a key filled in later is found without a restart.
+
+    Args:
+        environ: The environment to read; by default this process's.
 
     Raises:
-        KeyMissing: There is none; its message is the stop-and-notify instruction for an agent.
+        KeyMissing: There is no usable key; the message is the stop-and-notify instruction for an agent.
     """
     env = os.environ if environ is None else environ
     for _, key in key_places(env):
@@ -43,7 +46,7 @@ def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
 
 
 def key_places(environ: Mapping[str, str] | None = None) -> list[tuple[str, SecretStr]]:
-    """Where the key is looked for, in that order: the variable and the files, each with what stands there for a key."""
+    """Return the places of the key in search order, the variable first, each with the value found there (or "")."""
     env = os.environ if environ is None else environ
     texts = {"TIKHUB_API_KEY": env.get("TIKHUB_API_KEY", "")}
     texts |= {str(path): _key_in_skill(path) for path in skill_files(env)}
@@ -51,12 +54,12 @@ def key_places(environ: Mapping[str, str] | None = None) -> list[tuple[str, Secr
 
 
 def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
-    """The SKILL.md files that may hold the key, in the order in which they are read; at least one."""
+    """Return the SKILL.md files that may contain the key, in search order; there is always at least one."""
     env = os.environ if environ is None else environ
     files = []
-    with suppress(OSError, RuntimeError, ValueError):  # no such home, no folder to be relative to, a NUL in it
+    with suppress(OSError, RuntimeError, ValueError):  # no home directory, no working directory, or a NUL in the path
         named = Path(value_of(env, "TIKHUB_SKILL_FILE")).expanduser()
-        if named.suffix.lower() == ".md" or named.is_file():  # else it may be the key, which messages would repeat
+        if named.suffix.lower() == ".md" or named.is_file():  # else it may be the key, and messages show this path
             files.append(named.absolute())
     if (_PACKAGE.parent / "pyproject.toml").is_file():
         files.append(_PACKAGE.parent / "SKILL.md")
@@ -64,7 +67,7 @@ def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
 
 
 def why_unusable(key: str) -> str:
-    """Why this cannot be a key, in a few words that do not repeat it; empty when it can be one."""
+    """Return why a value cannot be a key, without repeating the value; "" when it can be one."""
     if not key:
         return "is empty"
     if len(key) > MAX_KEY_LENGTH:
@@ -77,7 +80,7 @@ def why_unusable(key: str) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """The key without what people paste around it: blanks, quotes, back-ticks, the variable's name, `Bearer `."""
+    """Return the key without what is pasted around it: spaces, quotes, backticks, the variable's name, `Bearer `."""
     before = None
     while text != before:
         before = text
@@ -87,7 +90,7 @@ def _unwrap(text: str) -> str:
 
 
 def _key_in_skill(path: Path) -> str:
-    """The first non-empty line under `## API_KEY`; empty when there is none, or no such file."""
+    """Return the first non-empty line under `## API_KEY`; "" when there is no such line or file."""
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError:

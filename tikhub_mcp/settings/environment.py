@@ -1,4 +1,4 @@
-"""The environment, read into one frozen value."""
+"""Reads the environment variables into one frozen value, `Settings`."""
 
 import errno
 import ipaddress
@@ -15,7 +15,7 @@ from tikhub_mcp.errors import InvalidInput
 DEFAULT_BASE_URL = "https://api.tikhub.io"
 DEFAULT_ROOT = "~/Downloads/tikhub_mcp"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-TELLABLE = {  # all that is read but the key
+NON_SECRET_VARIABLES = {  # every TIKHUB_ variable that is read, except the key: their values may be shown
     "TIKHUB_BASE_URL",
     "TIKHUB_OUTPUT_DIR",
     "TIKHUB_ALLOWED_DIRS",
@@ -30,16 +30,16 @@ _OF_THE_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CE
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, except the key, which is looked for at every call.
+    """All settings except the key, which is searched for at every call.
 
     Attributes:
-        base_url: Where TikHub is, without a slash at the end.
-        root: The folder of `videos/`, `raw/` and `reports/`, absolute and resolved.
+        base_url: The base URL of TikHub's API, without a trailing slash.
+        root: The folder that contains `videos/`, `raw/` and `reports/`: absolute, links resolved.
         allowed: Further folders that tools may use.
-        call_seconds: How long a tool call may take to answer.
-        reuse_seconds: How long an answer is used again instead of being paid for again.
-        download_seconds: The longest that one file may take.
-        max_bytes: The largest file.
+        call_seconds: The maximum time before a tool call is answered, in seconds.
+        reuse_seconds: How long a stored answer is used instead of a new paid request, in seconds.
+        download_seconds: The maximum time for one file, in seconds.
+        max_bytes: The maximum size of a file, in bytes.
         log_level: One of LOG_LEVELS.
     """
 
@@ -54,30 +54,33 @@ class Settings:
 
     @property
     def videos(self) -> Path:
-        """Where videos go unless the call says otherwise."""
+        """The default folder for videos."""
         return self.root / "videos"
 
     @property
     def raw(self) -> Path:
-        """Where raw answers go."""
+        """The folder for raw answers."""
         return self.root / "raw"
 
     @property
     def reports(self) -> Path:
-        """Where summaries go unless the call says otherwise."""
+        """The default folder for summaries."""
         return self.root / "reports"
 
     @property
     def on_loopback(self) -> bool:
-        """Whether the API is a stand-in on this machine; only then may media come from this machine too."""
+        """Whether the API is a test server on this machine; only then may media come from this machine too."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; unset, empty and unexpanded (`${…}`) variables give the defaults.
+    """Read the settings; a variable that is unset, empty or unexpanded (`${…}`) has its default value.
+
+    Args:
+        environ: The environment to read; by default this process's.
 
     Raises:
-        InvalidInput: A variable cannot be used; the message names it.
+        InvalidInput: A variable has an invalid value; the message names the variable.
     """
     env = os.environ if environ is None else environ
     root = _folder("TIKHUB_OUTPUT_DIR", value_of(env, "TIKHUB_OUTPUT_DIR") or DEFAULT_ROOT)
@@ -95,31 +98,33 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def log_level(environ: Mapping[str, str] | None = None) -> str:
-    """The level of TIKHUB_LOG_LEVEL, or WARNING where it names none: a server must not die of its log."""
+    """Return the level in TIKHUB_LOG_LEVEL; an unknown level gives WARNING, so that the server still starts."""
     level = value_of(os.environ if environ is None else environ, "TIKHUB_LOG_LEVEL").upper()
     return level if level in LOG_LEVELS else "WARNING"
 
 
 def process_environment() -> Mapping[str, str]:
-    """Every variable, to find the files of other programs by."""
+    """Return all variables of this process, for code that locates files of other programs."""
     return os.environ
 
 
 def variables(environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
-    """The variables that decide how this runs, by name; None in place of a value that may be a key.
+    """Return the variables that affect this program, by name; a value that may be the key is replaced by None.
 
-    A TIKHUB_… that nothing reads is there as well, without its value: it may be the key under a misspelt name. The
-    address of a proxy may hold a password.
+    A TIKHUB_… variable that is not read is included without its value, because it may be the key under a misspelt name.
+    The value of a proxy variable is included, and may contain a password.
     """
     env = os.environ if environ is None else environ
-    ours = {name: env[name] if name in TELLABLE else None for name in sorted(env) if name.startswith("TIKHUB_")}
-    return ours | {name: env[name] for name in sorted(env) if name.upper() in _OF_THE_NETWORK and env[name]}
+    own = {
+        name: env[name] if name in NON_SECRET_VARIABLES else None for name in sorted(env) if name.startswith("TIKHUB_")
+    }
+    return own | {name: env[name] for name in sorted(env) if name.upper() in _OF_THE_NETWORK and env[name]}
 
 
 def value_of(env: Mapping[str, str], name: str) -> str:
-    """The value of a variable; empty where it is unset, or was not expanded."""
+    """Return the value of a variable without surrounding white space; "" when it is unset or unexpanded."""
     value = env.get(name, "").strip()
-    return "" if value.startswith("${") else value  # a host that did not expand its own variable
+    return "" if value.startswith("${") else value  # a client that did not expand a variable in its configuration
 
 
 def _number(env: Mapping[str, str], name: str, default: float, at_least: float) -> float:
@@ -133,7 +138,7 @@ def _number(env: Mapping[str, str], name: str, default: float, at_least: float) 
 
 
 def _folder(name: str, text: str) -> Path:
-    with suppress(OSError, RuntimeError, ValueError):  # a loop of links, no home, or no name on this file system
+    with suppress(OSError, RuntimeError, ValueError):  # a loop of links, no home directory, or an invalid name
         path = Path(text).expanduser()
         if path.is_absolute():
             return resolved_path(path)
@@ -141,16 +146,16 @@ def _folder(name: str, text: str) -> Path:
 
 
 def resolved_path(path: Path) -> Path:
-    """The path without links.
+    """Return the path with all symbolic links resolved.
 
     Raises:
-        OSError, RuntimeError: There is a loop of links in it.
+        OSError, RuntimeError: The path contains a loop of links.
     """
     resolved = path.resolve()
     try:
         resolved.stat()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # from Python 3.13 on, `resolve` is silent about loops
+        if error.errno == errno.ELOOP:  # since Python 3.13, `resolve` does not raise for loops
             raise
     return resolved
 

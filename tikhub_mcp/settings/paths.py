@@ -1,4 +1,4 @@
-"""Where tools may read and write."""
+"""Restricts where tools may read and write."""
 
 import os
 import re
@@ -11,13 +11,18 @@ from tikhub_mcp.settings.environment import Settings, resolved_path
 
 
 def allowed_path(settings: Settings, given: str, default: Path) -> Path:
-    """Where a tool's path argument leads, if it may: an absolute path with all links resolved.
+    """Return the absolute path, all links resolved, that a path argument of a tool names.
 
-    `~` is the home directory, a relative path is under the root, an empty one gives the default. The result lies in
-    the root, the home directory, the temporary directory or an allowed folder, with no hidden folder below that.
+    The path must be in the root, the home directory, the temporary directory or an allowed folder, and have no hidden
+    folder below that.
+
+    Args:
+        settings: The settings with the root and the allowed folders.
+        given: The argument. `~` is the home directory; a relative path is relative to the root.
+        default: The result for an empty argument.
 
     Raises:
-        PathNotAllowed: Anything else; nothing was created.
+        PathNotAllowed: The path is anywhere else, or invalid; nothing was created.
     """
     text = given.strip()
     if not text:
@@ -26,7 +31,7 @@ def allowed_path(settings: Settings, given: str, default: Path) -> Path:
         raise PathNotAllowed(f"That path cannot be used: {reason}. {_where_allowed(settings)}")
     try:
         path = resolved_path(settings.root / Path(text).expanduser())
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no home, or no name on this file system
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no home directory, or an invalid name
         raise PathNotAllowed(f"That path cannot be resolved. {_where_allowed(settings)}") from error
     if not any(_is_below(path, base) for base in _bases(settings)):
         raise PathNotAllowed(f"That path is outside the folders that tools may use. {_where_allowed(settings)}")
@@ -52,9 +57,9 @@ def _why_no_path(text: str) -> str | None:
 def _bases(settings: Settings) -> list[Path]:
     bases = [settings.root, *settings.allowed]
     for find in (tempfile.gettempdir, Path.home):
-        with suppress(OSError, RuntimeError):  # there may be none
+        with suppress(OSError, RuntimeError):  # the folder may not exist
             folder = Path(find())
-            # A service account's home can be the whole disk, or relative to where it started; that is no permission.
+            # The home directory of a service account can be `/`, or a relative path. Neither may be allowed.
             if folder.is_absolute() and folder.resolve() != Path(folder.anchor):
                 bases.append(folder.resolve())
     return bases

@@ -1,6 +1,7 @@
-"""Values of settings, fit to be shown: what has the form of its variable, and of that no user name and no password.
+"""Formats the values of settings for display, without secrets.
 
-A value that has not is perhaps the key, in the wrong variable: then only what is expected there is shown.
+A value is shown only when it has the form that its variable requires, and without user names and passwords. Any other
+value may be the key in the wrong variable: then a description of the required form is shown instead.
 """
 
 import ipaddress
@@ -16,7 +17,7 @@ from tikhub_mcp.settings.api_key import skill_files
 from tikhub_mcp.settings.environment import LOG_LEVELS, load_settings
 
 _SCHEMES = "https|http|socks5h|socks5|socks4a|socks4|socks|ftp"
-# A path or query with an @ in it is perhaps the second half of a password that holds a slash as it is.
+# An @ in the path or query is not matched: that text may be the second half of a password with an unescaped slash.
 _ADDRESS = re.compile(
     rf"(?:(?P<scheme>{_SCHEMES})://)?(?:(?P<user>[^/?#]*)@)?(?P<host>[\w.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
     r"(?:[/?#][^@]*)?",
@@ -27,7 +28,13 @@ _UNEXPANDED = re.compile(r"\s*\$\{")
 
 
 def setting(name: str, value: str | None) -> str:
-    """`NAME=value`; without the value where there may be a key, with what is expected where it has another form."""
+    """Return `NAME=value` for display.
+
+    Args:
+        name: The name of the variable.
+        value: Its value; one of the wrong form is replaced by what is expected. None when it may be the key: then only
+            the name is returned.
+    """
     if value is None:
         return name
     if not has_form(name, value):
@@ -38,14 +45,14 @@ def setting(name: str, value: str | None) -> str:
     if name.upper() == "NO_PROXY":
         hosts = len(value.replace(",", " ").split())
         return said(f"{name}=<{hosts} hosts>", f"{name}=<{hosts} 个主机>")
-    told = (address(value) or "") if _is_address(name) else value.strip()
-    if name == "TIKHUB_BASE_URL" and len(told) < len(value.strip().rstrip("/")):  # which may be what is wrong with it
-        told += said(" <the rest not shown>", " <其余不显示>")
-    return f"{name}={told}"
+    visible = (address(value) or "") if _is_address(name) else value.strip()
+    if name == "TIKHUB_BASE_URL" and len(visible) < len(value.strip().rstrip("/")):  # the rest may be the mistake
+        visible += said(" <the rest not shown>", " <其余不显示>")
+    return f"{name}={visible}"
 
 
 def has_form(name: str, value: str) -> bool:
-    """Whether a value is of the kind that its variable wants; what is unset or was not expanded is."""
+    """Return whether a value has the form that its variable requires; an empty or unexpanded value has."""
     if not value.strip() or name.upper() == "NO_PROXY" or (name.startswith("TIKHUB_") and _UNEXPANDED.match(value)):
         return True
     if name == "TIKHUB_BASE_URL":
@@ -56,7 +63,7 @@ def has_form(name: str, value: str) -> bool:
         return skill_files({name: value}) != skill_files({})
     if not name.startswith("TIKHUB_"):
         return address(value) is not None if _is_address(name) else Path(value.strip()).is_absolute()
-    try:  # with any folder for the output, whose default needs a home
+    try:  # any output folder will do here; the default one would need a home directory
         load_settings({"TIKHUB_OUTPUT_DIR": sys.prefix, name: value})
     except InvalidInput:
         return False
@@ -64,7 +71,7 @@ def has_form(name: str, value: str) -> bool:
 
 
 def address(text: str) -> str | None:
-    """Scheme, host and port of an address, as far as it has them; None where it cannot be read beyond doubt."""
+    """Return the scheme, host and port of an address, as far as present; None when the address is ambiguous."""
     found = _ADDRESS.fullmatch(text.strip())
     if found is None:
         return None
@@ -77,26 +84,26 @@ def address(text: str) -> str | None:
     elif not re.fullmatch(r"\w(?:[\w-]{0,61}\w)?(?:\.\w(?:[\w-]{0,61}\w)?)*\.?", host):
         return None
     elif _HOST_AND_PORT.fullmatch(user) and ("." in user or "." not in host):
-        return None  # user and password behind the @, in the place of the host and its port?
+        return None  # possibly `host:port@user:password`, in the wrong order
     elif not port and "." not in host and host.lower() != "localhost":
-        return None  # any word
+        return None  # a single word is not recognisable as a host; it may be a secret
     return f"{scheme.lower()}{'://' if scheme else ''}{host}{':' if port else ''}{port}"
 
 
 def proxy(text: str) -> str:
-    """The address of a proxy as far as it is nobody's secret."""
+    """Return the address of a proxy without its user name and password."""
     return address(text) or said("an address that cannot be read", "无法读取的地址")
 
 
 def command(text: str) -> str:
-    """A command of another program's settings, where it is a path or a name and nothing more."""
+    """Return a command from another program's settings if it is only a path or a name; it may contain secrets else."""
     is_path = Path(text).is_absolute() and "=" not in text and " -" not in text
     is_name = re.fullmatch(r"[\w.-]{1,40}", text)
     return text if is_path or is_name else said("its command", "其命令")
 
 
 def failure(error: BaseException) -> str:
-    """What an exception is and where it came from; its text, which may repeat anything, only where that is known."""
+    """Return the type and the origin of an exception; its text only when that is known to contain no secrets."""
     where = traceback.extract_tb(error.__traceback__)[-1:]
     words = f"{type(error).__name__}{''.join(f' ({Path(frame.filename).name}:{frame.lineno})' for frame in where)}"
     if isinstance(error, TikHubMCPError):

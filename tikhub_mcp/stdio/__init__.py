@@ -1,4 +1,4 @@
-"""The line to the client on standard input and output, and when the process ends.
+"""The connection to the client over standard input and output, and the end of the process.
 
 Imports settings and posts.
 """

@@ -1,7 +1,7 @@
-"""When the server ends: with its input, a signal, or its parent; in each case with nothing half-made left.
+"""The lifetime of the server process: it ends, after cleaning up, with its input, on a signal or with its parent.
 
-By itself the SDK ends with its input only: SIGINT waits for a line that never comes, SIGTERM skips all cleaning up, and
-a dead parent whose pipe somebody else still holds goes unnoticed.
+The SDK alone handles only the end of input: on SIGINT it keeps waiting for input, on SIGTERM it does not clean up, and
+it does not notice that its parent has died while another process still holds the pipe open.
 """
 
 import asyncio
@@ -18,29 +18,31 @@ from logging.handlers import QueueHandler, QueueListener
 
 logger = logging.getLogger(__name__)
 
-CLEANING_SECONDS = 1.5  # hosts kill what is not gone after 2
-ENDING_SECONDS = 0.4  # after the end of the input; then a reply that nobody reads is waited for no longer
-LOGGING_SECONDS = 0.2  # for the last lines of the log
-MAX_LOG_LINES = 1000  # of the log that wait to be written; more are dropped
+CLEANING_SECONDS = 1.5  # clients kill a server that has not exited after 2 s
+ENDING_SECONDS = 0.4  # from the end of input until unfinished replies are given up: the client may not read them
+LOGGING_SECONDS = 0.2  # to write the last log lines
+MAX_LOG_LINES = 1000  # waiting to be written; further ones are dropped
 THREADS = 32
-PARENT_SECONDS = 1.0  # between two looks at the parent
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows lacks the last
+PARENT_SECONDS = 1.0  # between two checks of the parent
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 Serving = Callable[[Callable[[], None]], Coroutine[None, None, None]]
 
 
 async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> None:
-    """Await the serving, and end the process from here: an ordinary exit would wait for every thread.
+    """Run the server and exit the process when it ends. Does not return.
 
-    One of them waits for a line of input that may never come, another may be reading a film of gigabytes.
+    It exits with `os._exit`, because an ordinary exit would wait for all threads: one of them blocks on standard input,
+    and another may be hashing a file of gigabytes.
 
     Args:
-        serving: Ends with the input, of which it is to tell, and cleans up after itself then.
-        clean_up: Called where a signal, the parent's death or a stuck reply ends it instead; it has CLEANING_SECONDS.
+        serving: Runs the server. Has to call its argument when the input ends, and to clean up before it returns.
+        clean_up: Called if a signal, the parent's death or a blocked reply ends the server; limited to
+            CLEANING_SECONDS.
     """
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(THREADS))  # one slow name server must not hold up ten downloads
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))  # so that slow DNS lookups do not block ten downloads
     end: asyncio.Future[int] = loop.create_future()
 
     def finish(code: int) -> None:
@@ -50,8 +52,8 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
     def input_ended() -> None:
         loop.call_later(ENDING_SECONDS, finish, 0)
 
-    log = _log_aside()
-    _listen(finish)
+    log = _log_in_thread()
+    _handle_signals(finish)
     watching = asyncio.create_task(_watch_parent(finish))
     work = asyncio.create_task(serving(input_ended))
     waiting: list[asyncio.Future[None] | asyncio.Future[int]] = [work, end]
@@ -59,7 +61,7 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
     watching.cancel()
     code = 0
     if work.done():
-        if (failure := work.exception()) is not None:  # such as a client that reads no more, and writes on
+        if (failure := work.exception()) is not None:  # such as a client that stops reading but keeps sending
             logger.error("The server failed", exc_info=failure)
             code = 1
     else:
@@ -68,68 +70,68 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
         logger.warning("Ended, with code %s", code)
     with suppress(TimeoutError):
         async with asyncio.timeout(LOGGING_SECONDS):
-            while log.unfinished_tasks:  # noqa: ASYNC110 - a thread's, which has no event for it
+            while log.unfinished_tasks:  # noqa: ASYNC110 - a thread's queue, which has no asynchronous event
                 await asyncio.sleep(0.01)
     os._exit(code)
 
 
-class _Aside(QueueHandler):
+class _DroppingQueueHandler(QueueHandler):
     def enqueue(self, record: logging.LogRecord) -> None:
         with suppress(queue.Full):
             self.queue.put_nowait(record)
 
 
-def _log_aside() -> "queue.Queue[logging.LogRecord]":
-    """Let a thread write the log: a standard error that nobody reads fills up, and then blocks whoever writes to it."""
+def _log_in_thread() -> "queue.Queue[logging.LogRecord]":
+    """Write the log in a thread, because a standard error that no process reads fills up and blocks its writer."""
     lines: queue.Queue[logging.LogRecord] = queue.Queue(MAX_LOG_LINES)
     QueueListener(lines, *logging.root.handlers).start()
-    logging.root.handlers[:] = [_Aside(lines)]
+    logging.root.handlers[:] = [_DroppingQueueHandler(lines)]
     return lines
 
 
 def begin_log() -> None:
-    """Log to standard error, for a command of the command line."""
-    from tikhub_mcp.settings.environment import log_level  # brings pydantic, for which `--help` need not wait
+    """Set up logging to standard error, for the command line."""
+    from tikhub_mcp.settings.environment import log_level  # imports pydantic, which would slow down `--help`
 
-    # The level is for this package alone: httpx and httpcore would log signed links, and at DEBUG the key.
+    # The level applies to this package only: httpx and httpcore would log signed links and, at DEBUG, the API key.
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("tikhub_mcp").setLevel(log_level())
 
 
 @contextmanager
 def printing_aside() -> Iterator[None]:
-    """Let whatever an import may print go to standard error: the other output is for protocol alone."""
-    wire = os.dup(1)
+    """Redirect standard output to standard error, for imports that may print: stdout carries only the protocol."""
+    stdout = os.dup(1)
     os.dup2(2, 1)
     try:
         yield
         sys.stdout.flush()
     finally:
-        os.dup2(wire, 1)
-        os.close(wire)
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Collect no garbage while modules are imported, which make none: a tenth of the time until the server answers."""
+    """Turn the garbage collector off during imports, which saves a tenth of the server's start-up time."""
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()  # what is there now stays, and need not be looked at again and again
+        gc.freeze()  # modules live until exit, so the collector need not scan them
         gc.enable()
 
 
-def _listen(tell: Callable[[int], None]) -> None:
+def _handle_signals(callback: Callable[[int], None]) -> None:
     for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
         try:
-            asyncio.get_running_loop().add_signal_handler(number, tell, 128 + number)
-        except (NotImplementedError, RuntimeError):  # Windows, or not in the main thread: then the default stays
+            asyncio.get_running_loop().add_signal_handler(number, callback, 128 + number)
+        except (NotImplementedError, RuntimeError):  # Windows, or not the main thread: the default handler stays
             return
 
 
-async def _watch_parent(tell: Callable[[int], None]) -> None:
+async def _watch_parent(callback: Callable[[int], None]) -> None:
     parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nobody tells of a parent's death, one has to look
+    while os.getppid() == parent:  # noqa: ASYNC110 - there is no portable notification of it
         await asyncio.sleep(PARENT_SECONDS)
-    tell(0)
+    callback(0)

@@ -1,8 +1,8 @@
-"""The line to the client, with an end to what may wait on it, word of its own end, and an answer to every request.
+"""Wrappers around the SDK's message streams that limit unanswered requests and answer every invalid message.
 
-By itself the SDK takes in requests for as long as they come, whether or not anybody reads the replies; it does not end
-with its input while a reply cannot be written; and of a line that it cannot read (half an emoji, as JavaScript's
-JSON.stringify writes it, is enough) it says nothing, so that the client waits for ever.
+The SDK alone reads requests without limit, even if the client does not read the replies. It does not end with its input
+while a reply cannot be written. It gives no response to a line that it cannot parse, so that the client waits forever;
+a lone surrogate, which JavaScript's JSON.stringify writes for half an emoji, is enough for that.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 from tikhub_mcp.posts.answer import Json, parse_json
 from tikhub_mcp.text import sendable
 
-CLIENT_CHECK_SECONDS = 0.2  # between two looks at whether the client is still there, while nothing is read
-MAX_UNANSWERED = 100  # requests, each of some 2 ms and more; hosts have a handful under way
+CLIENT_CHECK_SECONDS = 0.2  # between two checks whether the client has hung up, while reading is paused
+MAX_UNANSWERED = 100  # requests, which take 2 ms and more each; clients have a handful in flight
 
 S = TypeVar("S", bound="ReadStream[SessionMessage | Exception] | WriteStream[SessionMessage]")
 
 
 class _Around(Generic[S]):
-    """One direction of the SDK's line, and how many more requests may come in."""
+    """One direction of the SDK's stream pair, with the slots for unanswered requests that both directions share."""
 
     def __init__(self, inner: S, room: asyncio.Semaphore) -> None:
         self._inner = inner
@@ -60,28 +60,28 @@ class _Around(Generic[S]):
 
 
 class Outgoing(_Around["WriteStream[SessionMessage]"]):
-    """What the client is sent."""
+    """The stream of messages to the client; a response or an error frees its request's slot."""
 
     async def send(self, item: SessionMessage) -> None:
-        """Send a message; returns when it is on its way."""
+        """Send a message; return when it has been handed to the SDK's writer."""
         await self._inner.send(item)
         if isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None:
             self._room.release()
 
     async def refuse(self, answer: JSONRPCError) -> None:
-        """Send the error of a request that was never taken in."""
+        """Send the error for a message that was rejected, and so has no slot."""
         await self._inner.send(SessionMessage(answer))
 
 
 class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
-    """What the client sends; nothing more is read while too many requests are not answered yet.
+    """The stream of messages from the client; reading is paused while no slot for a request is free.
 
     Args:
         inner: The SDK's stream.
-        room: Shared with the other direction.
-        outgoing: The other direction.
-        ended: Told when the input has ended.
-        hung_up: Whether the client has closed its end, asked while nothing is read.
+        room: The slots for unanswered requests, shared with `outgoing`.
+        outgoing: The stream in the other direction.
+        ended: Called when the input has ended.
+        hung_up: Returns whether the client has closed its end; called while reading is paused.
     """
 
     def __init__(
@@ -99,11 +99,15 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
 
     @property
     def last_context(self) -> "Context | None":
-        """The SDK's: what the sender of the last message knew."""
+        """The context of the last message's sender, which the SDK reads."""
         return getattr(self._inner, "last_context", None)
 
     async def receive(self) -> SessionMessage:
-        """The next message that can be understood; the others are answered with an error."""
+        """Return the next valid message; invalid ones are answered with an error.
+
+        Raises:
+            anyio.EndOfStream: The input has ended.
+        """
         while True:
             try:
                 item = await self._inner.receive()
@@ -112,24 +116,26 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
                 raise
             found = _with_usable_id(item) if isinstance(item, SessionMessage) else _parse_message(item)
             if isinstance(found, SessionMessage):
-                return await self._admitted(found)
+                return await self._admit(found)
             await self._outgoing.refuse(found)
 
-    async def _admitted(self, item: SessionMessage) -> SessionMessage:
+    async def _admit(self, item: SessionMessage) -> SessionMessage:
+        """Wait for a slot if the message is a request."""
         if isinstance(item.message, JSONRPCRequest):
-            while not await self._found_room():
-                if self._hung_up():  # nothing is read on to the end
+            while not await self._acquire_slot():
+                if self._hung_up():  # the end of input is not seen while reading is paused
                     self._ended()
-            item.metadata = ServerMessageMetadata(on_request_unanswered=self._let_go)  # a cancelled one has no reply
+            # A cancelled request gets no response, which would free its slot.
+            item.metadata = ServerMessageMetadata(on_request_unanswered=self._release_slot)
         return item
 
-    async def _found_room(self) -> bool:
+    async def _acquire_slot(self) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLIENT_CHECK_SECONDS):
                 return await self._room.acquire()
         return False
 
-    async def _let_go(self) -> None:
+    async def _release_slot(self) -> None:
         self._room.release()
 
     def __aiter__(self) -> Self:
@@ -143,18 +149,21 @@ class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
 
 
 def hang_up_watch() -> Callable[[], bool]:
-    """A way to ask whether whoever writes to standard input has gone; made before the SDK takes that away."""
+    """Return a function that tells whether the client has closed standard input.
+
+    Call it before the SDK starts, because the SDK replaces file descriptor 0.
+    """
     if not hasattr(select, "poll"):  # pragma: no cover - Windows
         return lambda: False
     poll = select.poll()
-    poll.register(os.dup(0), 0)  # of a hang-up it always tells
+    poll.register(os.dup(0), 0)  # POLLHUP is always reported
     return lambda: any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _with_usable_id(item: SessionMessage) -> SessionMessage | JSONRPCError:
-    """The message, unless it is a request with an id of no allowed kind, which the SDK takes for a notification.
+    """Return the message, or an error if it is a request whose id has an invalid type.
 
-    The protocol's own notifications all have names that begin with `notifications/`.
+    The SDK parses such a request as a notification. Real notifications have methods that begin with `notifications/`.
     """
     if isinstance(item.message, JSONRPCNotification) and not item.message.method.startswith(("notifications/", "$/")):
         return _error(None, INVALID_REQUEST, "Invalid request: its id must be a text or a whole number.")
@@ -162,9 +171,10 @@ def _with_usable_id(item: SessionMessage) -> SessionMessage | JSONRPCError:
 
 
 def _parse_message(problem: Exception) -> SessionMessage | JSONRPCError:
-    """The message in a line that the SDK could not read, or the error that answers it.
+    """Return the message in a line that the SDK could not parse, or the error that answers it.
 
-    Only texts can be mended: what UTF-8 cannot hold; and numbers too long to convert, which become texts.
+    Two defects can be repaired: strings that cannot be encoded as UTF-8, and integers that are too long to convert,
+    which become strings.
     """
     try:
         value = _message_in(problem)
@@ -173,23 +183,27 @@ def _parse_message(problem: Exception) -> SessionMessage | JSONRPCError:
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_python(value, by_name=False))
     except ValidationError:
-        known = value.get("id") if isinstance(value, dict) else None
-        usable = known if isinstance(known, str) or type(known) is int else None
-        return _error(usable, INVALID_REQUEST, "Invalid request: the message does not have the form of JSON-RPC 2.0.")
+        given_id = value.get("id") if isinstance(value, dict) else None
+        usable_id = given_id if isinstance(given_id, str) or type(given_id) is int else None
+        return _error(
+            usable_id, INVALID_REQUEST, "Invalid request: the message does not have the form of JSON-RPC 2.0."
+        )
 
 
 def _message_in(problem: Exception) -> Json:
-    """The message that was not one, out of pydantic's account of it; JSON that it could not read is read once more.
+    """Return the JSON value of the invalid message from the validation error.
+
+    JSON that pydantic could not parse is parsed here, by more lenient rules.
 
     Raises:
-        ValueError, RecursionError: It is no JSON.
+        ValueError, RecursionError: It is not JSON, or nested too deeply.
     """
     if not isinstance(problem, ValidationError):
         return None
     errors = problem.errors(include_url=False)
-    if not errors[0]["loc"]:  # about the line itself
+    if not errors[0]["loc"]:  # the line is not valid JSON for pydantic; the input is the line itself
         return sendable(parse_json(errors[0]["input"].encode("utf-8", "surrogatepass"), errors="replace"))
-    # What it lacks to be one kind of message or another is told of the message as a whole, all else of a part of it.
+    # The input of a "missing" error is the whole message; that of any other error is only a part of it.
     return next((error["input"] for error in errors if error["type"] == "missing"), None)
 
 

@@ -1,4 +1,4 @@
-"""Files that are complete or absent: their names, locks, and the raw answers that were paid for.
+"""Atomic file writes, file names, locks, and the stored answers that were paid for.
 
 Imports posts.
 """

@@ -1,4 +1,4 @@
-"""Raw answers on disk: written before anything is made of them, found again instead of being paid for again."""
+"""Stores raw answers on disk before they are checked, and finds them again so that they are not paid for twice."""
 
 import errno
 import itertools
@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import stat
+import tempfile
 import time
 import zlib
 from contextlib import suppress
@@ -17,25 +18,25 @@ from tikhub_mcp.errors import DiskFull, NotWritable, UnsupportedLink
 from tikhub_mcp.posts.answer import Answer, Json, find_post, parse_json, platform_asked
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import safe_id
-from tikhub_mcp.storage.atomic import PRIVATE, Part, make_folder, os_errors, write_all, write_whole
+from tikhub_mcp.storage.atomic import make_folder, os_errors, write_all, write_whole
 from tikhub_mcp.storage.filenames import raw_name
 from tikhub_mcp.storage.reading import open_nofollow, read_regular
 
 _MAX_COPIES = 1000  # answers of different content under one name
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # which say nothing of the file, and pass
-LEAST_FREE = 64 * 2**20  # bytes; with less on the disk nothing is paid for
-_PROBE = 2**18  # bytes written before the first call, and after an answer that could not be: real ones have 83 kB
-_MAX_FILE_BYTES = 64 * 2**20  # bytes; our own are at most the client's MAX_BODY_BYTES, and what indenting adds
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # temporary, and independent of the file
+LEAST_FREE = 64 * 2**20  # bytes of disk space; with less, nothing is paid for
+_PROBE = 2**18  # bytes of a test file, written before the first request and after a failed write; answers have 83 kB
+_MAX_FILE_BYTES = 64 * 2**20  # our own files have at most the client's MAX_BODY_BYTES plus indentation
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer that was paid for once.
+    """A stored answer.
 
     Attributes:
         value: The parsed answer.
-        path: The raw file; None when it was not to be saved, or could not be.
-        received: Unix seconds.
+        path: The raw file; None when the answer is only in memory.
+        received: When the answer was received, in Unix seconds.
     """
 
     value: Json
@@ -45,7 +46,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a kept answer is: in a file, or in memory, compressed (75 kB become 12)."""
+    """The place of a stored answer: a file, or memory, compressed (75 kB become 12)."""
 
     received: float
     path: Path | None = None
@@ -56,37 +57,43 @@ class _Entry:
 
 
 class Archive:
-    """The raw folder, and an index of what in it is young enough to be used again.
+    """The folder of raw answers, and an index of those recent enough to be used again.
 
-    The index is made by one scan at first use. After that it is kept by our own writes, and by the journal, to which
-    every process that shares the folder adds a line for each answer. Its methods block; they are called from one
-    thread at a time.
+    One scan at first use builds the index. After that it is updated by the writes of this process and from the journal,
+    to which every process that shares the folder appends a line for each answer. The methods block, and must be called
+    from one thread at a time.
 
     Args:
-        folder: Where raw answers go; made when the first one comes.
-        reuse_seconds: How long an answer counts as young.
-        journal: A file in a folder that may be missing; None where no other process is to know.
+        folder: The folder of raw answers; `check` creates it.
+        reuse_seconds: How long an answer can be used again, in seconds.
+        journal: The journal file, whose folder may be missing; None to share nothing with other processes.
 
     Attributes:
-        needed_since: Answers that came later, in unix seconds, count as young as well; infinity for none.
+        needed_since: Answers received after this time, in Unix seconds, stay in the index too; infinity for none.
     """
 
     def __init__(self, folder: Path, reuse_seconds: float, journal: Path | None = None) -> None:
         self._folder = folder
         self._journal = journal
-        # Answers that came during a call count as young for it, however short the time of reuse.
+        # A call uses the answers that it received itself, even when reuse_seconds is shorter than the call.
         self._horizon = max(reuse_seconds, 600.0)
         self.needed_since = math.inf
-        self._proven = False  # whether an answer could be written when that was tried last
+        self._proven = False  # whether the last attempt to write succeeded
         self._index: dict[str, _Entry] = {}
         self._scanned = False
-        self._journal_number = self._heard = 0  # its inode, and how many bytes of it were read
+        self._journal_number = self._bytes_read = 0  # the journal's inode, and the bytes read from it
 
     def store(self, link: Link, answer: Answer, save: bool) -> StoredAnswer:
-        """Put an answer under its name into the folder, or only into memory.
+        """Store an answer.
+
+        Args:
+            link: The link that was requested.
+            answer: The answer to store.
+            save: Whether to write it to the folder; otherwise it is stored in memory only.
 
         Raises:
-            DiskFull, NotWritable: It could not be written; memory has it all the same, so that it is not paid twice.
+            DiskFull, NotWritable: The file could not be written. The answer is stored in memory, so that it is not paid
+                for twice.
         """
         post = find_post(answer.value)
         aweme_id = safe_id(post.get("aweme_id")) if post else ""
@@ -105,15 +112,15 @@ class Archive:
         return StoredAnswer(answer.value, path, answer.received)
 
     def find(self, link: Link, newer_than: float, save: bool) -> StoredAnswer | None:
-        """The newest answer for the link received after `newer_than` (unix seconds), if it is still there.
+        """Return the newest stored answer for a link, or None when there is none.
 
         Args:
-            link: What was asked for.
-            newer_than: Unix seconds.
-            save: Whether one that is in memory only is to be written now.
+            link: The link that is requested.
+            newer_than: Only answers received after this time count, in Unix seconds.
+            save: Whether to write an answer to the folder that is only in memory.
 
         Raises:
-            DiskFull, NotWritable: It could not be written now, or the system is too short of something to tell.
+            DiskFull, NotWritable: The answer could not be written, or the system lacks the resources to read it.
         """
         self._scan()
         self._catch_up()
@@ -123,10 +130,10 @@ class Archive:
         try:
             body = entry.read()
             value = parse_json(body, errors="replace")
-        except ValueError:  # somebody changed the file: then it is asked for again
+        except ValueError:  # another program changed the file, so the answer is requested again
             return None
-        except OSError as error:  # or removed it
-            _judge(error, self._folder)
+        except OSError as error:  # another program removed it
+            _raise_if_shortage(error, self._folder)
             return None
         if save and entry.path is None:
             request_id = value.get("request_id") if isinstance(value, dict) else None
@@ -134,7 +141,7 @@ class Archive:
         return StoredAnswer(value, entry.path, entry.received)
 
     def check(self) -> None:
-        """Make sure, before anything is paid for, that answers can be written.
+        """Create the folder, and check before the first payment that answers can be written to it.
 
         Raises:
             DiskFull, NotWritable: They cannot.
@@ -142,21 +149,21 @@ class Archive:
         make_folder(self._folder)
 
     def check_room(self) -> None:
-        """Make sure, before anything is paid for, that there is room for one more answer; the folder is there.
+        """Check before a payment that one more answer can be written; the folder must exist.
 
         Raises:
-            DiskFull, NotWritable: There is not.
+            DiskFull, NotWritable: It cannot.
         """
         place = self._folder / "answer"
         with os_errors(place):
             if (free := shutil.disk_usage(self._folder).free) < LEAST_FREE:
                 raise DiskFull(
                     f"The disk is almost full: {self._folder} has {free:,} bytes free, and answers that are paid for "
-                    f"are kept only where {LEAST_FREE:,} are. Nothing was paid for. Make room, and call again."
+                    f"are stored only where {LEAST_FREE:,} are. Nothing was paid for. Make room, and call again."
                 )
-            if not self._proven:  # a quota is not seen in what is free
-                with Part(place, PRIVATE) as part:
-                    write_all(part.file, bytes(_PROBE))
+            if not self._proven:  # the free space does not show a quota
+                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:
+                    write_all(probe, bytes(_PROBE))
                 self._proven = True
 
     def _write(self, aweme_id: str, link: Link, answer: Answer) -> Path:
@@ -169,8 +176,8 @@ class Archive:
                 write_whole(path, answer.body)
                 return path
             except PermissionError:
-                continue  # somebody else's
-            except OSError:  # what is there is not known, so it is not replaced
+                continue  # a file of another user
+            except OSError:  # the existing file cannot be compared, so it is not replaced
                 with os_errors(path):
                     raise
         raise NotWritable(
@@ -188,17 +195,17 @@ class Archive:
         return received < min(time.time() - self._horizon, self.needed_since)
 
     def _scan(self) -> None:
-        """Take what is in the folder into the index, once; what is in it already came later.
+        """Add the files of the folder to the index, once; entries that are already in the index are newer.
 
         Raises:
-            NotWritable: The folder could not be read now. It may hold what was paid for, so it does not count as empty.
+            NotWritable: The folder could not be read. It may contain paid answers, so it is not treated as empty.
         """
         if self._scanned:
             return
         if self._journal:
-            with suppress(OSError):  # what comes from here on is read from it
+            with suppress(OSError):  # the scan finds earlier answers, so only later lines have to be read
                 status = self._journal.stat()
-                self._journal_number, self._heard = status.st_ino, status.st_size
+                self._journal_number, self._bytes_read = status.st_ino, status.st_size
         index: dict[str, _Entry] = {}
         for received, path in sorted(self._young_files()):
             for key in _keys(path):
@@ -208,70 +215,73 @@ class Archive:
         self._index, self._scanned = index, True
 
     def _announce(self, received: float, path: Path, keys: list[str]) -> None:
-        """Tell other processes; where that cannot be done they may pay for it once more, and nothing is wrong."""
+        """Append an answer to the journal; without it, other processes may pay for the post again, which is allowed."""
         line = json.dumps([received, str(path), *keys]).encode() + b"\n"
         if self._journal:
             with suppress(OSError), open(self._journal, "ab", buffering=0, opener=open_nofollow) as journal:
-                journal.write(line)  # short, and appended, so that no other process's line comes in between
+                journal.write(line)  # one short append, so lines of other processes cannot be interleaved
 
     def _catch_up(self) -> None:
-        """Take into the index what other processes kept since the last look.
+        """Add the answers to the index that other processes have stored since the last call.
 
         Raises:
-            NotWritable: The journal could not be read now.
+            NotWritable: The system lacks the resources to read the journal.
         """
         try:
             news = self._news()
         except OSError as error:
-            _judge(error, self._folder)
+            _raise_if_shortage(error, self._folder)
             return
         for line in news.splitlines():
-            with suppress(ValueError, TypeError, RecursionError):  # a line that is none of ours
+            with suppress(ValueError, TypeError, RecursionError):  # a damaged line, or one of another program
                 received, name, *keys = json.loads(line)
                 newer = [key for key in keys if key not in self._index or self._index[key].received < received]
-                # A time to come is a wrong clock's, as with files.
+                # A time in the future is from a wrong clock, as with files.
                 if Path(name).parent == self._folder and math.isfinite(received) and received <= time.time():
                     self._remember(newer, _Entry(received, Path(name)))
 
     def _news(self) -> bytes:
-        """The lines of the journal since the last look."""
+        """Return the complete lines that were appended to the journal since the last call."""
         if not self._journal:
             return b""
         with open(self._journal, "rb", opener=open_nofollow) as journal:
             status = os.fstat(journal.fileno())
-            if status.st_ino != self._journal_number or status.st_size < self._heard:
-                self._journal_number, self._heard = status.st_ino, 0  # somebody removed it, and another was begun
-            journal.seek(self._heard)
+            if status.st_ino != self._journal_number or status.st_size < self._bytes_read:
+                self._journal_number, self._bytes_read = (
+                    status.st_ino,
+                    0,
+                )  # it was removed, and another process created a new one
+            journal.seek(self._bytes_read)
             news = journal.read()
-        whole = news[: news.rfind(b"\n") + 1]  # the last line may still be on its way
-        self._heard += len(whole)
+        whole = news[: news.rfind(b"\n") + 1]  # the last line may be incomplete
+        self._bytes_read += len(whole)
         return whole
 
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
             with os.scandir(self._folder) as entries:
                 times = [_modified(entry) for entry in entries if entry.name.endswith(".json")]
-        except (FileNotFoundError, NotADirectoryError, PermissionError):  # none yet, or none that can be read
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder yet, or no access to it
             return []
         except OSError as error:
             raise _unread(error, self._folder) from error
-        # A time to come is a wrong clock's: it would stay young for ever, and newer than any wish for a fresh answer.
+        # A time in the future is from a wrong clock: it would never expire, and would satisfy every refresh.
         return [(at, path) for at, path in times if at <= time.time() and not self._is_old(at)]
 
 
 def _modified(entry: os.DirEntry[str]) -> tuple[float, Path]:
-    """When a regular file of ordinary size was written; the beginning of time for anything else."""
-    with suppress(OSError):  # gone since the folder was read
+    """Return when a regular file of ordinary size was modified, and its path; minus infinity for any other entry."""
+    with suppress(OSError):  # removed since the folder was read
         if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_FILE_BYTES:
             return entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)
     return -math.inf, Path(entry.path)
 
 
-def _judge(error: OSError, folder: Path) -> None:
-    """Let a file be that cannot be read, unless it is only the process that cannot read anything now.
+def _raise_if_shortage(error: OSError, folder: Path) -> None:
+    """Ignore a file that cannot be read, unless the system lacks the resources to read any file.
 
     Raises:
-        NotWritable: It may well be there, and to pay for it once more would be wrong.
+        NotWritable: The system lacks resources; the file may exist, so its answer must not be paid for again.
     """
     if error.errno in _SHORTAGES:
         raise _unread(error, folder) from error
@@ -282,18 +292,18 @@ def _unread(error: OSError, folder: Path) -> NotWritable:
 
 
 def _put(index: dict[str, _Entry], key: str, entry: _Entry) -> None:
-    index.pop(key, None)  # to the end: the index is in order of age
+    index.pop(key, None)  # re-inserted at the end, so that the index stays in order of age
     index[key] = entry
 
 
 def _keys(path: Path) -> list[str]:
-    """What a raw file answers: the link that was asked for, and the post that came."""
+    """Return the index keys of a raw file: of the link that was requested, and of the post in the answer."""
     try:
         answer = parse_json(read_regular(path, _MAX_FILE_BYTES), errors="replace")
     except ValueError:
         return []
     except OSError as error:
-        _judge(error, path.parent)
+        _raise_if_shortage(error, path.parent)
         return []
     if not isinstance(answer, dict):
         return []

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and the system's errors as ours."""
+"""Writes files atomically, and translates errors of the file system into those of this package."""
 
 import errno
 import os
@@ -17,25 +17,30 @@ if sys.platform != "win32":
     import fcntl
 from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
 
-PRIVATE = 0o600  # raw answers and reports: a cache_url in them works for whoever holds it
-ORDINARY = 0o666  # videos: what the umask leaves
+PRIVATE = 0o600  # raw answers and reports: they contain cache_url, a link that works without a key
+ORDINARY = 0o666  # videos; restricted further by the umask
 PART_SUFFIX = ".part"
-MAX_NAME_BYTES = 143  # bytes of a part's name: what eCryptfs takes, and all that filenames.py makes
-STALE_SECONDS = 24 * 3600.0  # a part that is older, and that nobody holds, was left by a process that was killed
+MAX_NAME_BYTES = 143  # of a part's name: the limit of eCryptfs, which names from filenames.py stay within
+STALE_SECONDS = 24 * 3600.0  # an older part without a lock remains from a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _swept: set[Path] = set()
-_NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # network drives; as PostgreSQL has it
+_NO_FOLDER_SYNC = (
+    errno.EACCES,
+    errno.EBADF,
+    errno.EINVAL,
+    errno.ENOTSUP,
+)  # from network drives; PostgreSQL ignores them too
 
 
 @contextmanager
 def os_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says about `path` into DiskFull or NotWritable, which name its folder.
+    """Translate an OSError about `path` into DiskFull or NotWritable.
 
-    Not the file: a video's name holds its author's words, which do not belong into an error.
+    The message names the folder only, because the name of a video contains untrusted text of its author.
 
     Raises:
-        DiskFull: No space, or no quota, is left.
-        NotWritable: Any other refusal, with the system's reason.
+        DiskFull: The disk or the quota is full.
+        NotWritable: Any other OSError; the message has the system's reason.
     """
     try:
         yield
@@ -47,16 +52,16 @@ def os_errors(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder and its parents where they are missing, and see that it can be written to, by any name of ours.
+    """Create a folder and its missing parents, and check that files with long names can be written to it.
 
-    The first time in a process, parts that a killed process left in it are removed.
+    The first call for a folder also removes stale parts from it.
 
     Raises:
-        DiskFull, NotWritable: It cannot be made, or not be written to.
+        DiskFull, NotWritable: The folder cannot be created, or not be written to.
     """
     with os_errors(folder / "any file"):
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # rather than that the path is too long
+        with suppress(FileNotFoundError):  # expected; a name or path that is too long raises another OSError
             (folder / ("x" * MAX_NAME_BYTES)).lstat()
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NotWritable(f"The folder {folder} cannot be written to.")
@@ -66,7 +71,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the parts in a folder that are older than a day and that no process holds; trouble is let be."""
+    """Remove the parts in a folder that are older than a day and not locked by a process; errors are ignored."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
@@ -75,10 +80,17 @@ def sweep(folder: Path) -> None:
 
 
 def check_room(size: int | None, target: Path, largest: int) -> None:
-    """Refuse a file that is too large for the limit or for the disk, where its size is known.
+    """Check that a file fits the size limit and the free disk space.
+
+    Args:
+        size: The size in bytes; None when it is unknown, then nothing is checked.
+        target: The path of the file.
+        largest: The size limit in bytes.
 
     Raises:
-        TooLarge, DiskFull, NotWritable: It is, or nobody can tell.
+        TooLarge: The file exceeds the limit.
+        DiskFull: The file exceeds the free space.
+        NotWritable: The free space cannot be determined.
     """
     if size is None:
         return
@@ -91,14 +103,19 @@ def check_room(size: int | None, target: Path, largest: int) -> None:
 
 
 class Part:
-    """A file in the making, under a random name beside its target; `commit` makes it the target.
+    """An incomplete file with a random name beside its target; `commit` renames it to the target.
 
-    A context manager: leaving it without a commit removes the part, and the target is as it was. The order
-    (write, fsync, rename, fsync of the folder) holds against power loss as well.
+    A context manager: leaving it without a commit removes the part and does not change the target. The order of steps
+    (write, fsync, rename, fsync of the folder) is safe against power loss.
+
+    Args:
+        target: The path of the complete file.
+        mode: The permissions of the file, before the umask.
 
     Attributes:
-        path: Where the part lies.
-        file: What to write to, in binary, unbuffered.
+        target: The path of the complete file.
+        path: The path of the part.
+        file: The open file: binary, unbuffered, for reading and writing.
     """
 
     def __init__(self, target: Path, mode: int = ORDINARY) -> None:
@@ -115,17 +132,21 @@ class Part:
         _hold(descriptor)
 
     def commit(self) -> None:
-        """Put the part under the target's name, replacing what is there."""
+        """Flush the part to disk and rename it to the target, replacing an existing file.
+
+        Raises:
+            OSError: The part could not be flushed or renamed.
+        """
         os.fsync(self.file.fileno())
         self.file.close()
         _replace(self.path, self.target)
         _sync_folder(self.target.parent)
 
     def discard(self) -> None:
-        """Remove the part; after a commit there is none, and nothing happens."""
-        with suppress(OSError):  # what could not be written at last is not wanted any more
+        """Close and remove the part; after a commit this does nothing."""
+        with suppress(OSError):  # the content is discarded, so a failed write does not matter
             self.file.close()
-        with suppress(OSError):  # gone already, or the folder went away: nothing is left to remove
+        with suppress(OSError):  # the part or its folder was removed already
             self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -138,10 +159,10 @@ class Part:
 
 
 def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
-    """Write a small file all at once.
+    """Write a small file atomically.
 
     Raises:
-        DiskFull, NotWritable: It could not be written; the target is as it was, or all of the new file.
+        DiskFull, NotWritable: The file could not be written. The target is unchanged, or the complete new file.
     """
     with os_errors(target), Part(target, mode) as part:
         write_all(part.file, content)
@@ -149,10 +170,10 @@ def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
 
 
 def write_all(file: BinaryIO, content: bytes | bytearray) -> None:
-    """Write all of it to an unbuffered file, which may take only a part at once.
+    """Write all of the content to an unbuffered file, whose `write` may write only a part of it.
 
     Raises:
-        OSError: It could not be written.
+        OSError: The content could not be written.
     """
     view = memoryview(content)
     while view:
@@ -160,15 +181,15 @@ def write_all(file: BinaryIO, content: bytes | bytearray) -> None:
 
 
 def _hold(descriptor: int) -> bool:
-    """Mark an open file as being worked on, until it is closed; whether nobody else had done so."""
+    """Lock an open file until it is closed, and return whether no other process holds the lock."""
     if sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # a network drive without locks: then age alone tells what is stale
+        except OSError:  # a network drive without locks: then only the age decides what is stale
             pass
-    return True  # Windows removes no file that is open
+    return True  # Windows needs no lock: it refuses to remove an open file
 
 
 def _is_stale(entry: "os.DirEntry[str]") -> bool:
@@ -185,14 +206,14 @@ def _replace(part: Path, target: Path) -> None:
         except PermissionError:
             if os.name != "nt":
                 raise
-            time.sleep(pause)  # pragma: no cover - on Windows a player or a virus scanner holds files for a moment
+            time.sleep(pause)  # pragma: no cover - on Windows a player or a virus scanner may have the file open
         else:
             return
-    part.replace(target)  # pragma: no cover - the last word, on Windows
+    part.replace(target)  # pragma: no cover - the last attempt, on Windows
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # pragma: no cover - Windows cannot open a folder, and journals renames by itself
+    if os.name == "nt":  # pragma: no cover - Windows cannot open folders, and NTFS journals renames
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,37 +1,38 @@
-"""Names of files: made from other people's words, safe on every system. Pure."""
+"""Builds file names from untrusted text that are valid on every operating system."""
 
 import hashlib
 import re
 import unicodedata
 
 MAX_AUTHOR_LENGTH = 60  # characters
-MAX_AUTHOR_BYTES = 80  # so that the longest name and its part suffix fit 143 bytes, eCryptfs's limit
-# Letters and marks that show nothing: fillers and variation selectors (Unicode's Default_Ignorable_Code_Point).
+MAX_AUTHOR_BYTES = 80  # the longest name plus its part suffix must fit into 143 bytes, the limit of eCryptfs
+# Invisible letters and marks: fillers and variation selectors (Unicode's Default_Ignorable_Code_Point).
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{device}{digit}" for device in ("COM", "LPT") for digit in range(10)}
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 def author_part(nickname: str) -> str:
-    """The author's part of a video's name: letters, marks and digits of any script, `.`, `-` and `_`, in NFC.
+    """Return the author's part of a video's file name.
 
-    At most 60 characters and 80 bytes, none of `.`, `-`, `_` at either end, no name that Windows reserves.
+    It consists of letters, marks and digits of any script and `.`, `-` and `_`, in NFC. It has at most 60 characters
+    and 80 bytes, neither starts nor ends with `.`, `-` or `_`, and is not a name that Windows reserves.
     """
-    kept = ""
+    cleaned = ""
     for char in unicodedata.normalize("NFC", nickname[: 8 * MAX_AUTHOR_LENGTH]):
-        kept += char if _may_follow(char, kept) else "_"
-    part = re.sub("_+", "_", kept).strip("._-")[:MAX_AUTHOR_LENGTH]
+        cleaned += char if _may_follow(char, cleaned) else "_"
+    part = re.sub("_+", "_", cleaned).strip("._-")[:MAX_AUTHOR_LENGTH]
     part = part.encode()[:MAX_AUTHOR_BYTES].decode(errors="ignore").strip("._-")
     return "video" if not part or part.split(".")[0].upper() in _RESERVED else part
 
 
 def video_name(platform: str, author: str, video_id: str, quality: str) -> str:
-    """The name of a video's file; `video_id` is what post.safe_id gives."""
+    """Return the file name of a video; `video_id` must come from `post.safe_id`."""
     return f"{platform}_{author_part(author)}_{video_id}{_suffix(quality)}"
 
 
 def identity(name: str, quality: str) -> tuple[str, str] | None:
-    """The platform and the id in a video's name, whatever its author was called; None where it has another quality."""
+    """Return the platform and the id in a video's file name; None when the name is of another quality or form."""
     stem = name.removesuffix(_suffix(quality))
     platform, _, _ = stem.partition("_")
     _, found, video_id = stem.rpartition("_")
@@ -39,7 +40,14 @@ def identity(name: str, quality: str) -> tuple[str, str] | None:
 
 
 def raw_name(aweme_id: str, link: str, request_id: object, copy: int = 1) -> str:
-    """The name of a raw answer: by the post's id, or by the link where the answer has no post."""
+    """Return the file name of a raw answer.
+
+    Args:
+        aweme_id: The id of the post in the answer; "" when it has none, then the name has a hash of the link.
+        link: The link that was requested.
+        request_id: TikHub's id of the request, of any type.
+        copy: The number of the copy, from 1, when the names before it are taken.
+    """
     whose = aweme_id or f"unknown_{_digest(link)[:10]}"
     request = str(request_id) if isinstance(request_id, str) else ""
     which = request.replace("-", "")[:16] if _REQUEST_ID.fullmatch(request) else _digest(request)[:16]
@@ -48,7 +56,7 @@ def raw_name(aweme_id: str, link: str, request_id: object, copy: int = 1) -> str
 
 def _may_follow(char: str, before: str) -> bool:
     kind = unicodedata.category(char)
-    if kind.startswith("M"):  # a mark alone would settle on our own underscore
+    if kind.startswith("M"):  # a mark would combine with a separator before it
         return bool(before) and before[-1] not in "._-" and not _INVISIBLE.match(char)
     return char in ".-_" or kind == "Nd" or (kind.startswith("L") and not _INVISIBLE.match(char))
 

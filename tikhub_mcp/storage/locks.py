@@ -1,6 +1,6 @@
-"""Names that one holder at a time may have: in this process, and among all processes that share a folder.
+"""Locks by name, within this process or among all processes that share an output folder.
 
-Two clients that each start a server of their own must not pay for one post twice, nor fetch one file twice.
+Two clients that each start a server must not pay for the same post twice, or download the same file twice.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ else:
     import fcntl
 
 
-POLL_SECONDS = 0.05  # between two looks at what another process holds; the system tells nobody when it lets go
-_BYTES = 2**31 - 1  # a name is a byte of the file, far behind its end; of two thousand million, two may share one
+POLL_SECONDS = 0.05  # between two attempts to take a lock of another process; there is no notification of a release
+_BYTES = 2**31 - 1  # each name is hashed to one byte offset in the file, beyond its end; a collision is unlikely
 
 
 class Locks:
     """Locks by name.
 
-    Among processes a name is one byte of a file that is locked with the system's own record locks: nothing has to be
-    cleaned up, and what a killed process held is free at once. The file stays open, because POSIX lets all locks of a
-    process go when it closes the file once. Where there is no such file, or no locks in that file system, a name is
-    held in this process only.
+    Among processes, a name is a record lock on one byte of a file. Nothing has to be cleaned up, and the system
+    releases the locks of a killed process at once. The file stays open, because POSIX releases all locks of a process
+    on a file when the process closes any of its descriptors. If the file cannot be created, or the file system has no
+    locks, a name is locked within this process only.
 
     Args:
-        file: Made at first use, in a folder that exists by then.
+        file: The lock file. It is created at first use; its folder must exist by then.
     """
 
     def __init__(self, file: Path) -> None:
@@ -40,15 +40,15 @@ class Locks:
         self._here: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
 
     def here(self, *name: object) -> asyncio.Lock:
-        """The lock with this name in this process; it is gone when nobody holds or awaits it."""
+        """Return the lock with this name in this process; it is discarded when no task holds or awaits it."""
         return self._here.get(name) or self._here.setdefault(name, asyncio.Lock())
 
     @asynccontextmanager
     async def everywhere(self, *name: object) -> AsyncIterator[None]:
-        """Hold a name against all processes; waits as long as it takes."""
+        """Hold the lock with this name among all processes; wait for it without a time limit."""
         byte = int.from_bytes(hashlib.sha256(repr([str(part) for part in name]).encode()).digest()[:8], "big") % _BYTES
         async with self.here(*name):
-            while not self._take(byte):  # noqa: ASYNC110 - nobody tells
+            while not self._take(byte):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(POLL_SECONDS)
             try:
                 yield
@@ -56,19 +56,19 @@ class Locks:
                 self._let_go(byte)
 
     def close(self) -> None:
-        """Let go of everything that is held against other processes."""
+        """Release all locks that are held against other processes."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            with suppress(OSError):  # closed all the same
+            with suppress(OSError):  # the descriptor is closed even then
                 os.close(descriptor)
 
     def _take(self, byte: int) -> bool:
-        """Whether nobody else holds it; true as well where that cannot be told."""
+        """Lock a byte; return False when another process holds it, and True when that cannot be determined."""
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
             _lock(self._descriptor, byte)
-        except (BlockingIOError, PermissionError):  # POSIX allows both, Windows has the second
+        except (BlockingIOError, PermissionError):  # the byte is locked: POSIX allows both, Windows raises the second
             return self._descriptor is None
         except OSError:
             return True
@@ -76,7 +76,7 @@ class Locks:
 
     def _let_go(self, byte: int) -> None:
         if self._descriptor is not None:
-            with suppress(OSError):  # there are no locks here
+            with suppress(OSError):  # the file system has no locks
                 _unlock(self._descriptor, byte)
 
 

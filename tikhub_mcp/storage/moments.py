@@ -1,8 +1,8 @@
-"""Times that the processes which share an output folder remember together, such as when a call began.
+"""Stores times, such as the beginning of a call, that are shared by all processes with the same output folder.
 
-Each is a small file: its content is the time, its time of change says when it was last needed. Where the folder cannot
-be written, the times are remembered in this process only. Losing one costs at most a paid call; so they are neither
-locked nor synced.
+Each time is a small file: the content is the time, and the modification time says when it was last used. If the folder
+cannot be written, the times are stored in this process only. A lost time costs at most one paid request, so the files
+are neither locked nor synced.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ from pathlib import Path
 
 from tikhub_mcp.storage.reading import open_nofollow, read_regular
 
-KEPT_SECONDS = 24 * 3600.0  # a time that was not needed for longer is removed
+KEPT_SECONDS = 24 * 3600.0  # a time that was not used for longer is removed
 _MAX_FILE_BYTES = 40  # bytes of a file
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time that is remembered.
+    """A stored time.
 
     Attributes:
-        at: The time itself, in unix seconds.
-        touched: When it was last needed, in unix seconds.
+        at: The time itself, in Unix seconds.
+        touched: When it was last used, in Unix seconds.
     """
 
     at: float
@@ -33,11 +33,13 @@ class Moment:
 
 
 class Moments:
-    """Times by name. Its methods block for less than a millisecond on a local disk; they may be called from any thread.
+    """Stored times by name.
+
+    The methods may be called from any thread; they block for less than a millisecond on a local disk.
 
     Args:
-        folder: Where the files are; made at first use, in a folder that exists by then.
-        kind: What the times are, as the beginning of the files' names.
+        folder: The folder of the files. It is created at first use; its parent must exist by then.
+        kind: The kind of the times, used as a prefix of the file names.
     """
 
     def __init__(self, folder: Path, kind: str) -> None:
@@ -47,7 +49,7 @@ class Moments:
         self._swept = False
 
     def get(self, *name: object) -> Moment | None:
-        """The time under this name; None where there is none, or one to come, which a wrong clock left."""
+        """Return the time with this name; None when there is none, or it is in the future because of a wrong clock."""
         path = self._path(name)
         try:
             at, touched = float(read_regular(path, _MAX_FILE_BYTES)), path.lstat().st_mtime
@@ -60,7 +62,7 @@ class Moments:
         return moment if moment.at <= time.time() else None
 
     def put(self, at: float, *name: object) -> None:
-        """Remember a time, in place of the one before; it counts as needed now."""
+        """Store a time in Unix seconds, replacing the one with the same name; it counts as used now."""
         path = self._path(name)
         try:
             self._folder.mkdir(exist_ok=True)
@@ -72,22 +74,22 @@ class Moments:
             self._unwritten[path.name] = Moment(at, time.time())
 
     def touch(self, *name: object) -> None:
-        """Note that the time is needed now, if there is one."""
+        """Mark the time as used now, if there is one."""
         path = self._path(name)
         if found := self._unwritten.get(path.name):
-            self.put(found.at, *name)  # by now there may be a folder
+            self.put(found.at, *name)  # the folder may be writable by now
         with suppress(OSError):  # another process removed it
             os.utime(path, follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
     def remove(self, *name: object) -> None:
-        """Forget the time."""
+        """Remove the time, if there is one."""
         path = self._path(name)
         self._unwritten.pop(path.name, None)
-        with suppress(OSError):  # there is none, or it stays, and grows old
+        with suppress(OSError):  # there is no file, or it cannot be removed and expires later
             path.unlink()
 
     def oldest(self, needed_since: float) -> float:
-        """The earliest of the times that were needed since then, in unix seconds; infinity where there is none."""
+        """Return the earliest time that was used since `needed_since`, in Unix seconds; infinity when there is none."""
         found = list(self._unwritten.values())
         with suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
@@ -103,7 +105,7 @@ class Moments:
         return self._folder / f"{self._kind}-{digest[:32]}"
 
     def _sweep(self) -> None:
-        """Remove, once in a process, what was not needed for long."""
+        """Remove the files that were not used for KEPT_SECONDS; once per process."""
         if self._swept:
             return
         self._swept = True

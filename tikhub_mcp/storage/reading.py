@@ -1,4 +1,4 @@
-"""Reading files that others may have changed, replaced or linked elsewhere."""
+"""Reads files that other programs may change, or replace by a link or a pipe."""
 
 import os
 import stat
@@ -6,31 +6,39 @@ from pathlib import Path
 
 from tikhub_mcp.storage.atomic import PRIVATE
 
-# Windows has none of these.
-_AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY"))
-_NOFOLLOW_FLAGS = _AT_ONCE | getattr(os, "O_NOFOLLOW", 0)
+# Windows has none of these flags.
+_NONBLOCK_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY"))
+_NOFOLLOW_FLAGS = _NONBLOCK_FLAGS | getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 def open_nofollow(path: str, flags: int) -> int:
-    """An opener for what may have become a link or a pipe since it was listed: not followed, not waited for."""
+    """Open a file without following a link or blocking on a pipe; an `opener` for `open`, returns a file descriptor.
+
+    Raises:
+        OSError: The file cannot be opened, or is a link.
+    """
     return os.open(path, flags | _NOFOLLOW_FLAGS, PRIVATE)
 
 
 def read_regular(path: Path | str, largest: int) -> bytes:
-    """The whole of a regular file, as it was at one moment.
+    """Return the complete content of a regular file, as it was at one moment.
+
+    Args:
+        path: The path of the file.
+        largest: The maximum size in bytes.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is no regular file, larger than `largest` bytes, or it changed meanwhile.
+        OSError: The file cannot be read.
+        ValueError: It is not a regular file, it is larger than `largest`, or it changed while it was read.
     """
-    descriptor = open_nofollow(str(path), _READ)  # half the time of open()
+    descriptor = open_nofollow(str(path), _READ)  # takes half the time of open()
     try:
         before = _regular(descriptor)
         if before.st_size > largest:
             raise ValueError(f"it is larger than {largest} bytes")
         body = more = os.read(descriptor, before.st_size + 1)
-        while more and len(body) < before.st_size:  # some file systems give less than was asked for
+        while more and len(body) < before.st_size:  # some file systems return less than requested
             more = os.read(descriptor, before.st_size + 1 - len(body))
             body += more
         after = os.fstat(descriptor)
@@ -42,31 +50,31 @@ def read_regular(path: Path | str, largest: int) -> bytes:
 
 
 def read_start(path: Path, most: int, *, through_links: bool = False) -> bytes:
-    """The first bytes of a regular file, however large it is, and whether or not it grows meanwhile.
+    """Return the first bytes of a regular file, which may have any size and may grow meanwhile.
 
     Args:
-        path: Where it is.
-        most: How many bytes at most; negative for all.
-        through_links: Whether it may be a link: where somebody named this very file.
+        path: The path of the file.
+        most: The maximum number of bytes; negative for all.
+        through_links: Whether to follow links: for a file that the caller has named.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is no regular file.
+        OSError: The file cannot be read.
+        ValueError: It is not a regular file.
     """
-    with open(path, "rb", opener=_at_once if through_links else open_nofollow) as file:
+    with open(path, "rb", opener=_open_nonblocking if through_links else open_nofollow) as file:
         _regular(file.fileno())
         return file.read(most)
 
 
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | _AT_ONCE)
+def _open_nonblocking(path: str, flags: int) -> int:
+    return os.open(path, flags | _NONBLOCK_FLAGS)
 
 
 def _regular(descriptor: int) -> os.stat_result:
-    """What the system says of a regular file.
+    """Return the status of an open file.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is not a regular file.
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):

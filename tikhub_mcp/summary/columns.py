@@ -1,10 +1,10 @@
-"""The one table of columns: what a row of a summary holds, in its order, and what it means."""
+"""The columns of a summary, in order, with the meaning of each."""
 
 from typing import Final
 
 from tikhub_mcp.posts.counts import COUNTS
 
-OURS: Final = {  # columns of this project's own, behind those of the API
+OURS: Final = {  # columns that this project adds after those of the API
     "platform": "tiktok or douyin",
     "as_of": "When TikHub answered, that is the time of all numbers in the row (ISO 8601, UTC)",
     "engagement_rate": "(likes + comments + shares + saves) / plays; empty where plays were not reported",

@@ -1,17 +1,17 @@
-"""The extras of this package that formats need: what each brings, and whether it is there."""
+"""The optional dependencies (extras) that some formats need, and whether they are installed."""
 
 import importlib.util
 from collections.abc import Iterable
 from typing import Final
 
-LIBRARIES: Final = {"xlsx": "xlsxwriter", "report": "vl_convert"}  # extra → the module that it brings
+LIBRARIES: Final = {"xlsx": "xlsxwriter", "report": "vl_convert"}  # extra → the module that it installs
 
 
 def is_installed(extra: str) -> bool:
-    """Whether what the extra brings can be imported; it is not imported to find out."""
+    """Whether the extra's module can be imported; checked without importing it."""
     return importlib.util.find_spec(LIBRARIES[extra]) is not None
 
 
-def command(extras: Iterable[str]) -> str:
-    """What installs these extras in a checkout."""
+def install_command(extras: Iterable[str]) -> str:
+    """Return the shell command that installs these extras in a checkout."""
     return f".venv/bin/pip install -e '.[{','.join(extras)}]'"

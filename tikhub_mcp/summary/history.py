@@ -1,4 +1,4 @@
-"""What many answers about the same posts come to: the newest of each, how numbers changed, totals, and the top."""
+"""Several answers about the same post: which is the newest, how counts changed, totals and top posts."""
 
 from array import array
 from collections.abc import Iterable, Iterator
@@ -12,9 +12,9 @@ from tikhub_mcp.summary.columns import OURS
 from tikhub_mcp.summary.rows import Row, reported
 
 SECONDS_A_DAY = 86_400
-TOP = 5  # posts by plays, and as many by likes
-_UNKNOWN = -1  # in the place of a count that was not reported
-_OLD, _LATEST, _NO_POST = range(3)
+TOP = 5  # posts in each ranking
+_UNKNOWN = -1  # stands for a count that was not reported
+_OLD, _LATEST, _NO_POST = range(3)  # the values of `Snapshots.latest`
 
 HISTORY: Final = {
     "aweme_id": "Id of the post",
@@ -39,7 +39,13 @@ HISTORY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class CountTotals:
-    """Sums over the newest answer about each post; a count that no post reported is None."""
+    """Sums over the newest answer about each post.
+
+    Attributes:
+        posts: How many posts there are.
+        counts: The sum of each count by its name; None if it was reported for no post.
+        reported: For how many posts each count was reported.
+    """
 
     posts: int
     counts: dict[str, int | None]
@@ -48,11 +54,12 @@ class CountTotals:
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """A post among the first.
+    """A post in a ranking.
 
     Attributes:
         row: Its newest row.
-        change: The line of history that compares it with the oldest row that has this count; None where that is itself.
+        change: The history line that compares it with the oldest row that has the ranking's count; None if there is no
+            other row.
     """
 
     row: Row
@@ -61,15 +68,15 @@ class Top:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a summary found.
+    """The statistics of a summary.
 
     Attributes:
-        rows: How many files were read.
-        parsed: How many of them held a post.
-        histories: How many posts have more than one row.
-        totals: Over the newest row of each post.
-        by_plays: The posts with the most plays, the most first.
-        by_likes: The posts with the most likes, the most first.
+        rows: The number of files that were read.
+        parsed: The number of files with a post.
+        histories: The number of posts with more than one row.
+        totals: Sums over the newest row of each post.
+        by_plays: The posts with the most plays, in descending order.
+        by_likes: The posts with the most likes, in descending order.
     """
 
     rows: int
@@ -81,10 +88,10 @@ class Findings:
 
 
 class Snapshots:
-    """The numbers of every row, kept in a few bytes each, so that a hundred thousand rows fit into little memory.
+    """The times and counts of all rows, in arrays, so that a hundred thousand rows need little memory.
 
     Attributes:
-        parsed: How many rows held a post.
+        parsed: The number of rows with a post.
     """
 
     def __init__(self) -> None:
@@ -96,7 +103,7 @@ class Snapshots:
         self._several: dict[object, list[int]] = {}
 
     def add(self, row: Row) -> None:
-        """Take the next row in."""
+        """Add the next row."""
         number = len(self._times)
         self._times.append(moment(row["as_of"]))
         for values, count in zip(self._counts.values(), reported(row).values(), strict=True):
@@ -104,29 +111,35 @@ class Snapshots:
         self._latest.append(_NO_POST)
         if row["parse_ok"]:
             self.parsed += 1
-            self._place(_key(row, number), number)
+            self._update_newest(_key(row, number), number)
 
-    def _place(self, key: object, number: int) -> None:
-        before = self._newest.get(key)
-        if before is not None:
-            self._several.setdefault(key, [before]).append(number)
-            if self._times[number] < self._times[before]:  # of the same moment the later name counts
+    def _update_newest(self, key: object, number: int) -> None:
+        previous = self._newest.get(key)
+        if previous is not None:
+            self._several.setdefault(key, [previous]).append(number)
+            if self._times[number] < self._times[previous]:  # if times are equal, the row that was added later counts
                 self._latest[number] = _OLD
                 return
-            self._latest[before] = _OLD
+            self._latest[previous] = _OLD
         self._newest[key] = number
         self._latest[number] = _LATEST
 
     def latest(self) -> bytearray:
-        """For each row 1 where it is the newest about its post, 0 where it is not, and 2 where it is about none."""
+        """Return for each row 1 if it is the newest about its post, 0 if it is not, and 2 if it has no post."""
         return self._latest
 
     def histories(self) -> Iterator[list[int]]:
-        """The rows of each post that has more than one, from the oldest."""
+        """Yield the row numbers of each post with more than one row, the oldest first."""
         return (sorted(numbers, key=self._moment) for numbers in self._several.values())
 
     def oldest(self, row: Row, number: int, count: str) -> int | None:
-        """The oldest row with a time and this count about the post of this one; None where there is no other."""
+        """Return the oldest row about the same post that has a time and this count, or None if there is no other.
+
+        Args:
+            row: A row.
+            number: Its number.
+            count: The name of the count.
+        """
         numbers = self._several.get(_key(row, number), ())
         known = (other for other in numbers if self._times[other] and self._counts[count][other] != _UNKNOWN)
         oldest = min(known, key=self._moment, default=number)
@@ -137,11 +150,11 @@ class Snapshots:
 
     @property
     def with_history(self) -> int:
-        """How many posts have more than one row."""
+        """The number of posts with more than one row."""
         return len(self._several)
 
     def totals(self) -> CountTotals:
-        """What the newest rows come to."""
+        """Return the sums over the newest row of each post."""
         known = {
             name: [values[number] for number in self._newest.values() if values[number] != _UNKNOWN]
             for name, values in self._counts.items()
@@ -153,7 +166,7 @@ class Snapshots:
         )
 
     def top(self, count: str, most: int = TOP) -> list[int]:
-        """The newest rows with the highest of a count, the highest first."""
+        """Return the numbers of the `most` newest rows with the highest count, in descending order."""
         values = self._counts[count]
         return nlargest(
             most, (number for number in self._newest.values() if values[number] > 0), key=values.__getitem__
@@ -161,45 +174,45 @@ class Snapshots:
 
 
 def history(rows: Iterable[Row]) -> Iterator[Row]:
-    """The lines of one post's history.
+    """Yield the history lines of one post.
 
     Args:
-        rows: What is known of the post, from the oldest.
+        rows: The post's rows, the oldest first.
     """
-    before: Row | None = None
+    previous: Row | None = None
     for row in rows:
-        yield _line(row, before)
-        before = row
+        yield _line(row, previous)
+        previous = row
 
 
-def _line(row: Row, before: Row | None) -> Row:
-    now, then = reported(row), reported(before) if before else {}
-    days = _days(row, before) if before else None
+def _line(row: Row, previous: Row | None) -> Row:
+    counts, previous_counts = reported(row), reported(previous) if previous else {}
+    days = _days(row, previous) if previous else None
     line = {name: row[name] for name in ("aweme_id", "platform", "author_nickname", "as_of")}
     line["days_since_previous"] = None if days is None else round(days, 6)
-    for name, count in now.items():
-        earlier = then.get(name)
-        change = None if count is None or earlier is None else count - earlier
+    for name, count in counts.items():
+        previous_count = previous_counts.get(name)
+        change = None if count is None or previous_count is None else count - previous_count
         line |= {name: count, f"{name}_change": change}
         line[f"{name}_per_day"] = round(change / days, 3) if change is not None and days else None
     return line | {name: row[name] for name in ("engagement_rate", "is_latest", "source_file")}
 
 
-def _days(row: Row, before: Row) -> float | None:
-    if row["as_of"] is None or before["as_of"] is None:
+def _days(row: Row, previous: Row) -> float | None:
+    if row["as_of"] is None or previous["as_of"] is None:
         return None
-    return (moment(row["as_of"]) - moment(before["as_of"])) / SECONDS_A_DAY
+    return (moment(row["as_of"]) - moment(previous["as_of"])) / SECONDS_A_DAY
 
 
 def moment(as_of: str | None) -> int:
-    """The unix time of a row's `as_of`; 0 where it has none."""
+    """Return the unix time of a row's `as_of`; 0 if it has none."""
     return int(datetime.fromisoformat(as_of).timestamp()) if as_of else 0
 
 
 def _key(row: Row, number: int) -> object:
-    """What is the same for all rows about one post; without an id a row is alone."""
+    """Return a key that is equal for all rows about one post, and unique for a row without an id."""
     aweme_id = row["aweme_id"]
     if not isinstance(aweme_id, str) or not aweme_id:
         return -1 - number
     plain = aweme_id.isascii() and aweme_id.isdecimal() and len(aweme_id) < 30 and aweme_id[0] != "0"
-    return int(aweme_id) if plain else aweme_id  # half the memory of a text
+    return int(aweme_id) if plain else aweme_id  # an int takes half the memory of a str

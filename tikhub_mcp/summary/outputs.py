@@ -1,4 +1,4 @@
-"""Rows → files: what every output has in common, and the CSV and the JSON among them."""
+"""The output files of a summary: the base class of all of them, and the CSV and JSON outputs."""
 
 import json
 import os
@@ -13,7 +13,10 @@ from tikhub_mcp.summary.spool import CHUNK, Written
 
 
 class Output(Part):
-    """A private file in the making that is written in large pieces."""
+    """A part file, readable by its owner only, that is written in large pieces.
+
+    Subclasses override `add` and `add_history` for the rows that they need.
+    """
 
     def __init__(self, target: Path) -> None:
         with os_errors(target):
@@ -23,17 +26,17 @@ class Output(Part):
         self._pending = bytearray()
 
     def add(self, written: Written) -> None:
-        """Take the next rows in, where rows are wanted."""
+        """Add the next rows; ignored by default."""
 
     def add_history(self, line: Row) -> None:
-        """Take the next line of a post's history in, where these are wanted."""
+        """Add the next line of a post's history; ignored by default."""
 
-    def finish(self, found: Findings) -> None:  # noqa: ARG002 - for those who tell of it
-        """Put all of it into the part file; the name is for `commit`."""
+    def finish(self, found: Findings) -> None:  # noqa: ARG002 - subclasses use it
+        """Complete the part file; `commit` then gives it its final name."""
         self._flush()
 
     def write(self, content: bytes) -> None:
-        """Append."""
+        """Append bytes, which are buffered."""
         self._pending += content
         if len(self._pending) >= CHUNK:
             self._flush()
@@ -45,10 +48,10 @@ class Output(Part):
 
 
 class CsvTable(Output):
-    """A table for spreadsheets: UTF-8 with a byte order mark, and no cell that can run.
+    """A CSV file for spreadsheets, in UTF-8 with a byte order mark.
 
     Args:
-        target: Where it goes.
+        target: The final path.
         columns: The header.
     """
 
@@ -59,28 +62,28 @@ class CsvTable(Output):
 
 
 class RowTable(CsvTable):
-    """The rows as such a table."""
+    """The CSV file of all rows."""
 
     def add(self, written: Written) -> None:
-        """Put rows behind the others."""
+        """Append rows."""
         self.write(written.csv)
 
 
 class HistoryTable(CsvTable):
-    """How numbers changed, as such a table."""
+    """The CSV file of the history: how counts changed."""
 
     def add_history(self, line: Row) -> None:
-        """Put a line behind the others."""
+        """Append a line."""
         self.write(csv_cells.line(line.values()) + b"\r\n")
 
 
 class JsonTable(Output):
-    """A document for programs, indented for people.
+    """The JSON file of all rows, indented.
 
     Args:
-        target: Where it goes.
-        source: What was read.
-        count: How many rows will come.
+        target: The final path.
+        source: The file or folder that was read.
+        count: The number of rows that will be added.
     """
 
     def __init__(self, target: Path, source: str, count: int) -> None:
@@ -90,11 +93,11 @@ class JsonTable(Output):
         self._begun = False
 
     def add(self, written: Written) -> None:
-        """Put rows behind the others."""
-        self.write(written.json if self._begun else written.json[1:])  # its first comma would stand behind nothing
+        """Append rows."""
+        self.write(written.json if self._begun else written.json[1:])  # the first row has no comma before it
         self._begun = True
 
     def finish(self, found: Findings) -> None:
-        """Close the list."""
+        """Write the end of the document."""
         self.write(b"\n  ]\n}\n")
         super().finish(found)

@@ -1,7 +1,7 @@
-"""The page: totals, rankings, growth and a table, in one file that needs no network.
+"""The HTML page of a summary: totals, rankings, growth charts and a table, in one file that needs no network.
 
-The charts are Vega-Lite's, whose script vl-convert carries and this puts into the page. Texts of posts are data in it:
-they are written into the page as JSON without a single `<`, and shown by the browser as text, never as markup.
+The charts are drawn by Vega-Lite, whose script comes from vl-convert and is embedded in the page. Texts of posts are
+untrusted: they are embedded as JSON in which every `<` is escaped, and the page shows them as text, never as markup.
 """
 
 import heapq
@@ -23,11 +23,11 @@ from tikhub_mcp.summary.rows import Row, reported
 from tikhub_mcp.summary.spool import Written
 from tikhub_mcp.text import clean
 
-MAX_POSTS = 2000  # in the page's table: those with the most plays and likes; the CSV has all
-MAX_BARS = 10  # of one ranking
-MAX_BROKEN_FILES = 20  # files without a post that are named; the CSV has all
-MAX_CHART_LINES = 10  # in the chart of growth: the posts with the most plays, or likes
-MAX_POINTS = 200  # of one line: its newest
+MAX_POSTS = 2000  # in the table: those with the most plays and likes; the CSV has all
+MAX_BARS = 10  # in a ranking
+MAX_BROKEN_FILES = 20  # files without a post that are listed; the CSV has all
+MAX_CHART_LINES = 10  # in the growth chart: the posts with the most plays, or likes
+MAX_POINTS = 200  # of a line in the growth chart: the newest
 
 TEMPLATE: Final = Path(__file__).with_name("page.html")
 _MAKE: Final = """
@@ -39,26 +39,26 @@ _SHOWN: Final = ("plays", "likes", "comments", "shares", "saves")
 
 
 class Report(Output):
-    """The page in the making.
+    """The HTML page.
 
     Args:
-        target: Where it goes.
-        source: What was read.
+        target: The final path.
+        source: The file or folder that was read.
     """
 
     def __init__(self, target: Path, source: Path) -> None:
         super().__init__(target)
         self._source = source
-        # Heaps, so that memory does not grow with the number of posts.
+        # Heaps of bounded size, so that memory does not grow with the number of posts.
         self._posts: list[tuple[float, int, Row]] = []
         self._ranks: dict[str, list[tuple[float, int, Row]]] = {name: [] for name in _RANKED}
         self._lines: list[tuple[float, int, Row]] = []
         self._without: list[tuple[str, str]] = []
         self._line: list[Row] = []
-        self._came = 0
+        self._added = 0
 
     def add(self, written: Written) -> None:
-        """Take the next rows in; only the newest of a post is shown, and of files without one why."""
+        """Add the next rows: the newest row of each post, and the error of each file without a post."""
         for row in written.rows():
             if row["is_latest"]:
                 self._add(_post(row))
@@ -66,7 +66,7 @@ class Report(Output):
                 self._without.append((clean(row["source_file"]), clean(row["error"], 300)))
 
     def add_history(self, line: Row) -> None:
-        """Take the next line of a post's history in; a post's lines come one after the other."""
+        """Add the next line of a post's history; the lines of a post are added consecutively."""
         if self._line and self._line[-1]["aweme_id"] != line["aweme_id"]:
             self._end_line()
         self._line.append(line)
@@ -91,35 +91,35 @@ class Report(Output):
             "without": self._without,
             "count": found.totals.posts,
             "totals": _totals(found),
-            "ranks": {name: _falling(heap) for name, heap in self._ranks.items()},
-            "posts": _falling(self._posts),
-            "history": _falling(self._lines),
+            "ranks": {name: _descending(heap) for name, heap in self._ranks.items()},
+            "posts": _descending(self._posts),
+            "history": _descending(self._lines),
         }
 
     def _add(self, post: Row) -> None:
-        self._came += 1
-        _keep(self._posts, ((post["plays"] or 0) + (post["likes"] or 0), -self._came, post), MAX_POSTS)
+        self._added += 1
+        _push(self._posts, ((post["plays"] or 0) + (post["likes"] or 0), -self._added, post), MAX_POSTS)
         for name, heap in self._ranks.items():
             if post[name]:
-                _keep(heap, (post[name], -self._came, post), MAX_BARS)
+                _push(heap, (post[name], -self._added, post), MAX_BARS)
 
     def _end_line(self) -> None:
         line, self._line = self._line[-MAX_POINTS:], []
-        self._came += 1
+        self._added += 1
         newest = line[-1]
         weight = newest["play_count"] or newest["digg_count"] or 0
         author = newest["author_nickname"] if isinstance(newest["author_nickname"], str) else ""
         post = {"author": clean(author), "id": clean(str(newest["aweme_id"]))}
         points = [{"as_of": at["as_of"], **{name: at[API_COUNTS[name]] for name in _SHOWN}} for at in line]
-        _keep(self._lines, (weight, -self._came, {**post, "points": points}), MAX_CHART_LINES)
+        _push(self._lines, (weight, -self._added, {**post, "points": points}), MAX_CHART_LINES)
 
 
-def _falling(heap: list[tuple[float, int, Row]]) -> list[Row]:
+def _descending(heap: list[tuple[float, int, Row]]) -> list[Row]:
     return [item for *_, item in sorted(heap, reverse=True)]
 
 
-def _keep(heap: list[tuple[float, int, Row]], item: tuple[float, int, Row], most: int) -> None:
-    """Put an item on a heap of the largest ones; the second of its parts is different in each."""
+def _push(heap: list[tuple[float, int, Row]], item: tuple[float, int, Row], most: int) -> None:
+    """Push an item onto a heap of the `most` largest ones; the item's second part is unique, so rows never compare."""
     (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, item)
 
 
@@ -143,7 +143,7 @@ def _day(stamp: Json) -> str:
 
 
 def _totals(found: Findings) -> list[tuple[str, int | None, str]]:
-    """What stands at the top: a name, a number, and a word about it."""
+    """Return the totals at the top of the page: a name, a sum, and for how many posts it was reported."""
     totals = found.totals
     cards: list[tuple[str, int | None, str]] = [("posts", totals.posts, "")]
     for name in _SHOWN:
@@ -154,12 +154,12 @@ def _totals(found: Findings) -> list[tuple[str, int | None, str]]:
 
 @cache
 def library() -> str:
-    """The script of the charts; nothing in it may end the element that it stands in.
+    """Return the script that draws the charts, escaped so that it cannot end its script element.
 
-    Another process makes it: that takes two seconds and 140 MiB, during which a server could do nothing else. It gets
-    neither the key nor a module from the working directory.
+    A child process makes it, because that takes two seconds and 140 MiB and would block the server. The child process
+    gets no API key and imports no module from the working directory.
     """
-    made = subprocess.run(  # noqa: S603 - our own
+    completed = subprocess.run(  # noqa: S603 - a constant command
         isolation.isolated_python_command(_MAKE),
         cwd=isolation.PACKAGE_FOLDER,
         env=isolation.child_environment(),
@@ -167,7 +167,7 @@ def library() -> str:
         capture_output=True,
         check=True,
     )
-    return re.sub(r"(?i)<(/script|!--)", r"<\\\1", made.stdout.decode())
+    return re.sub(r"(?i)<(/script|!--)", r"<\\\1", completed.stdout.decode())
 
 
 def _json(value: Json) -> str:

@@ -1,7 +1,8 @@
-"""A raw answer → the row of a summary: where in it each column's value stands.
+"""Conversion of a raw answer into a row of the summary.
 
-Values are the API's own. What is not as the API makes it (a list in the place of an object, a number in the place of a
-text) makes the row a broken one that says so. NaN, Infinity and integers of more than 4,300 digits count as missing.
+Values are the API's own. An answer of another shape (such as an array instead of an object, or a number instead of a
+string) becomes a row with `parse_ok` false and an error. NaN, Infinity and integers of more than 4,300 digits are
+treated as missing.
 """
 
 import math
@@ -32,19 +33,25 @@ from tikhub_mcp.summary.schema import (
 from tikhub_mcp.text import clean, writable
 
 MAX_DESC_LENGTH = 2000  # characters
-# Bytes of an answer that is out of the ordinary: json.loads takes four times its size for its text, and up to sixty
-# for its values. The largest answers known have 83 kB.
+# Maximum bytes of an answer that msgspec cannot decode: json.loads takes four times its size for the text, and up to
+# sixty times for the values. The largest known answers have 83 kB.
 MAX_ODD_BYTES = 4 * 2**20
 
 Row: TypeAlias = dict[str, Json]
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of UTC, which is written behind it
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; the "Z" is appended to the text
 _NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = VideoFields(), AuthorFields(), AddressFields()
 _NO_STATISTICS, _NO_MUSIC, _NO_AIGC = StatisticsFields(), MusicFields(), AigcFields()
 
 
 class AnswerFields(NamedTuple):
-    """A raw file's name, and the parts of it that fields are taken from."""
+    """The name of a raw file, and the decoded parts of its answer.
+
+    Attributes:
+        name: The file's name.
+        root: The envelope of the answer.
+        post: The post in it.
+    """
 
     name: str
     root: RootFields
@@ -52,35 +59,35 @@ class AnswerFields(NamedTuple):
 
 
 def read_fields(name: str, body: bytes) -> AnswerFields | Row:
-    """What a raw file holds; where that is out of the ordinary its row at once.
+    """Decode a raw file; return its fields, or its finished row if msgspec cannot decode it or it has no post.
 
     Raises:
-        ValueError: It holds no readable JSON, or too much that is out of the ordinary.
+        ValueError: It is not valid JSON, or too large for the slower parser.
     """
     name = writable(name)
     try:
-        check_utf_8(body)  # msgspec looks only at the texts that it keeps
+        check_utf_8(body)  # msgspec checks only the strings that it decodes
         root = schema.decode(body)
         post = (root.data or root).post()
-    except (ValueError, RecursionError):  # anything out of the ordinary, from a byte order mark to broken JSON
+    except (ValueError, RecursionError):  # an unexpected shape, a byte order mark or invalid JSON
         post = None
     if post:
         return AnswerFields(name, root, post)
     if len(body) > MAX_ODD_BYTES:
         raise ValueError("it has more than 4 MiB, and is not as TikHub answers")
-    return _careful_row(name, parse_json(body))
+    return _lenient_row(name, parse_json(body))
 
 
 def row(answer: AnswerFields) -> Row:
-    """The row of an answer with a post: its fields."""
-    made = _values(*answer)
-    made["engagement_rate"] = _engagement(reported(made))
-    return made
+    """Return the row of an answer with a post."""
+    result = _values(*answer)
+    result["engagement_rate"] = _engagement(reported(result))
+    return result
 
 
 def reported(row: Row) -> dict[str, int | None]:
-    """The counts of a row as numbers; None for what was not reported, as plays on Douyin are."""
-    # Not by parse_count() where that is plain to see: of a row's time a tenth.
+    """Return the counts of a row as integers; None for a count that was not reported, such as plays on Douyin."""
+    # Plain integers skip parse_count(), which saves a tenth of a row's time.
     counts = {
         name: value if type(value := row[name]) is int and 0 <= value < EXACT else parse_count(value) for name in COUNTS
     }
@@ -90,7 +97,13 @@ def reported(row: Row) -> dict[str, int | None]:
 
 
 def broken_row(name: str, why: str, value: Json = None) -> Row:
-    """The row of a file without a post: the reason, and what is known of the answer."""
+    """Return the row of a file without a post.
+
+    Args:
+        name: The file's name.
+        why: The reason, a sentence.
+        value: The answer, from which the envelope's fields are taken if they are there.
+    """
     envelope = _envelope(value)
     name = writable(name)
     known = {
@@ -103,8 +116,8 @@ def broken_row(name: str, why: str, value: Json = None) -> Row:
     return dict.fromkeys(COLUMNS) | {"source_file": name, "parse_ok": False, "error": why} | plain
 
 
-def _careful_row(name: str, value: Json) -> Row:
-    """The row of an answer that is not as it should be, by what can be made of it.
+def _lenient_row(name: str, value: Json) -> Row:
+    """Return the row of an answer that msgspec could not decode, after removing what no output can represent.
 
     Raises:
         ValueError: It is nested too deeply.
@@ -117,7 +130,7 @@ def _careful_row(name: str, value: Json) -> Row:
     if post is None:
         return broken_row(name, _why(value), value)
     try:
-        # The envelope's own fields may be anything; what else stands beside them is the business of other tools.
+        # The envelope's fields may have any type; other keys beside them, which other tools may add, are ignored.
         root = (
             RootFields(**{field: value[field] for field in ENVELOPE if field in value})
             if isinstance(value, dict)
@@ -129,10 +142,10 @@ def _careful_row(name: str, value: Json) -> Row:
 
 
 def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
-    """The value without what no output can hold; an empty something in the place of an object or list is none.
+    """Return the value without what no output can represent, and with None for empty values of the keys in `objects`.
 
-    Such places are at the top and in each other only: below what may be anything (`music` has such an `author`), what
-    is empty stays so.
+    These keys hold objects, arrays or strings. They are looked for at the top level and inside one another only. Below
+    other keys, and below `music`, whose `author` may have any type, empty values stay as they are.
     """
     match value:
         case LongInteger():
@@ -196,8 +209,8 @@ def _values(name: str, root: RootFields, post: PostFields) -> Row:
         "hashtags": "|".join([extra.hashtag_name for extra in post.text_extra or () if extra and extra.hashtag_name]),
         "platform": platform,
         "as_of": _moment(root.time_stamp),
-        "engagement_rate": None,  # of the row's own counts
-        "is_latest": None,  # known when all files are read
+        "engagement_rate": None,  # computed from the row's counts
+        "is_latest": None,  # known once all files are read
     }
 
 
@@ -229,7 +242,7 @@ def _of_music(music: MusicFields) -> Row:
 
 
 def _asked(params: Json) -> str:
-    """The link that was asked for, of what the envelope says."""
+    """Return the link that was requested, from the envelope's `params`."""
     return _text(params.get("share_url")) if isinstance(params, dict) else ""
 
 
@@ -238,7 +251,7 @@ def _text(value: Json) -> str:
 
 
 def _id(value: Json) -> Json:
-    """Numbers become text: ids exceed 2^53, and spreadsheets and JavaScript would round them."""
+    """Return an id as text: ids exceed 2^53, and spreadsheets and JavaScript would round the numbers."""
     return str(value) if type(value) is int else value
 
 
@@ -272,12 +285,12 @@ def _engagement(counts: dict[str, int | None]) -> float | None:
 
 
 def _envelope(value: Json) -> dict[str, Json]:
-    """What holds code, request_id and router: in TikHub's errors that is one level down."""
+    """Return the object with code, request_id and router, which TikHub's errors have under `detail`."""
     return _object(_object(value).get("detail")) or _object(value)
 
 
 def _why(value: Json) -> str:
-    """Why there is no post, as far as the answer says."""
+    """Return the reason why an answer has no post, as a sentence."""
     envelope = _envelope(value)
     if (reason := why_missing(envelope)) is not None:
         return f"The post {reason}."
@@ -285,8 +298,10 @@ def _why(value: Json) -> str:
     code = None if isinstance(code, dict | list) else code
     if code not in (None, 200) or "detail" in _object(value):
         texts = (envelope.get("message"), envelope.get("message_zh"))
-        said = next(filter(None, map(_text, texts)), "TikHub does not say which")
-        return f"An error instead of a post, code {'unknown' if code is None else clean(str(code), 20)}: {clean(said)}"
+        message = next(filter(None, map(_text, texts)), "TikHub does not say which")
+        return (
+            f"An error instead of a post, code {'unknown' if code is None else clean(str(code), 20)}: {clean(message)}"
+        )
     if {"data", "aweme_detail", "aweme_details"} & envelope.keys():
         return "The post is not available (private, deleted or blocked; TikHub does not say which)."
     return "Not an answer of TikHub's: no post is in it."

@@ -1,4 +1,8 @@
-"""Rows in the making: written as text when they are read, finished when all are known, never all in memory."""
+"""Temporary storage of rows on disk, so that a summary of any size needs little memory.
+
+Rows are stored as JSON and CSV text when they are read. Their last value, `is_latest`, is inserted at the end, when all
+rows are known.
+"""
 
 import errno
 import tempfile
@@ -18,23 +22,23 @@ from tikhub_mcp.storage.atomic import os_errors, write_all
 from tikhub_mcp.summary.csv_cells import line
 from tikhub_mcp.summary.rows import Row
 
-CHUNK = 2**18  # bytes written at once
-BLOCK = 64  # rows finished at once, if they are not more than CHUNK
+CHUNK = 2**18  # bytes that are written at once
+BLOCK = 64  # rows that are completed at once, if they have at most CHUNK bytes
 
-_GAP = b"\0"  # where the last value of a row will be: neither JSON nor a cell can hold it
-_LAST = (b"false\n    }", b"true\n    }", b"null\n    }")  # what `is_latest` may be, as Snapshots.latest numbers it
+_GAP = b"\0"  # placeholder of a row's last value; it occurs in neither the JSON nor the CSV text
+_LAST = (b"false\n    }", b"true\n    }", b"null\n    }")  # the values of `is_latest`, indexed by `Snapshots.latest`
 _LAST_CELL = (b"false\r\n", b"true\r\n", b"\r\n")
-# What stands around a row, indented in its place behind another one, and its comma.
+# The lengths of the text before and after a row in the indented JSON that `Spool.add` makes of it.
 _HEAD, _TAIL = len(b'{\n  "videos": [\n    null'), len(b"null\n    }\n  ]\n}")
 
 
 class Written(Struct, gc=False):
-    """Some rows as text.
+    """A block of rows as text.
 
     Attributes:
-        count: How many they are.
-        json: Objects, each behind a comma on a line of its own, indented by four blanks.
-        csv: Lines with their ends.
+        count: The number of rows.
+        json: The rows as JSON objects, indented by four spaces, with a comma and a newline before each.
+        csv: The rows as CSV lines, with their line ends.
     """
 
     count: int
@@ -42,13 +46,17 @@ class Written(Struct, gc=False):
     csv: bytes
 
     def rows(self) -> list[Row]:
-        """The rows themselves."""
+        """Return the rows, decoded from the JSON text."""
         rows: list[Row] = decode(b"[%b]" % self.json[1:])
         return rows
 
 
 class Spool:
-    """The texts of rows, in files that nobody sees, but for their last value, which only all rows together tell."""
+    """The texts of all rows without their last value, in unnamed temporary files.
+
+    Args:
+        folder: Where the temporary files are created.
+    """
 
     def __init__(self, folder: Path) -> None:
         with ExitStack() as stack:
@@ -65,12 +73,12 @@ class Spool:
         return len(self._json)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Put rows behind the others, their last values still None.
+        """Append rows, whose last values are still None.
 
-        One step after the other for all of them: of code that runs now and then a processor forgets more.
+        Each step is done for all rows before the next step, which is faster because it uses the CPU's caches better.
 
         Raises:
-            RecursionError: One of them holds what is nested too deeply; then none is added.
+            RecursionError: One of the rows is nested too deeply; none is added.
         """
         lines = [line(row.values()) for row in rows]
         texts = [encode({"videos": [None, row]}) for row in rows]
@@ -78,82 +86,85 @@ class Spool:
         self._csv.add(lines)
 
     def __getitem__(self, number: int) -> Row:
-        """The row with this number, from 0, its last value None."""
+        """Return the row with this number, counted from 0; its last value is None."""
         row: Row = decode(self._json.read(number, number + 1)[1:-1] + _LAST[2])
         return row
 
     def written(self, last: Sequence[int]) -> Iterator[Written]:
-        """All rows as text, with their last values.
+        """Yield all rows as text, with their last values, in blocks.
 
         Args:
             last: For each row 0 for false, 1 for true, 2 for None.
         """
-        first = 0
-        while first < len(self):
-            beyond = self._json.reach(first)
-            json, csv = (texts.read(first, beyond) for texts in (self._json, self._csv))
-            values = last[first:beyond]
+        start = 0
+        while start < len(self):
+            stop = self._json.block_end(start)
+            json, csv = (texts.read(start, stop) for texts in (self._json, self._csv))
+            values = last[start:stop]
             yield Written(len(values), _filled(json, values, _LAST), _filled(csv, values, _LAST_CELL))
-            first = beyond
+            start = stop
 
 
 class _Texts:
-    """Texts, a gap behind each, in a file without a name; memory holds where each one ends."""
+    """Texts in an unnamed temporary file, each followed by a gap; only their offsets are in memory."""
 
     def __init__(self, folder: Path) -> None:
-        self._place = folder / "spool"  # for messages
+        self._place = folder / "spool"  # the path in error messages
         with os_errors(self._place):
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - this class is what closes it
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `__exit__`
         self._pending: list[bytes] = []
-        self._there = 0  # bytes in the file
+        self._file_size = 0
         self._ends = array("Q", [0])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # what could not be written at last is not wanted any more
+        with suppress(OSError):  # closing may fail to write; the content is not needed any more
             self._file.close()
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def add(self, texts: list[bytes]) -> None:
-        """Put texts behind the others; not once they are read."""
+        """Append texts; must not be called after `read`."""
         self._pending += texts
         for text in texts:
             self._ends.append(self._ends[-1] + len(text) + len(_GAP))
-        if self._ends[-1] - self._there >= CHUNK:
+        if self._ends[-1] - self._file_size >= CHUNK:
             self._flush()
 
-    def reach(self, first: int) -> int:
-        """One beyond the last text of the block that begins with `first`: BLOCK of them, or CHUNK bytes."""
-        within = bisect_right(self._ends, self._ends[first] + CHUNK, first, min(first + BLOCK, len(self)) + 1) - 1
-        return max(within, first + 1)
+    def block_end(self, start: int) -> int:
+        """Return the end of the block that starts with text `start`: at most BLOCK texts and CHUNK bytes, at least one.
 
-    def read(self, first: int, beyond: int) -> bytes:
-        """The texts from `first` on, up to the one before `beyond`, with their gaps."""
+        The end is exclusive.
+        """
+        stop = bisect_right(self._ends, self._ends[start] + CHUNK, start, min(start + BLOCK, len(self)) + 1) - 1
+        return max(stop, start + 1)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the texts from `start` to `stop` (exclusive), with their gaps."""
         self._flush()
-        size, read = self._ends[beyond] - self._ends[first], bytearray()
+        size, content = self._ends[stop] - self._ends[start], bytearray()
         with os_errors(self._place):
-            self._file.seek(self._ends[first])
-            while len(read) < size:  # some file systems give less than was asked for
-                piece = self._file.read(size - len(read))
+            self._file.seek(self._ends[start])
+            while len(content) < size:  # an unbuffered read may return fewer bytes than requested
+                piece = self._file.read(size - len(content))
                 if not piece:
                     raise OSError(errno.EIO, "what was written there is gone")
-                read += piece
-        return bytes(read)
+                content += piece
+        return bytes(content)
 
     def _flush(self) -> None:
         texts = _GAP.join([*self._pending, b""])
         self._pending.clear()
         with os_errors(self._place):
             write_all(self._file, texts)
-        self._there = self._ends[-1]
+        self._file_size = self._ends[-1]
 
 
-def _filled(text: bytes, values: Sequence[int], with_what: tuple[bytes, ...]) -> bytes:
-    """The texts with their gaps filled."""
-    *pieces, _ = text.split(_GAP)  # behind the last gap is nothing
-    fillings = [with_what[value] for value in values]
+def _filled(text: bytes, values: Sequence[int], choices: tuple[bytes, ...]) -> bytes:
+    """Return the texts with their gaps replaced; each value is an index of `choices`."""
+    *pieces, _ = text.split(_GAP)  # the part after the last gap is empty
+    fillings = [choices[value] for value in values]
     return b"".join(chain.from_iterable(zip(pieces, fillings, strict=True)))

@@ -1,6 +1,6 @@
-"""Raw files → one table of posts: CSV for spreadsheets, JSON for programs.
+"""Summaries of raw files: reads the files, and writes all requested outputs or none.
 
-Every file gives one row; one without a post says why.
+Every file gives one row. The row of a file without a post gives the reason.
 """
 
 import os
@@ -17,7 +17,7 @@ from tikhub_mcp.storage.atomic import make_folder, os_errors
 from tikhub_mcp.storage.reading import read_regular, read_start
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.csv_cells import line
-from tikhub_mcp.summary.extras import command, is_installed
+from tikhub_mcp.summary.extras import install_command, is_installed
 from tikhub_mcp.summary.history import HISTORY, Findings, Snapshots, Top, history
 from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable
 from tikhub_mcp.summary.rows import AnswerFields, Row, broken_row, read_fields, row
@@ -36,32 +36,32 @@ HISTORY_NAME = "tikhub_metrics_history.csv"
 _NAMES = (CSV_NAME, HISTORY_NAME, JSON_NAME, XLSX_NAME, HTML_NAME)
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
-# Bytes; the largest answers known have 83 kB. One as large as that takes 80 MiB of memory, and up to eleven times its
-# size where one text that is kept fills it.
+# The largest known answers have 83 kB. A file of this size takes 80 MiB of memory, and up to eleven times its size if a
+# single text that a column needs fills it.
 MAX_FILE_BYTES = 52 * 2**20
 
 _NEEDS = {"xlsx": "xlsx", "html": "report"}  # format → extra
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
-# Answers read before their rows are made, a tenth faster than in turn, which processors forget over: so many, if they
-# are not more than so many bytes.
-_AT_ONCE, _MAX_BYTES = 32, 4 * 2**20
+# Answers that are read before their rows are made, and the bytes after which a group ends early. Working in groups is a
+# tenth faster than one file at a time, because it uses the CPU's caches better.
+_GROUP_ANSWERS, _GROUP_BYTES = 32, 4 * 2**20
 _NO_JSON = "The file holds no readable JSON"
-_HEAD = 2**18  # bytes; enough of a summary to know it by
+_HEAD = 2**18  # bytes at the start of a file in which a summary's markers are looked for
 
 
 class SummaryStopped(Exception):
-    """The caller wanted it to end; nothing was written."""
+    """The caller stopped the summary; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was written, from what, and what it comes to.
+    """The result of a summary.
 
     Attributes:
-        source: What was read.
-        paths: What was written, by format, and by "history".
-        found: What it comes to.
-        older: Names of outputs beside them that an earlier run left, in formats that were not asked for.
+        source: The file or folder that was read.
+        paths: The files that were written, by format; the key "history" has the CSV file of the history.
+        found: The statistics.
+        older: The names of outputs of an earlier run in the same folder, in formats that this run did not write.
     """
 
     source: Path
@@ -70,7 +70,7 @@ class Summary:
     older: tuple[str, ...] = ()
 
     def remarks(self) -> Iterator[str]:
-        """What whoever asked for it may not expect."""
+        """Yield sentences about what the caller may not expect."""
         if not self.found.parsed:
             yield "There is no post in what was read; each row's `error` says why."
         if self.older:
@@ -85,59 +85,61 @@ def summarize(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Read one raw file, or every `*.json` directly in a folder, and write all summaries, or none.
+    """Read one raw file, or every `*.json` file directly in a folder, and write all outputs or none.
 
-    Files are what a shell's `*.json` names, in any case and in order of name: regular files, not hidden ones, not
-    links, no summary of our own. With the CSV comes the history of the posts that have more than one file.
+    The files of a folder are read in the order of their names; the extension's case does not matter. Hidden files,
+    symbolic links, special files and earlier summaries are ignored. The format "csv" also writes the history of the
+    posts that have more than one file.
 
     Args:
-        source: A file or folder; where it may lie is the caller's business.
-        out_dir: Made where it is missing.
-        formats: What to write.
-        progress: Told the steps done and the steps in all, two for each file: to read it, and to write its row (these
-            some rows at a time).
-        stopped: Asked before each step, each line of a history, and before the outputs appear.
+        source: A file or folder. The caller checks whether it may be read.
+        out_dir: The folder of the outputs; created if it is missing.
+        formats: The outputs to write.
+        progress: Called with the number of steps done and the total. Each file has two steps: reading it and writing
+            its row. Rows are written in blocks, so the number may rise by more than one.
+        stopped: Called before each step, before each line of the history, and before the outputs get their final
+            names; if it returns True, the summary is stopped.
 
     Raises:
-        InvalidInput: There is nothing to read, or a format needs what is not installed.
+        InvalidInput: There is nothing to read, or a format needs an extra that is not installed.
         DiskFull, NotWritable: The outputs could not be written.
-        Stopped: `stopped` said so.
+        SummaryStopped: `stopped` returned True.
     """
     _check_formats(formats)
     source = source.absolute()
     folder, names = _inputs(source)
     make_folder(out_dir)
 
-    def told(items: Iterable[T], before: int = 0, steps: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
+    def track(items: Iterable[T], done: int = 0, steps: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
         for item in items:
             if stopped():
                 raise SummaryStopped
             yield item
-            before += steps(item)
-            progress(before, 2 * len(names))
+            done += steps(item)
+            progress(done, 2 * len(names))
 
     with ExitStack() as stack:
         outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, len(names))}
         spool = stack.enter_context(Spool(out_dir))
-        snapshots = _read(spool, (_answer(folder, name) for name in told(names)))
-        for written in told(spool.written(snapshots.latest()), len(names), attrgetter("count")):
+        snapshots = _read(spool, (_answer(folder, name) for name in track(names)))
+        for written in track(spool.written(snapshots.latest()), len(names), attrgetter("count")):
             for output in outputs.values():
                 output.add(written)
         found = _find(spool, snapshots)
         _write_histories(spool, snapshots, outputs.values(), stopped)
-        _appear(outputs.values(), found, stopped)
+        _commit_all(outputs.values(), found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
     return Summary(source, paths, found, tuple(_older(out_dir, paths.values())))
 
 
 def _older(out_dir: Path, written: Collection[Path]) -> Iterator[str]:
     others = (out_dir / name for name in _NAMES)
-    # Not Path.is_file, which may raise: at this point all is written.
+    # Not Path.is_file, which may raise: the outputs are already written.
     return (path.name for path in others if path not in written and os.path.isfile(path))  # noqa: PTH113
 
 
-def _appear(outputs: Collection[Output], found: Findings, stopped: Callable[[], bool]) -> None:
-    """Put all outputs under their names, once all are whole."""
+def _commit_all(outputs: Collection[Output], found: Findings, stopped: Callable[[], bool]) -> None:
+    """Complete all outputs, and then give them their final names."""
     for output in outputs:
         output.finish(found)
     if stopped():
@@ -148,54 +150,58 @@ def _appear(outputs: Collection[Output], found: Findings, stopped: Callable[[], 
 
 
 def _read(spool: Spool, answers: Iterator[tuple[AnswerFields | Row, int]]) -> Snapshots:
-    """Take all rows in."""
+    """Convert the answers into rows, and add these to the spool and to the snapshots, which are returned."""
     snapshots = Snapshots()
-    for some in _together(answers):
-        rows = [row(answer) if isinstance(answer, AnswerFields) else answer for answer in some]
+    for group in _groups(answers):
+        rows = [row(answer) if isinstance(answer, AnswerFields) else answer for answer in group]
         try:
             spool.add(rows)
         except RecursionError:
-            rows = [_shallow(made) for made in rows]
+            rows = [_without_deep_nesting(added) for added in rows]
             spool.add(rows)
-        for made in rows:
-            snapshots.add(made)
+        for added in rows:
+            snapshots.add(added)
     return snapshots
 
 
-def _together(answers: Iterator[tuple[AnswerFields | Row, int]]) -> Iterator[list[AnswerFields | Row]]:
-    """Some at a time, of answers and their sizes in bytes."""
-    some: list[AnswerFields | Row] = []
-    room = _MAX_BYTES
+def _groups(answers: Iterator[tuple[AnswerFields | Row, int]]) -> Iterator[list[AnswerFields | Row]]:
+    """Group answers, each given with its size in bytes, for `_read`."""
+    group: list[AnswerFields | Row] = []
+    room = _GROUP_BYTES
     for answer, size in answers:
-        some.append(answer)
+        group.append(answer)
         room -= size
-        if len(some) == _AT_ONCE or room < 0:
-            yield some
-            some, room = [], _MAX_BYTES
-    if some:
-        yield some
+        if len(group) == _GROUP_ANSWERS or room < 0:
+            yield group
+            group, room = [], _GROUP_BYTES
+    if group:
+        yield group
 
 
-def _shallow(made: Row) -> Row:
+def _without_deep_nesting(original: Row) -> Row:
+    """Return the row, or a broken row if it is nested too deeply for the outputs."""
     try:
-        line(made.values())
+        line(original.values())
     except RecursionError:
-        return broken_row(made["source_file"], f"{_NO_JSON}: the JSON is nested too deeply.")
-    return made
+        return broken_row(original["source_file"], f"{_NO_JSON}: the JSON is nested too deeply.")
+    return original
 
 
 def _check_formats(formats: Collection[Format]) -> None:
-    lacking = {name: extra for name, extra in _NEEDS.items() if name in formats and not is_installed(extra)}
-    if lacking:
-        needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in lacking.items())
+    missing = {name: extra for name, extra in _NEEDS.items() if name in formats and not is_installed(extra)}
+    if missing:
+        needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in missing.items())
         raise InvalidInput(
-            f"An extra is not installed: {needs}. In the checkout: {command(lacking.values())}. Nothing was read or "
-            "written."
+            f"An extra is not installed: {needs}. In the checkout: {install_command(missing.values())}. Nothing was read "
+            "or written."
         )
 
 
 def _outputs(formats: Collection[Format], out_dir: Path, source: Path, count: int) -> Iterator[tuple[str, Output]]:
-    """The outputs by name, tables first: on Windows a spreadsheet locks what it shows, and then all stays old."""
+    """Yield the outputs by name, in the order in which they get their final names.
+
+    Tables come first: on Windows a spreadsheet program locks the file that it shows, and then no output is replaced.
+    """
     if "csv" in formats:
         yield "csv", RowTable(out_dir / CSV_NAME, COLUMNS)
         yield "history", HistoryTable(out_dir / HISTORY_NAME, HISTORY)
@@ -232,7 +238,7 @@ def _top(spool: Spool, snapshots: Snapshots, count: str) -> Iterator[Top]:
 def _write_histories(
     spool: Spool, snapshots: Snapshots, outputs: Collection[Output], stopped: Callable[[], bool]
 ) -> None:
-    """Tell the outputs of the posts that have more than one row."""
+    """Add the history of the posts with more than one row to the outputs."""
     latest = snapshots.latest()
     for numbers in snapshots.histories():
         rows = (spool[number] | {"is_latest": latest[number] == 1} for number in numbers)
@@ -244,7 +250,11 @@ def _write_histories(
 
 
 def _inputs(source: Path) -> tuple[Path, list[str]]:
-    """The folder, and the names in it to read, one or more."""
+    """Return the folder and the names of the files in it to read, at least one.
+
+    Raises:
+        InvalidInput: There is none.
+    """
     try:
         if stat.S_ISDIR(source.stat().st_mode):
             folder, names = source, _names(source)
@@ -269,18 +279,18 @@ def _names(folder: Path) -> list[str]:
 
 
 def _is_summary(path: Path) -> bool:
-    """Whether it is an output of ours, by its content."""
+    """Whether the file is an earlier summary, by its content."""
     try:
         head = read_start(path, _HEAD)
     except (OSError, ValueError):
-        return False  # its row will say what is wrong
+        return False  # its row will give the reason
     return all(marker in head for marker in _MARKERS)
 
 
 def _answer(folder: Path, name: str) -> tuple[AnswerFields | Row, int]:
-    """What a file holds, or the row that says why nothing; and its size in bytes."""
+    """Return the fields of a file, or its row if it has no post, and its size in bytes."""
     try:
-        body = read_regular(f"{folder}{os.sep}{name}", MAX_FILE_BYTES)  # a Path takes longer to make than a row
+        body = read_regular(f"{folder}{os.sep}{name}", MAX_FILE_BYTES)  # creating a Path takes longer than a row
         return read_fields(name, body) if body else broken_row(name, f"{_NO_JSON}: it is empty."), len(body)
     except OSError as error:
         return broken_row(name, f"The file cannot be read: {error.strerror}."), 0

@@ -1,4 +1,4 @@
-"""The workbook: the rows and their history as a spreadsheet shows them best, and a sheet that says what is what."""
+"""The Excel workbook of a summary: sheets of the posts, of their history, and of what each column means."""
 
 import io
 import json
@@ -26,14 +26,14 @@ from tikhub_mcp.summary.outputs import Output
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.spool import Written
 
-MAX_ROWS = 1_048_576  # of a sheet, its header among them
-MAX_HYPERLINKS = 65_530  # of a sheet; Excel repairs a file with more by removing them all
-MAX_HYPERLINK_UNITS = 2079  # UTF-16 units
-EXACT_DIGITS = 10**15  # Excel keeps 15 digits of a number
-FIRST_DATE = datetime(1900, 3, 1)  # noqa: DTZ001 - before it Excel counts a day that never was, or not at all
-LINE = 15.75  # points; at 15, which every row has, XlsxWriter writes none, and LibreOffice finds a height of its own
+MAX_ROWS = 1_048_576  # in a sheet, including the header
+MAX_HYPERLINKS = 65_530  # in a sheet; Excel repairs a file with more by removing all of them
+MAX_HYPERLINK_UNITS = 2079  # UTF-16 code units
+EXACT_DIGITS = 10**15  # Excel stores 15 digits of a number
+FIRST_DATE = datetime(1900, 3, 1)  # noqa: DTZ001 - Excel cannot represent earlier dates correctly (1900 is no leap year)
+LINE = 15.75  # row height in points; the default of 15 is not written, and LibreOffice then computes its own
 
-_FOREMOST: Final = (  # what people look for; behind it comes the rest, as in the CSV
+_FOREMOST: Final = (  # the columns that people look for come first, then the others in the order of the CSV
     "author_nickname",
     "desc",
     "create_time_unix",
@@ -53,7 +53,7 @@ CHANGES: Final = tuple(dict.fromkeys(("author_nickname", *HISTORY)))
 _MOMENTS: Final = {"create_time_unix", "as_of"}
 _LINKS: Final = {"share_url", "cover_url", "play_url_sample"}
 _RATES: Final = {"engagement_rate"}
-_WIDTHS: Final = {  # characters; the others have what their name takes
+_WIDTHS: Final = {  # in characters; other columns are as wide as their name
     "desc": 60,
     "error": 40,
     "hashtags": 30,
@@ -69,15 +69,15 @@ _WIDTHS: Final = {  # characters; the others have what their name takes
 
 
 class Workbook(Output):
-    """The rows, sheet "Posts"; how numbers changed, "History"; and what each column means, "Columns".
+    """The workbook, with the sheets "Posts" (all rows), "History" (how counts changed) and "Columns" (their meaning).
 
     Args:
-        target: Where it goes.
+        target: The final path.
     """
 
     def __init__(self, target: Path) -> None:
         super().__init__(target)
-        self._held = ExitStack()  # what is to be given back: folders and files that XlsxWriter leaves open
+        self._resources = ExitStack()  # the temporary folder, and files in it that XlsxWriter leaves open
         with ExitStack() as undo:
             undo.callback(self.discard)
             with os_errors(target):
@@ -85,40 +85,40 @@ class Workbook(Output):
             undo.pop_all()
 
     def _open(self) -> None:
-        temporary = self._held.enter_context(
+        temporary = self._resources.enter_context(
             tempfile.TemporaryDirectory(prefix="tikhub-mcp-", ignore_cleanup_errors=True)
         )
         options = {
-            "constant_memory": True,  # what does not stay there goes to the temporary folder
+            "constant_memory": True,  # rows are written to the temporary folder
             "tmpdir": temporary,
             "default_date_format": "yyyy-mm-dd hh:mm:ss",
         }
-        self._whole = io.BufferedRandom(self.file)  # writes on where the system took a part only
-        self._book = xlsxwriter.Workbook(self._whole, options)
+        self._buffer = io.BufferedRandom(self.file)  # an unbuffered write may write a part of the data only
+        self._book = xlsxwriter.Workbook(self._buffer, options)
         self._bold = self._book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
         self._posts = _Sheet(self._new_sheet("Posts"), self._book, POSTS, self._bold)
         self._history = _Sheet(self._new_sheet("History"), self._book, CHANGES, self._bold)
 
     def _new_sheet(self, name: str) -> Worksheet:
         sheet = self._book.add_worksheet(name)
-        self._held.callback(_close, sheet.row_data_fh)
+        self._resources.callback(_close, sheet.row_data_fh)
         return sheet
 
     def add(self, written: Written) -> None:
-        """Put rows into the first sheet."""
+        """Add rows to the sheet "Posts"."""
         with os_errors(self.target):
             for row in written.rows():
                 self._posts.add(row)
 
     def add_history(self, line: Row) -> None:
-        """Put a line into the second sheet."""
+        """Add a line to the sheet "History"."""
         with os_errors(self.target):
             self._history.add(line)
 
     def finish(self, found: Findings) -> None:
-        """Write it all."""
+        """Write the workbook into the part file."""
         with os_errors(self.target):
-            self._explain()
+            self._add_columns_sheet()
             for sheet in (self._posts, self._history):
                 sheet.finish()
             if not found.histories:
@@ -127,15 +127,15 @@ class Workbook(Output):
                 self._book.close()
             except FileCreateError as error:
                 raise error.args[0] from None
-            self._whole.detach()
+            self._buffer.detach()
         super().finish(found)
 
     def discard(self) -> None:
-        """Remove what is half-made."""
+        """Remove the part file and the temporary files."""
         super().discard()
-        self._held.close()
+        self._resources.close()
 
-    def _explain(self) -> None:
+    def _add_columns_sheet(self) -> None:
         sheet = self._new_sheet("Columns")
         sheet.freeze_panes(1, 0)
         sheet.set_column(0, 0, 32)
@@ -154,15 +154,15 @@ class Workbook(Output):
 
 
 class _Sheet:
-    """A sheet whose header and first column stay in sight, with a filter, and columns as wide as what they hold."""
+    """A sheet with a frozen header and first column, a filter, and column widths that fit the content."""
 
     def __init__(self, sheet: Worksheet, book: xlsxwriter.Workbook, columns: Sequence[str], bold: Format) -> None:
         self.sheet = sheet
         self._columns, self._rows, self._links = columns, 0, 0
         self._number = book.add_format({"num_format": "#,##0"})
         self._decimal = book.add_format({"num_format": "#,##0.0"})
-        self._days = book.add_format({"num_format": "#,##0.0##"})  # also of some minutes
-        # With a row that is one line high: else LibreOffice draws a second line over the rows beside it.
+        self._days = book.add_format({"num_format": "#,##0.0##"})  # a few minutes are still more than 0
+        # For texts with line breaks, whose rows get a fixed height: else LibreOffice draws over the next rows.
         self._lines = book.add_format({"text_wrap": True, "valign": "top"})
         self._rate = book.add_format({"num_format": "0.00%"})
         self._moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
@@ -170,11 +170,11 @@ class _Sheet:
         self.sheet.set_landscape()
         self.sheet.repeat_rows(0)
         for at, column in enumerate(columns):
-            self.sheet.set_column(at, at, _WIDTHS.get(column, max(12, len(column) + 4)))  # with the filter's button
+            self.sheet.set_column(at, at, _WIDTHS.get(column, max(12, len(column) + 4)))  # 4 for the filter button
             self.sheet.write_string(0, at, column, bold)
 
     def add(self, row: Row) -> None:
-        """Put a row below the others.
+        """Append a row.
 
         Raises:
             InvalidInput: The sheet is full.
@@ -188,7 +188,7 @@ class _Sheet:
             self._put(at, column, row[column])
 
     def finish(self) -> None:
-        """Lay the filter over all rows."""
+        """Add the filter, which covers all rows."""
         self.sheet.autofilter(0, 0, max(self._rows, 1), len(self._columns) - 1)
 
     def _put(self, at: int, column: str, value: Json) -> None:
@@ -222,14 +222,14 @@ class _Sheet:
 
 
 def _close(file: IO[str]) -> None:
-    with suppress(OSError):  # what could not be written at last is not wanted any more
+    with suppress(OSError):  # closing may fail to write; the content is not needed any more
         file.close()
 
 
 def _moment(value: Json) -> datetime | None:
-    """A time in UTC as Excel has it, without a zone."""
+    """Return a time in UTC without a time zone, as Excel stores it; None if it cannot be represented."""
     if isinstance(value, str) and value.endswith("Z"):
-        with suppress(ValueError):  # the API's own text in a column of ours it cannot be, but in one of its own
+        with suppress(ValueError):  # the API's own `create_time_unix` may be any text
             moment = datetime.fromisoformat(value).replace(tzinfo=None)
             return moment if moment >= FIRST_DATE else None
     seconds = unix_time(value)

@@ -1,4 +1,4 @@
-"""The three tools of the server: arguments, replies, many links at once.
+"""The three tools of the server: their arguments, their replies, and batches of links.
 
 Imports jobs, summary and what is below them.
 """

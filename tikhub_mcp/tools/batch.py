@@ -1,4 +1,4 @@
-"""Many links, given in many ways → one reply."""
+"""Batches: parses links from arguments or a file, plans or runs the downloads, and builds one reply."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -15,13 +15,13 @@ from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.replies import BatchReply
 
-MAX_LIST_BYTES = 2**20  # bytes of a file with links
-MAX_NOTED_LINES = 5  # without a link, that a note names
+MAX_LIST_BYTES = 2**20  # of a file with links
+MAX_NOTED_LINES = 5  # line numbers in the note about lines without a link
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a batch: the link as given, and what it is, or why it is none."""
+    """One entry of a batch: the text as given, and the parsed link or the error."""
 
     given: str
     link: Link | None = None
@@ -29,22 +29,27 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """The same for entries that are the same post as far as the links tell."""
+        """A key that is equal for entries whose links name the same post."""
         return self.link.key if self.link else self.given
 
     @classmethod
     def of(cls, given: str, line: int = 0) -> "Entry":
-        """Understand a link; `line` is its number in a file, of which the caller may not have seen the text."""
-        fit = links.shown(given) if line else given
+        """Parse a link.
+
+        Args:
+            given: The text.
+            line: Its line number in a file, or 0. Text from a file is shortened, as the caller may not know the file.
+        """
+        text = links.shown(given) if line else given
         try:
-            return cls(fit, links.parse_link(given))
+            return cls(text, links.parse_link(given))
         except UnsupportedLink as error:
-            return cls(fit, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error)
+            return cls(text, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a caller gave: the entries, and what there is to say about what is none."""
+    """The entries of a batch, and a note about the lines that have no link."""
 
     entries: list[Entry]
     note: str = ""
@@ -64,17 +69,18 @@ async def plan_or_run(
     dry_run: bool,
     progress: Callable[[int], AbstractAsyncContextManager[Watch]],
 ) -> BatchReply:
-    """The whole of a batch, for tools and the command line alike.
+    """Plan or run a batch and return the reply, for the tool and the command line.
 
     Args:
-        jobs: Who works.
-        call: Whose time and money it is.
+        jobs: Runs the jobs.
+        call: The call that waits and pays.
         given: The links.
-        options: What is wanted of each.
-        raw: The folder that `jobs` keeps answers in.
-        workers: How many at once; brought into range.
-        dry_run: Whether to count only what it would take.
-        progress: Opened with the number of distinct posts for as long as the work takes.
+        options: What to do with each post.
+        raw: The folder in which `jobs` stores raw answers.
+        workers: Downloads at once; limited to 1 to MAX_JOBS.
+        dry_run: Whether to count posts, files on disk and paid calls only.
+        progress: Returns a context manager that shows the progress while the batch runs, given the number of distinct
+            posts.
     """
     workers = min(max(workers, 1), MAX_JOBS)
     if dry_run:
@@ -87,49 +93,51 @@ async def plan_or_run(
 
 
 async def run_batch(jobs: Jobs, call: Call, given: Given, options: Options, workers: int, watch: Watch) -> BatchReply:
-    """Work on all entries, each post once, and put the results in their order."""
-    wanted = [entry.link for entry in given.entries if entry.link]
-    found = await jobs.get_all(call, wanted, options, workers, watch) if wanted else {}
-    outcomes = [found[entry.key] if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
+    """Get the outcomes of all entries, working on each post once, and return them in the order of the entries."""
+    parsed = [entry.link for entry in given.entries if entry.link]
+    by_key = await jobs.get_all(call, parsed, options, workers, watch) if parsed else {}
+    outcomes = [by_key[entry.key] if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
     return _reply(call, given, outcomes, workers)
 
 
 def parse_entries(texts: list[str]) -> Given:
-    """The entries of a list of links and share texts; a text without any link is one entry."""
-    entries, without = list[Entry](), list[str]()
+    """Parse links and share texts; a text without any link becomes an entry with an error."""
+    entries, without_link = list[Entry](), list[str]()
     for position, text in enumerate(texts, start=1):
         lines = links.parse_list(text, comments=False)
         entries += [Entry.of(link) for _, link in lines.links] or [Entry.of(clean(text))]
         if lines.links:
-            without += [f"{line} of text {position}" if len(texts) > 1 else str(line) for line in lines.without]
-    return Given(entries, _left_out("urls", without))
+            without_link += [f"{line} of text {position}" if len(texts) > 1 else str(line) for line in lines.without]
+    return Given(entries, _skipped_lines("urls", without_link))
 
 
 def read_list(path: Path, largest: int | None = MAX_LIST_BYTES) -> Given:
-    """The entries of a text file with one link or share text a line; of a line without a link only its number is told.
+    """Parse a text file with one link or share text per line.
+
+    Lines without a link are ignored; the note gives their numbers and not their text, which the caller may not know.
 
     Args:
-        path: Where it is.
-        largest: How many bytes it may have; None for no limit.
+        path: The file, in UTF-8 or UTF-16 with a byte order mark.
+        largest: Its maximum size in bytes; None for no limit.
 
     Raises:
-        InvalidInput: It cannot be read, is no regular file, is too large, or holds no link.
+        InvalidInput: It cannot be read, is not a regular file, is too large, or has no link.
     """
     name, content = clean(path.name), _content(path, largest)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     lines = links.parse_list(content.decode(encoding, "replace"))
     if not lines.links:
-        why = ": it is no text" if b"\0" in content and encoding != "utf-16" else ""
-        raise InvalidInput(f"There is no link in {name}{why}. Give a text file with one link a line.")
+        reason = ": it is no text" if b"\0" in content and encoding != "utf-16" else ""
+        raise InvalidInput(f"There is no link in {name}{reason}. Give a text file with one link a line.")
     entries = [Entry.of(found, line) for line, found in lines.links]
-    return Given(entries, _left_out("the file", [*map(str, lines.without)]))
+    return Given(entries, _skipped_lines("the file", [*map(str, lines.without)]))
 
 
 def at_least_none(max_api_calls: int) -> int:
-    """The cap as it is.
+    """Return `max_api_calls` unchanged.
 
     Raises:
-        InvalidInput: It is negative, which would be no cap at all.
+        InvalidInput: It is negative.
     """
     if max_api_calls < 0:
         raise InvalidInput("max_api_calls must be 0 (no cap) or more.")
@@ -137,7 +145,7 @@ def at_least_none(max_api_calls: int) -> int:
 
 
 async def plan(jobs: Jobs, call: Call, given: Given, options: Options, workers: int) -> BatchReply:
-    """Count what the batch would take, for free."""
+    """Count distinct posts, files on disk and paid calls needed, without paying for anything."""
     distinct = {entry.key: entry.link for entry in given.entries if entry.link}
     plans = await jobs.plan(list(distinct.values()), options)
     outcomes = [Outcome("planned") if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
@@ -159,7 +167,7 @@ def _reply(call: Call, given: Given, outcomes: list[Outcome], workers: int) -> B
 def _content(path: Path, largest: int | None) -> bytes:
     name = clean(path.name)
     try:
-        # Through links: a person may name one, and of what a tool is given they are resolved by now.
+        # Symbolic links are followed: a user of the command line may give one; a tool's path is already resolved.
         content = read_start(path, -1 if largest is None else largest + 1, through_links=True)
     except OSError as error:
         raise InvalidInput(f"The list of links cannot be read: {name}: {error.strerror}.") from None
@@ -170,10 +178,10 @@ def _content(path: Path, largest: int | None) -> bytes:
     return content
 
 
-def _left_out(where: str, lines: list[str]) -> str:
-    """What is said about lines without a link: how many they are and the first numbers, and nothing of their text."""
-    named = ", ".join([*lines[:MAX_NOTED_LINES], *["…"] * (len(lines) > MAX_NOTED_LINES)])
-    return f"Lines of {where} without a link, left out: {len(lines)} (numbers {named})." if lines else ""
+def _skipped_lines(where: str, lines: list[str]) -> str:
+    """Return the note about lines without a link: how many there are, and the first line numbers."""
+    numbers = ", ".join([*lines[:MAX_NOTED_LINES], *["…"] * (len(lines) > MAX_NOTED_LINES)])
+    return f"Lines of {where} without a link, left out: {len(lines)} (numbers {numbers})." if lines else ""
 
 
 def _joined(*notes: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The three tools: arguments in, jobs, replies out."""
+"""The handlers of the three tools: they check the arguments, wait for the jobs and build the results."""
 
 import asyncio
 import json
@@ -30,8 +30,8 @@ from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, plan_or_
 from tikhub_mcp.tools.replies import BatchReply, Reply, SummaryReply, VideoReply
 
 MAX_LINKS = 200  # in one call
-UNSEEN_SECONDS = 600.0  # how long a summary that outlasted its call is kept for the next
-PROGRESS_SECONDS = 0.3  # between two notifications: under 4 a second
+UNSEEN_SECONDS = 600.0  # how long the result of a summary that outlived its call is available to the next call
+PROGRESS_SECONDS = 0.3  # between two progress notifications
 
 Links = Annotated[
     list[str], BeforeValidator(lambda value: [value] * bool(value.strip()) if isinstance(value, str) else value)
@@ -51,10 +51,10 @@ Refresh = Annotated[bool, Field(description="Pay for a new answer even if a rece
 
 
 class Tools:
-    """The three tools, and what they share.
+    """The three tools, with the jobs and summaries that their calls share.
 
     Args:
-        environ: Where settings and key are read; os.environ unless a test says otherwise.
+        environ: The environment variables that hold the settings and the API key; by default `os.environ`.
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
@@ -136,14 +136,14 @@ class Tools:
         return result(await run.wait(ctx, settings.call_seconds))
 
     def sweep(self) -> None:
-        """Remove what killed processes left half-made in our own folders."""
-        with suppress(InvalidInput):  # settings that cannot be used: the first call will say so
+        """Remove the part files that killed processes have left in the default folders."""
+        with suppress(InvalidInput):  # invalid settings are reported by the first call
             settings = load_settings(self._environ)
             for folder in (settings.videos, settings.raw, settings.reports):
                 sweep(folder)
 
     async def close(self) -> None:
-        """End all work; returns when nothing half-made is left, or CLOSING_SECONDS after it was first asked for."""
+        """End all work; return when no part files remain, or after CLOSING_SECONDS. May be called more than once."""
         self._closing = self._closing or asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
@@ -155,7 +155,10 @@ class Tools:
             await asyncio.wait(ending, timeout=CLOSING_SECONDS)
 
     def _begin(self, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
-        """The key first: without one nothing is read, resolved or created."""
+        """Return the settings, the jobs and a new call.
+
+        The key is looked up first, so that without one no setting is read and no folder is created.
+        """
         key = find_key(self._environ)
         settings = load_settings(self._environ)
         if self._jobs is None:
@@ -184,7 +187,10 @@ def _options(
 
 
 class _SummaryRun:
-    """One summary in its thread; it may outlive a call, and the same call again joins it, or gets what it made."""
+    """One summary, running in a thread.
+
+    It may outlive the call that started it. A repeated call joins it while it runs, and gets its result afterwards.
+    """
 
     def __init__(self, source: Path, target: Path, formats: tuple[summarize.Format, ...]) -> None:
         self.stop, self.seen, self._ended = threading.Event(), False, 0.0
@@ -197,16 +203,19 @@ class _SummaryRun:
         self._task.add_done_callback(self._end)
 
     def is_over(self) -> bool:
-        """Whether there is nothing in it for another call: stopped, seen, or made too long ago."""
+        """Whether a repeated call needs a new run: this one was stopped, was replied with, or ended too long ago."""
         return self.stop.is_set() or self.seen or 0 < self._ended < time.monotonic() - UNSEEN_SECONDS
 
     def end(self) -> asyncio.Task[summarize.Summary]:
-        """Let it stop; the task is done when it has."""
+        """Ask the thread to stop, and return the task that is done when it has stopped."""
         self.stop.set()
         return self._task
 
     async def wait(self, ctx: Context, seconds: float) -> SummaryReply:
-        """The reply, or `pending` when the time is up; a cancelled call that waited alone ends the work."""
+        """Wait for the result and return the reply, which is `pending` after `seconds`.
+
+        If the call is cancelled and no other call is waiting, the run is stopped.
+        """
         self._waiters += 1
         try:
             async with _ticker(ctx, lambda: (float(self.done), float(self.total) or 1.0, "steps done")):
@@ -223,7 +232,7 @@ class _SummaryRun:
     def _end(self, task: asyncio.Task[summarize.Summary]) -> None:
         self._ended = time.monotonic()
         if not task.cancelled():
-            task.exception()  # seen, though nobody may wait any more
+            task.exception()  # marks the exception as retrieved: asyncio would log it if no call is waiting
 
     def _note(self, done: int, total: int) -> None:
         self.done, self.total = done, total
@@ -231,7 +240,7 @@ class _SummaryRun:
 
 @asynccontextmanager
 async def _progress(ctx: Context, total: int) -> AsyncIterator[Watch]:
-    """Tell the client how far the watched jobs are, if it asked for that."""
+    """Send the client the progress of the watched jobs, if it asked for progress."""
     jobs: list[Job] = []
 
     def state() -> tuple[float, float, str]:
@@ -246,13 +255,13 @@ async def _progress(ctx: Context, total: int) -> AsyncIterator[Watch]:
 @asynccontextmanager
 async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -> AsyncIterator[None]:
     async def tick() -> None:
-        told = 0.0
+        sent = 0.0
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             done, total, message = state()
             done = min(round(done, 3), total)
-            if done > told:  # the protocol wants it to increase; a second attempt starts lower
-                told = done
+            if done > sent:  # MCP requires progress to increase, but a second attempt of a download starts lower
+                sent = done
                 await ctx.report_progress(done, total, message)
 
     task = asyncio.create_task(tick())
@@ -260,11 +269,11 @@ async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -
         yield
     finally:
         task.cancel()
-        await asyncio.wait([task])  # nothing may follow the result
+        await asyncio.wait([task])  # no notification may follow the result
 
 
 def result(reply: Reply) -> CallToolResult:
-    """Both channels complete: structured content, and the same as compact JSON without nulls."""
+    """Return the tool result of a reply: structured content, the same as compact JSON text without nulls, and links."""
     structured = sendable(reply.model_dump(mode="json"))
     without_nulls = sendable(reply.model_dump(mode="json", exclude_none=True))
     text = json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

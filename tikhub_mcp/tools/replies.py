@@ -1,4 +1,4 @@
-"""What callers get to see: the models of the three tools' replies, and how outcomes become them."""
+"""The models of the three tools' replies, and their construction from outcomes."""
 
 from pathlib import Path
 from typing import Literal
@@ -17,17 +17,17 @@ from tikhub_mcp.summary.rows import reported
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.text import clean, json_size, shortened
 
-MAX_SUMMARY_BYTES = 4000  # bytes of a summary's reply; with folders of long names it has fewer top posts
-MAX_TOP_AUTHOR_BYTES, MAX_TOP_TITLE_BYTES = 36, 51  # bytes: ten of them fit
-MAX_URL_LENGTH = 2000  # characters; links are shorter, texts without a link are cut
+MAX_SUMMARY_BYTES = 4000  # of a summary's reply; if paths are long, it has fewer top posts
+MAX_TOP_AUTHOR_BYTES, MAX_TOP_TITLE_BYTES = 36, 51  # with these, ten top posts fit into the reply
+MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
-    "Not done within this call. The work goes on while the server runs, and ends with it. Call again with the same "
+    "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
     "arguments to join it: nothing is paid twice."
 )
 
 
 class Error(BaseModel):
-    """A failure, for the agent and its human."""
+    """An error, for the caller and its human."""
 
     code: str
     message: str
@@ -38,7 +38,7 @@ class Error(BaseModel):
 
 
 class File(BaseModel):
-    """A video on disk; everything here is measured from the file itself."""
+    """A video on disk; all values are measured from the file itself."""
 
     path: str
     uri: str
@@ -54,14 +54,14 @@ class File(BaseModel):
 
 
 class Cost(BaseModel):
-    """What a call cost."""
+    """The cost of a call."""
 
     api_calls: int = Field(description="Requests that TikHub charges, or whose answer was lost")
     reused_answer: bool
 
 
 class VideoReply(BaseModel):
-    """What download_video answers."""
+    """The reply of download_video."""
 
     status: Literal["ok", "failed", "pending"]
     url: str
@@ -78,7 +78,7 @@ class VideoReply(BaseModel):
 
 
 class BatchItem(BaseModel):
-    """One link of a batch."""
+    """The result of one link of a batch."""
 
     status: Status
     url: str
@@ -91,7 +91,7 @@ class BatchItem(BaseModel):
 
 
 class BatchReply(BaseModel):
-    """What batch_download answers."""
+    """The reply of batch_download."""
 
     status: Literal["complete", "partial", "stopped"]
     total: int
@@ -126,7 +126,7 @@ class Totals(BaseModel):
 
 
 class TopPost(BaseModel):
-    """A post among the first."""
+    """A post in a ranking."""
 
     video_id: str | None
     author: str = Field(description="Untrusted text")
@@ -140,7 +140,7 @@ class TopPost(BaseModel):
 
 
 class SummaryReply(BaseModel):
-    """What summarize_raw answers."""
+    """The reply of summarize_raw."""
 
     status: Literal["ok", "failed", "pending"]
     csv_path: str | None = None
@@ -164,7 +164,7 @@ Reply = VideoReply | BatchReply | SummaryReply
 
 
 def describe(error: TikHubMCPError) -> Error:
-    """An error as callers see it."""
+    """Return the reply's form of an error."""
     return Error(
         code=error.code,
         message=error.message,
@@ -176,7 +176,7 @@ def describe(error: TikHubMCPError) -> Error:
 
 
 def video_reply(given: str, link: Link | None, outcome: Outcome) -> VideoReply:
-    """The reply about one link; `link` is None where none was understood."""
+    """Return the reply about one link; `link` is None if the given text has no valid link."""
     post = outcome.post
     return VideoReply(
         status="ok" if outcome.status == "ok" else "pending" if outcome.status == "pending" else "failed",
@@ -195,7 +195,7 @@ def video_reply(given: str, link: Link | None, outcome: Outcome) -> VideoReply:
 
 
 def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
-    """One line of a batch's results."""
+    """Return the result of one link of a batch; `link` is None if the given text has no valid link."""
     saved = outcome.saved
     return BatchItem(
         status=outcome.status,
@@ -210,9 +210,9 @@ def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
 
 
 def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], workers: int) -> BatchReply:
-    """A batch's reply: the items, and what they come to. `outcomes` stand in the order of `items`."""
+    """Return the reply of a batch: its items and their totals. `outcomes` are in the order of `items`."""
     count = {status: sum(item.status == status for item in items) for status in ("ok", "failed", "pending", "skipped")}
-    again = (
+    worth_retrying = (
         item.url
         for item in items
         if item.status in ("pending", "skipped") or (item.error is not None and item.error.retryable)
@@ -227,7 +227,7 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         pending=count["pending"],
         skipped=count["skipped"],
         results=items,
-        retry_urls=list(dict.fromkeys(again)),
+        retry_urls=list(dict.fromkeys(worth_retrying)),
         workers=workers,
         cost=Cost(
             api_calls=call.api_calls,
@@ -239,7 +239,7 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
 
 
 def summary_reply(summary: Summary) -> SummaryReply:
-    """A summary's reply."""
+    """Return the reply of a summary, with top posts removed until it fits into MAX_SUMMARY_BYTES."""
     found = summary.found
     reply = SummaryReply(
         status="ok",
@@ -286,15 +286,17 @@ def _top(top: Top, by: str) -> TopPost:
 
 
 def summary_pending() -> SummaryReply:
-    """The reply of a summary that takes longer than the call."""
+    """Return the reply of a summary that takes longer than the call."""
     return SummaryReply(status="pending", note=PENDING)
 
 
 def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
-    """The reply of a tool that could do nothing at all; it fits the tool's schema like every other."""
+    """Return the reply of a tool that failed before any work began; it matches the tool's output schema."""
     free, described = Cost(api_calls=0, reused_answer=False), describe(error)
     if tool == "download_video":
-        given = clean(url, MAX_URL_LENGTH // 2) if isinstance(url, str) else ""  # perhaps no link, but Chinese text
+        given = (
+            clean(url, MAX_URL_LENGTH // 2) if isinstance(url, str) else ""
+        )  # any text, in which a character may take more bytes than in a link
         return VideoReply(status="failed", url=given, cost=free, error=described)
     if tool == "summarize_raw":
         return SummaryReply(status="failed", error=described)
@@ -303,7 +305,7 @@ def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
 
 
 def failed(reply: Reply) -> bool:
-    """Whether a reply is an error as a whole: something is wrong, and nothing succeeded."""
+    """Whether a reply is an error as a whole: it has an error, and nothing succeeded or is pending."""
     done = reply.succeeded + reply.pending if isinstance(reply, BatchReply) else 0
     return reply.error is not None and not done
 
@@ -314,12 +316,12 @@ def _video_id(link: Link | None, outcome: Outcome) -> str | None:
     return link.post_id if link else None
 
 
-def _file(saved: Saved, promised_ms: int | None) -> File:
+def _file(saved: Saved, expected_ms: int | None) -> File:
     media, warnings = saved.media, list(saved.warnings)
-    if media.duration_ms is not None and promised_ms:
-        off = abs(media.duration_ms - promised_ms)
-        if off > 2000 and off > 0.2 * promised_ms:
-            warnings.append(f"the file lasts {media.duration_ms} ms, the post {promised_ms} ms")
+    if media.duration_ms is not None and expected_ms:
+        difference = abs(media.duration_ms - expected_ms)
+        if difference > 2000 and difference > 0.2 * expected_ms:
+            warnings.append(f"the file lasts {media.duration_ms} ms, the post {expected_ms} ms")
     return File(
         path=str(saved.path),
         uri=saved.path.as_uri(),
