@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.jobs.scheduler import JOURNAL_NAME, LOCK_NAME, MAX_JOBS
+from tikhub_mcp.jobs.scheduler import JOURNAL_NAME, LOCK_NAME, STATE_NAME, MAX_JOBS
 from tikhub_mcp.sandbox import Sandbox, good_links
 from tikhub_mcp.stdio import lifetime
 
@@ -54,7 +54,7 @@ def environment(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
 
 def files(folder: Path) -> list[str]:
     """What is there, beside what servers that share a folder keep for each other."""
-    names = (path.name for path in folder.rglob("*") if path.is_file())
+    names = (path.name for path in folder.rglob("*") if path.is_file() and path.parent.name != STATE_NAME)
     return sorted(name for name in names if name not in (LOCK_NAME, JOURNAL_NAME))
 
 

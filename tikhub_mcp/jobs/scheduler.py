@@ -58,6 +58,7 @@ class Jobs:
         self._locks = locks
         self._slots = asyncio.Semaphore(MAX_JOBS)
         self._jobs: dict[tuple[str, Options], Job] = {}
+        self._unfinished_turn = asyncio.Lock()  # its methods are called from one thread at a time
         self._unfinished = UnfinishedCalls(Moments(state, "call"))
         renewals = Moments(state, "renewal")
         self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
@@ -106,7 +107,7 @@ class Jobs:
             for link in waiting:  # one iterator for all workers: each link goes to one of them
                 outcomes[link.key] = await self._get(call, link, options, watch)
 
-        async with self._locks.here("unfinished"):
+        async with self._unfinished_turn:
             await in_thread(self._unfinished.begin, call, links, options)
             self._archive.needed_since = self._unfinished.needed_since
         ended: dict[str, Outcome] = {}
@@ -116,7 +117,7 @@ class Jobs:
                     group.create_task(work())
             ended = outcomes
         finally:
-            async with self._locks.here("unfinished"):
+            async with self._unfinished_turn:
                 await in_thread(self._unfinished.end, call, ended, options)
         return outcomes
 

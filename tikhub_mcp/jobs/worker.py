@@ -92,6 +92,7 @@ class Worker:
     ) -> None:
         self._tikhub = tikhub
         self._archive = archive
+        self._archive_turn = asyncio.Lock()  # its methods are called from one thread at a time
         self._downloader = downloader
         self._locks = locks
         self._unfinished = unfinished
@@ -176,12 +177,12 @@ class Worker:
                 return await self._pay(job)
 
     async def _find(self, link: Link, newer_than: float, save: bool) -> StoredAnswer | None:
-        async with self._locks.here("archive"):
+        async with self._archive_turn:
             return await in_thread(self._archive.find, link, newer_than, save)
 
     async def _pay(self, job: Job) -> StoredAnswer:
         async def store(answer: Answer) -> StoredAnswer:
-            async with self._locks.here("archive"):
+            async with self._archive_turn:
                 stored = await in_thread(self._store, job, answer)
             job.outcome.raw_path = stored.path
             return stored
@@ -191,7 +192,7 @@ class Worker:
         payer = job.payer()  # fail before the disk is checked if no call may pay
         try:
             if job.options.save_raw:
-                async with self._locks.here("archive"):
+                async with self._archive_turn:
                     await in_thread(self._archive.check_room)
             return await self._tikhub.look_up(job.link, payer.key, job, store)
         except (DiskFull, NotWritable) as error:  # nothing is paid for that could not be stored

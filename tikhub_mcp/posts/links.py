@@ -7,7 +7,7 @@ Classify: whose link it is, by its whole host, and which post or short link it n
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
@@ -95,17 +95,18 @@ class Link:
         platform: Whose post it is.
         url: What TikHub is asked for: canonical, https, without query and fragment.
         post_id: The post's id; None for a short link, until it is answered.
+        key: The same for links to the same post, as far as they tell: `tiktok:ID`, or the short link.
     """
 
     given: str
     platform: Platform
     url: str
     post_id: str | None
+    key: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> str:
-        """What links to the same post have in common, as far as they tell: `tiktok:ID`, or the short link."""
-        return f"{self.platform}:{self.post_id}" if self.post_id else self.url
+    def __post_init__(self) -> None:
+        key = f"{self.platform}:{self.post_id}" if self.post_id else self.url
+        object.__setattr__(self, "key", key)  # the class is frozen
 
 
 @dataclass(frozen=True, slots=True)

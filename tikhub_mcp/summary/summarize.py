@@ -192,8 +192,8 @@ def _check_formats(formats: Collection[Format]) -> None:
     if missing:
         needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in missing.items())
         raise InvalidInput(
-            f"An extra is not installed: {needs}. In the checkout: {install_command(missing.values())}. Nothing was read "
-            "or written."
+            f"An extra is not installed: {needs}. In the checkout: {install_command(missing.values())}. "
+            "Nothing was read or written."
         )
 
 
