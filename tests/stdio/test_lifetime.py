@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.jobs.scheduler import JOURNAL_NAME, LOCK_NAME, STATE_NAME, MAX_JOBS
+from tikhub_mcp.jobs.scheduler import JOURNAL_NAME, LOCK_NAME, MAX_JOBS, STATE_NAME
 from tikhub_mcp.sandbox import Sandbox, good_links
 from tikhub_mcp.stdio import lifetime
 
