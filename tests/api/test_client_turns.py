@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(concurrency, "asyncio", clock)
     monkeypatch.setattr(client, "time", clock.time)
     monkeypatch.setattr(limiter, "time", clock.time)
-    monkeypatch.setattr("tikhub_mcp.net.headers.time", clock.time)
+    monkeypatch.setattr("tikhub_mcp.net.retry_after.time", clock.time)
     return clock
 
 

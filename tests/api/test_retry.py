@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tikhub_mcp.api.retry import MAX_WAIT_SECONDS, next_wait
 from tikhub_mcp.errors import AnswerError, PostUnavailable, RateLimited, TikHubUnavailable, UnexpectedAnswer
-from tikhub_mcp.net import headers
-from tikhub_mcp.net.headers import parse_retry_after
+from tikhub_mcp.net import retry_after
+from tikhub_mcp.net.retry_after import parse_retry_after
 
 NOW = 1_760_000_000.0
 OF_NOW = datetime.fromtimestamp(NOW, UTC)
@@ -23,7 +23,7 @@ OF_NOW = datetime.fromtimestamp(NOW, UTC)
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Stand the clock still, in a place that is not on UTC."""
-    monkeypatch.setattr(headers, "time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr(retry_after, "time", SimpleNamespace(time=lambda: NOW))
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     time.tzset()
     yield

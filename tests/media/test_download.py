@@ -15,8 +15,8 @@ import pytest
 from tests.support.downloads import GOOD, H266, MUSIC, PAGE, QUICK, SIZE, UNSIZED, VIDEO, fetch, nothing, rendition
 from tests.support.fault_server import Act, Faulty, redirect
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.media.download import REFERERS, Downloader, Saved
-from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.transfer import REFERERS, Limits
 from tikhub_mcp.net.transport import USER_AGENT, Network
 from tikhub_mcp.posts.links import Platform
 

@@ -18,7 +18,7 @@ import httpx
 from pydantic import SecretStr
 
 from tikhub_mcp.api.limiter import RateLimiter
-from tikhub_mcp.api.retry import next_wait
+from tikhub_mcp.api.retry import BAD_REQUEST_ATTEMPTS, LOST_ATTEMPTS, UNAVAILABLE_ATTEMPTS, next_wait
 from tikhub_mcp.concurrency import run_to_completion
 from tikhub_mcp.errors import (
     AnswerError,
@@ -29,8 +29,8 @@ from tikhub_mcp.errors import (
     TikHubUnavailable,
     UnexpectedAnswer,
 )
-from tikhub_mcp.net.headers import parse_retry_after
 from tikhub_mcp.net.reasons import failure_reason, tls_failure
+from tikhub_mcp.net.retry_after import parse_retry_after
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer, parse_json, redact, redact_text, write
 from tikhub_mcp.posts.links import Link, named
@@ -186,7 +186,7 @@ def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable
         f"TikHub could not be reached for {named(link)} ({redact_text(failure_reason(error), secret)}). "
         "Nothing was charged. Check the network, the proxy and TIKHUB_BASE_URL.",
         # A certificate error is not temporary.
-        attempts=1 if tls_failure(error) else 4,
+        attempts=1 if tls_failure(error) else UNAVAILABLE_ATTEMPTS,
     )
 
 
@@ -197,7 +197,7 @@ def _lost(error: Exception, status: int, link: Link) -> AnswerError:
     may_ask_again = status == 0 and not isinstance(error, TimeoutError | httpx.TimeoutException)
     return TikHubUnavailable(
         f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been charged.",
-        attempts=2 if may_ask_again else 1,
+        attempts=LOST_ATTEMPTS if may_ask_again else 1,
     )
 
 
@@ -266,7 +266,7 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
     if status == 400 or status >= 500:
         return TikHubUnavailable(
             f"TikHub failed on {named(link)} (HTTP {status}), which often passes. Nothing was charged.{quoted}",
-            attempts=3 if status == 400 else 4,
+            attempts=BAD_REQUEST_ATTEMPTS if status == 400 else UNAVAILABLE_ATTEMPTS,
         )
     shown = quoted or f" It begins: {clean(_open(body, secret).body.decode('utf-8', 'replace'), 200)!r}"
     return UnexpectedAnswer(f"TikHub answered HTTP {status} for {named(link)}; nothing was charged.{shown}")

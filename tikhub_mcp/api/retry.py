@@ -1,9 +1,14 @@
-"""Decides which failures are retried, and after what delay."""
+"""Decides how often a failed API request is sent again, and after what delay."""
 
 import random
 
 from tikhub_mcp.errors import AnswerError, RateLimited
 
+# The maximum number of requests for one link, by the failure of the last one; where none is named here, it is
+# `AnswerError.attempts` of the error's class.
+BAD_REQUEST_ATTEMPTS = 3  # HTTP 400 often means that the platform failed; it is not charged
+UNAVAILABLE_ATTEMPTS = 4  # HTTP 5xx, or no connection; not charged
+LOST_ATTEMPTS = 2  # nothing of a response arrived, which may have been charged
 MAX_WAIT_SECONDS = 20.0  # a rate limit that requires a longer wait is reported to the caller
 BACKOFF_SECONDS = 0.5  # before the second request; doubled each time, with jitter
 

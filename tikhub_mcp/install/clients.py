@@ -55,6 +55,7 @@ class ClientProgram:
     project: str
 
 
+# `CLIENT_NAMES` in cli/main.py repeats the names, so that `--help` need not import this module; a test compares them.
 CLIENTS = {
     "claude-desktop": ClientProgram(
         "Claude Desktop", "mcpServers", False, False, "config", "Claude/claude_desktop_config.json", ""

@@ -17,13 +17,12 @@ from pathlib import Path
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.media.mp4 import Media, inspect
-from tikhub_mcp.media.transfer import PIECE_BYTES, Limits, Transfer
+from tikhub_mcp.media.transfer import PIECE_BYTES, Limits, Transfer, cdn_headers
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.post import Rendition
 from tikhub_mcp.storage.atomic import Part, check_room, os_errors
 
-REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": "https://www.douyin.com/"}
 _UNSIZED = "the size of the file was not given, so it is not confirmed"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -115,7 +114,7 @@ class Downloader:
                 if url in pauses:
                     await asyncio.sleep(pauses[url])
                 try:
-                    return await self._attempt(url, {"Referer": REFERERS[platform]}, file, target, progress)
+                    return await self._attempt(url, cdn_headers(platform), file, target, progress)
                 except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
                     if isinstance(failure, DiskFull) and failure.__cause__:
                         raise  # the disk is full; without a cause, only the size that the mirror gave is too large

@@ -17,8 +17,9 @@ import httpx
 
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.net.headers import parse_retry_after
+from tikhub_mcp.net.retry_after import parse_retry_after
 from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.storage.atomic import Part, check_room, write_all
 
 MAX_REDIRECTS = 5
@@ -36,6 +37,14 @@ _NO_VIDEO = {  # prefixes of content types, and their names in messages, which m
 }
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]+"')  # only characters that httpx can send in If-Range
+
+
+REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": "https://www.douyin.com/"}
+
+
+def cdn_headers(platform: Platform) -> dict[str, str]:
+    """The headers of a request for a media file, beside those that `net.transport` adds to every request."""
+    return {"Referer": REFERERS[platform]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from typing import Final
 
 from tikhub_mcp.posts.counts import COUNTS
 
-OURS: Final = {  # columns that this project adds after those of the API
+# Columns that this project adds after those of the API. `is_latest` is known only when all files are read: `spool`
+# fills it in, and so it stays the last one.
+OURS: Final = {
     "platform": "tiktok or douyin",
     "as_of": "When TikHub answered, that is the time of all numbers in the row (ISO 8601, UTC)",
     "engagement_rate": "(likes + comments + shares + saves) / plays; empty where plays were not reported",

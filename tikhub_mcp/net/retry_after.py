@@ -1,4 +1,4 @@
-"""Parses headers of HTTP responses."""
+"""Parses the Retry-After header of HTTP responses."""
 
 import re
 import time
