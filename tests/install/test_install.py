@@ -1,4 +1,4 @@
-"""hosts.py and edits.py: our entry in other programs' files, where every byte that is not ours stays as it was."""
+"""install/clients.py and edits.py: our entry in other programs' files, of which every other byte stays as it was."""
 
 import errno
 import json

@@ -1,6 +1,7 @@
 """The shape of the package: folders in levels, one place for each thing that must have one place only."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
@@ -31,7 +32,7 @@ TOP = {name.partition(".")[0] for name in MODULES}
 FOLDERS = sorted(name.removesuffix(".__init__") for name in FILES if name.endswith(".__init__"))
 HTTPX = {"api.client", "doctor.connectivity", "media.transfer", "net.guard", "net.reasons", "net.transport"}
 ENVIRONMENT = {"isolation", "messages", "settings"}
-MAX_MODULES, MAX_LINES = 13, 350  # of a folder, of a module
+MAX_MODULES, MAX_LINES, MAX_FUNCTION_LINES = 13, 350, 50  # of a folder, of a module, of a function
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -107,6 +108,26 @@ def test_a_folder_says_what_it_is_for_and_is_not_too_large(name: str) -> None:
     body = ast.parse(FILES[f"{name}.__init__"].read_text(encoding="utf-8")).body
     assert isinstance(body[0], ast.Expr)
     assert len(body) == 1 or name == "sandbox"  # whatever it has is imported from where it is
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_says_which_other_folders_it_imports(name: str) -> None:
+    if name == "sandbox":
+        return
+    inside = {other for other in FILES if other.partition(".")[0] == name}
+    imported = {other.partition(".")[0] for module in inside for other in ours(FILES[module])} - {name}
+    docstring = " ".join(
+        (ast.get_docstring(ast.parse(FILES[f"{name}.__init__"].read_text(encoding="utf-8"))) or "").split()
+    )
+    sentence = docstring.partition("May import ")[2].partition("the modules beside the folders.")[0]
+    assert set(re.findall(r"[a-z]+", sentence)) - {"and", "only"} == imported & {*FOLDERS, "server"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_function_is_not_longer_than_a_screen(name: str) -> None:
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+            assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
 
 
 @pytest.mark.parametrize("name", FILES)

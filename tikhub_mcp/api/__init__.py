@@ -1,4 +1,4 @@
 """The client of TikHub's API; the only folder that spends money.
 
-Imports net and posts.
+May import net and posts, and the modules beside the folders.
 """

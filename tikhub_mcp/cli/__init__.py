@@ -1,4 +1,5 @@
 """The command-line interface: the three tools and the maintenance commands, for people and scripts.
 
-May import any other folder; only `__main__` imports it. It is the only folder that prints.
+May import doctor, install, jobs, posts, sandbox, settings, stdio, summary, tools and server, and the modules beside
+the folders.
 """

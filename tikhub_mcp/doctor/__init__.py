@@ -1,4 +1,4 @@
 """`tikhub-mcp doctor`: checks of an installation, and the report of their findings.
 
-Imports api, net, install, settings and summary. Only this folder and cli may import sandbox.
+May import api, install, net, posts, sandbox, settings and summary, and the modules beside the folders.
 """

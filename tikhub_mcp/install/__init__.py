@@ -1,4 +1,4 @@
 """`tikhub-mcp install` and `uninstall`: the server's entry in the settings files of MCP clients.
 
-Imports settings, posts and storage.
+May import posts, settings and storage, and the modules beside the folders.
 """

@@ -1,4 +1,4 @@
 """Jobs: one for each post, shared by all tool calls that ask for it, within each call's time limit and budget.
 
-Imports api, media, storage and what is below them.
+May import api, media, net, posts, settings and storage, and the modules beside the folders.
 """

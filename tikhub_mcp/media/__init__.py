@@ -1,4 +1,4 @@
 """Video files: downloading one from its mirrors, verifying it, and finding it again on disk.
 
-Imports net, posts and storage.
+May import net, posts and storage, and the modules beside the folders.
 """

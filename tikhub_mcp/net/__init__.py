@@ -1,4 +1,4 @@
 """HTTP connections: a new one for each request, restricted to public addresses unless the user named the host.
 
-Imports errors.
+May import only the modules beside the folders.
 """

@@ -1,4 +1,4 @@
 """Parses pasted text into links, and TikHub's answers into posts; uses no files and no network.
 
-Imports errors and text.
+May import only the modules beside the folders.
 """

@@ -1,4 +1,4 @@
 """The connection to the client over standard input and output, and the end of the process.
 
-Imports settings and posts.
+May import posts and settings, and the modules beside the folders.
 """

@@ -1,4 +1,4 @@
 """Atomic file writes, file names, locks, and the stored answers that were paid for.
 
-Imports posts.
+May import posts, and the modules beside the folders.
 """

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
@@ -110,14 +111,7 @@ def summarize(
     folder, names = _inputs(source)
     make_folder(out_dir)
 
-    def track(items: Iterable[T], done: int = 0, steps: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
-        for item in items:
-            if stopped():
-                raise SummaryStopped
-            yield item
-            done += steps(item)
-            progress(done, 2 * len(names))
-
+    track = partial(_tracked, total=2 * len(names), progress=progress, stopped=stopped)
     with ExitStack() as stack:
         outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, len(names))}
         spool = stack.enter_context(Spool(out_dir))
@@ -130,6 +124,24 @@ def summarize(
         _commit_all(outputs.values(), found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
     return Summary(source, paths, found, tuple(_older(out_dir, paths.values())))
+
+
+def _tracked(
+    items: Iterable[T],
+    done: int = 0,
+    steps: Callable[[T], int] = lambda _: 1,
+    *,
+    total: int,
+    progress: Callable[[int, int], None],
+    stopped: Callable[[], bool],
+) -> Iterator[T]:
+    """The items, with `progress` called after each and `stopped` before."""
+    for item in items:
+        if stopped():
+            raise SummaryStopped
+        yield item
+        done += steps(item)
+        progress(done, total)
 
 
 def _older(out_dir: Path, written: Collection[Path]) -> Iterator[str]:

@@ -1,4 +1,4 @@
 """The three tools of the server: their arguments, their replies, and batches of links.
 
-Imports jobs, summary and what is below them.
+May import jobs, media, posts, settings, storage and summary, and the modules beside the folders.
 """
