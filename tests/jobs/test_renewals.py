@@ -9,6 +9,7 @@ import pytest
 from tests.support.fake_tikhub import World, call, link, show, video
 from tikhub_mcp.errors import MediaUnavailable
 from tikhub_mcp.jobs.model import Outcome
+from tikhub_mcp.posts.links import parse_link
 
 
 def dead(world: World, refused: int = 20) -> None:
@@ -115,5 +116,36 @@ def test_links_that_grew_old_are_renewed_once_in_the_time_of_reuse(
         monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
         assert_final(await world.get(call(), link()), api_calls=1)
         assert_final(await world.get(call(), link()), api_calls=0)
+
+    show(tmp_path, story)
+
+
+def test_in_a_piece_of_work_a_renewal_is_paid_for_once_however_short_the_time_of_reuse(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        dead(world)
+        held = link(1)
+        lock = world.jobs._locks.here("answer", held.key)
+        await lock.acquire()
+        for paid in (2, 0, 0):
+            waiting = call(seconds=0.4)
+            outcomes = await world.get_all(waiting, [link(), held])
+            assert (outcomes[link().key].status, outcomes[held.key].status) == ("failed", "pending")
+            assert waiting.api_calls == paid
+        lock.release()
+
+    show(tmp_path, story, reuse_seconds=0.0)
+
+
+def test_a_newer_answer_that_another_link_brought_is_used_instead_of_a_renewal(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        short = parse_link("https://vm.tiktok.com/ZMabc12/")
+        world.tikhub.posts[short.key] = world.tikhub.posts[link().key] = video(-10)
+        await world.get(call(), short, metrics_only=True)
+        world.tikhub.posts[link().key] = video(36_000)
+        await world.get(call(), link(), refresh=True)
+        asked = len(world.tikhub.asked)
+        outcome = await world.get(call(), short, quality="best")
+        assert (outcome.status, outcome.api_calls) == ("ok", 0)
+        assert len(world.tikhub.asked) == asked
 
     show(tmp_path, story)

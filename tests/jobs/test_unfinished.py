@@ -152,7 +152,7 @@ def test_half_an_hour_after_a_call_the_same_again_is_a_new_one(tmp_path: Path, m
         await done(world, MANY[:10], replace(world.options, refresh=True), paid=paid)
 
     show(tmp_path, first)
-    (mark,) = (tmp_path / ".state").iterdir()
+    (mark,) = (tmp_path / ".state").glob("call-*")
     os.utime(mark, times=(time.time() - 60 * minutes,) * 2)
     show(tmp_path, second)
 
@@ -165,12 +165,76 @@ def test_each_answer_notes_that_its_call_goes_on_so_that_one_of_hours_can_be_joi
         world.downloader.go.clear()
         running = asyncio.create_task(world.jobs.get_all(call(), MANY[:2], options, 1, world.seen.append))
         await until(lambda: len(world.downloader.targets) == 1)
-        (mark,) = (tmp_path / ".state").iterdir()
+        (mark,) = (tmp_path / ".state").glob("call-*")
         os.utime(mark, times=(time.time() - 7200,) * 2)  # when it began
         world.downloader.go.set()
         await until(lambda: len(world.downloader.targets) == 2)  # a further answer came
         assert mark.stat().st_mtime > time.time() - 60
         await running
+
+    show(tmp_path, story)
+
+
+def test_a_call_that_ended_pending_is_resumed_although_the_same_call_of_another_client_is_done(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        options = replace(world.options, refresh=True)
+        other = World(tmp_path)
+        other.jobs._archive._journal = world.jobs._archive._journal = tmp_path / ".journal"
+        other.downloader.go.clear()
+        slow = asyncio.create_task(other.jobs.get_all(call(), MANY[:5], options, 10, other.seen.append))
+        await until(lambda: len(other.downloader.targets) == 5)
+        await pending(world, MANY[:5], options, answered=0)
+        other.downloader.go.set()
+        await slow
+        await done(world, MANY[:5], options, paid=0)
+        await done(world, MANY[:5], options, paid=5)  # all of it is done: this is a new one
+        assert len(other.tikhub.asked) == 5
+        await other.jobs.close()
+
+    show(tmp_path, story)
+
+
+def test_work_that_its_remaining_links_finished_is_done_and_the_same_call_is_a_new_one(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        options = replace(world.options, refresh=True)
+        first = await world.jobs.get_all(call(cap=10), MANY[:15], options, 10, world.seen.append)
+        left = [each for each in MANY[:15] if first[each.key].status == "skipped"]
+        await done(world, left, options, paid=5)
+        await done(world, MANY[:15], options, paid=15)
+
+    show(tmp_path, story)
+
+
+def test_links_of_a_cancelled_call_are_not_paid_again_in_a_call_of_their_own(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        options = replace(world.options, refresh=True)
+        world.downloader.go.clear()
+        cancelled = asyncio.create_task(world.jobs.get_all(call(), MANY[:5], options, 10, world.seen.append))
+        await until(lambda: len(world.downloader.targets) == 5)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        world.downloader.go.set()
+        await done(world, MANY[:2], options, paid=0)
+
+    show(tmp_path, story)
+
+
+def test_an_answer_that_is_not_json_is_paid_for_once_in_a_piece_of_work(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        page, held = MANY[0], MANY[1]
+        world.tikhub.pages = {page.key}
+        lock = world.jobs._locks.here("answer", held.key)
+        await lock.acquire()
+        for paid in (1, 0, 0):
+            waiting = call(seconds=0.3)
+            outcomes = await world.get_all(waiting, [page, held])
+            assert (outcomes[page.key].status, outcomes[held.key].status) == ("failed", "pending")
+            assert waiting.api_calls == paid
+        lock.release()
+        await world.get_all(call(), [page, held])
+        assert world.tikhub.asked.count(page.key) == 1
+        await world.get_all(call(), [page, held])  # a new piece of work
+        assert world.tikhub.asked.count(page.key) == 2
 
     show(tmp_path, story)
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from tests.support.payloads import ANSWERED, envelope, tiktok_post
 from tikhub_mcp.api.client import Budget, TikHub
-from tikhub_mcp.errors import TikHubMCPError
+from tikhub_mcp.errors import TikHubMCPError, UnexpectedAnswer
 from tikhub_mcp.jobs.model import Call, Job, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media.download import Downloader, Saved
@@ -36,6 +36,7 @@ class FakeTikHub(TikHub):
         self.asked: list[str] = []
         self.failures: dict[str, TikHubMCPError] = {}
         self.posts: dict[str, dict[str, Any]] = {}
+        self.pages: set[str] = set()  # whose answer is a web page
         self.lost: set[str] = set()  # of which the answer is lost on its way, each time
         self.now = self.most = 0
 
@@ -54,6 +55,9 @@ class FakeTikHub(TikHub):
         if link.key in self.failures:
             budget.refund()
             raise self.failures[link.key]
+        if link.key in self.pages:
+            await store(Answer(b"<h1>no JSON</h1>", None, time.time(), None))
+            raise UnexpectedAnswer("it is not JSON")
         post = self.posts.get(link.key) or tiktok_post(aweme_id=link.post_id or "7000000000000009999")
         value = envelope(post)
         return await store(Answer(json.dumps(value).encode(), value, time.time(), f"{len(self.asked):016}"))

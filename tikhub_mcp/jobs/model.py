@@ -67,6 +67,9 @@ class Outcome:
     reused_answer: bool = False
 
 
+Work = tuple[Options, tuple[str, ...]]  # what repeated calls have in common: the options, and the keys of the links
+
+
 class Stopped(Exception):
     """The call has already failed in a way that only a human can fix, so nothing more is paid for."""
 
@@ -87,6 +90,7 @@ class Call:
         stop: The error after which nothing more is paid for: a failure that only a human can fix, or a disk that
             answers cannot be stored on. None until then.
         since: Answers received after this unix time are fresh enough for this call.
+        began: When the call began, in unix seconds; `since` may be earlier.
         work: The key of its piece of work, which repeated calls share; see `unfinished`.
     """
 
@@ -96,7 +100,8 @@ class Call:
     api_calls: int = 0
     stop: TikHubMCPError | None = None
     since: float = field(default_factory=time.time)
-    work: tuple[object, ...] = ()
+    began: float = 0.0
+    work: Work = field(init=False)
     _start: float = field(default_factory=time.monotonic)
 
     def remaining(self) -> float | None:

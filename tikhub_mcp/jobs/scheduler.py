@@ -59,8 +59,8 @@ class Jobs:
         self._slots = asyncio.Semaphore(MAX_JOBS)
         self._jobs: dict[tuple[str, Options], Job] = {}
         self._unfinished_turn = asyncio.Lock()  # its methods are called from one thread at a time
-        self._unfinished = UnfinishedCalls(Moments(state, "call"))
-        renewals = Moments(state, "renewal")
+        self._unfinished = UnfinishedCalls(Moments(state, "call"), Moments(state, "undone"))
+        renewals = Moments(state, "renewal", reuse_seconds)
         self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
         self._closed = False
 
@@ -118,7 +118,7 @@ class Jobs:
             ended = outcomes
         finally:
             async with self._unfinished_turn:
-                await in_thread(self._unfinished.end, call, ended, options)
+                await in_thread(self._unfinished.end, call, ended)
         return outcomes
 
     async def _get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:

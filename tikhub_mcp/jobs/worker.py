@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tikhub_mcp.api.client import TikHub
@@ -20,13 +21,14 @@ from tikhub_mcp.errors import (
     MediaUnavailable,
     NotWritable,
     TikHubMCPError,
+    UnexpectedAnswer,
 )
 from tikhub_mcp.jobs.model import Job, NoCallerWaiting, Options, Stopped
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.library import Videos
 from tikhub_mcp.posts.answer import Answer
-from tikhub_mcp.posts.links import Link
+from tikhub_mcp.posts.links import Link, named
 from tikhub_mcp.posts.post import Post, Rendition, check_available, check_same_post, choose, parse_post
 from tikhub_mcp.storage.archive import Archive, StoredAnswer
 from tikhub_mcp.storage.atomic import make_folder
@@ -141,7 +143,7 @@ class Worker:
             on_disk = (post.platform, post.video_id) in existing
             expired = choose(post, options.quality).expired(_platform_time(stored, post))
             wanted = expired and not on_disk and not options.metrics_only
-            renewal = wanted and not await self._seconds_to_renewal(post)
+            renewal = wanted and not await self._renewed_since(time.time() - self._reuse_seconds, post)
         return on_disk, renewal
 
     async def _look_up(self, job: Job, newer_than: float) -> tuple[StoredAnswer, Post]:
@@ -173,8 +175,23 @@ class Worker:
             job.outcome.reused_answer = stored is not None
             if stored is not None:
                 return stored
+            await self._check_unreadable(job)
             async with self._refusals.turn():
                 return await self._pay(job)
+
+    async def _check_unreadable(self, job: Job) -> None:
+        """Do not pay again, in one piece of work, for an answer that came and is not JSON.
+
+        Raises:
+            UnexpectedAnswer: There is such an answer.
+        """
+        async with self._archive_turn:
+            unreadable = await in_thread(self._archive.is_unreadable, job.link, job.created)
+        if unreadable:
+            raise UnexpectedAnswer(
+                f"TikHub's answer for {named(job.link)} came before in this piece of work, and is not JSON. It cost "
+                "nothing now."
+            )
 
     async def _find(self, link: Link, newer_than: float, save: bool) -> StoredAnswer | None:
         async with self._archive_turn:
@@ -210,20 +227,20 @@ class Worker:
     async def _download(self, job: Job, stored: StoredAnswer, post: Post, file: Rendition) -> Saved:
         """Download the file; if its links may have expired, pay for a new answer once and try its links."""
         until, renewing = self._downloader.time_is_up(), False
-        if file.expired(_platform_time(stored, post)) and not await self._seconds_to_renewal(post):
+        if file.expired(_platform_time(stored, post)) and await self._may_renew(job, stored, post):
             renewing = True
             with suppress(ApiCallLimit, Stopped):  # no call may pay: try the old links
-                stored, post = await self._renew(job, stored)
+                stored, post = await self._renew(job, stored, post)
                 file = choose(post, job.options.quality)
         try:
             return await self._fetch(job, post, file, until)
         except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs serve a web page for an expired link
             if not _are_old(stored, post, file) or time.monotonic() >= until - CLOCK_STEP_SECONDS:
                 raise
-            if renewing or await self._seconds_to_renewal(post):
+            if renewing or not await self._may_renew(job, stored, post):
                 await self._explain(failure, post)
                 raise
-        stored, post = await self._renew(job, stored)
+        stored, post = await self._renew(job, stored, post)
         file = choose(post, job.options.quality)
         try:
             return await self._fetch(job, post, file, until)
@@ -232,22 +249,39 @@ class Worker:
                 await self._explain(failure, post)
             raise
 
-    async def _renew(self, job: Job, stored: StoredAnswer) -> tuple[StoredAnswer, Post]:
+    async def _renew(self, job: Job, stored: StoredAnswer, post: Post) -> tuple[StoredAnswer, Post]:
         """Get a newer answer, which has newer links; if it is paid for, record the renewal for all processes."""
+        if (newer := await self._newer_answer(job, stored, post)) is not None:
+            return newer, parse_post(newer.value, job.link, newer.received)
         newer, post = await self._look_up(job, stored.received)
         if not job.outcome.reused_answer:
             await in_thread(self._renewals.put, time.time(), post.platform, post.video_id)
         return newer, post
 
-    async def _seconds_to_renewal(self, post: Post) -> float:
-        """Seconds until a new answer may be paid for because links have expired; 0 if it may be now."""
+    async def _newer_answer(self, job: Job, stored: StoredAnswer, post: Post) -> StoredAnswer | None:
+        """A newer answer about the same post, which another link to it may have brought."""
+        by_id = replace(job.link, post_id=post.video_id)
+        return await self._find(by_id, stored.received, job.options.save_raw)
+
+    async def _may_renew(self, job: Job, stored: StoredAnswer, post: Post) -> bool:
+        """Whether there is a newer answer, or one may be paid for because links have expired.
+
+        One renewal within the reuse time, and one in a piece of work, which may take longer.
+        """
+        if await self._newer_answer(job, stored, post) is not None:
+            return True
+        return not await self._renewed_since(min(job.created, time.time() - self._reuse_seconds), post)
+
+    async def _renewed_since(self, moment: float, post: Post) -> bool:
         renewal = await in_thread(self._renewals.get, post.platform, post.video_id)
-        return max(0.0, renewal.at + self._reuse_seconds - time.time()) if renewal else 0.0
+        return renewal is not None and renewal.at > moment
 
     async def _explain(self, failure: MediaUnavailable | MediaInvalid, post: Post) -> None:
         """Add to a failure that the links have expired, and when new ones will be paid for."""
-        if seconds := await self._seconds_to_renewal(post):
-            failure.retryable, failure.retry_after = False, float(math.ceil(seconds))
+        renewal = await in_thread(self._renewals.get, post.platform, post.video_id)
+        seconds = math.ceil(renewal.at + self._reuse_seconds - time.time()) if renewal else 0
+        if seconds > 0:
+            failure.retryable, failure.retry_after = False, float(seconds)
             failure.message += (
                 " The links in TikHub's answer have expired, and a new answer that was paid for did not mend that: "
                 f"the next one is paid for in {failure.retry_after:g} s at the earliest. Do not call again before; "

@@ -140,6 +140,19 @@ class Archive:
             return self.store(link, Answer(body, value, entry.received, request_id), save=True)
         return StoredAnswer(value, entry.path, entry.received)
 
+    def is_unreadable(self, link: Link, newer_than: float) -> bool:
+        """Whether the newest answer for the link was received after `newer_than` (unix seconds), and is not JSON."""
+        entry = self._index.get(link.key)
+        if entry is None or entry.received <= newer_than:
+            return False
+        try:
+            parse_json(entry.read(), errors="replace")
+        except ValueError:
+            return True
+        except OSError:  # removed, or not readable now: then it may be paid for again
+            pass
+        return False
+
     def check(self) -> None:
         """Create the folder, and check before the first payment that answers can be written to it.
 

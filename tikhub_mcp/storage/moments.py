@@ -1,21 +1,23 @@
 """Stores times, such as the beginning of a call, that are shared by all processes with the same output folder.
 
 Each time is a small file: the content is the time, and the modification time says when it was last used. If the folder
-cannot be written, the times are stored in this process only. A lost time costs at most one paid request, so the files
-are neither locked nor synced.
+cannot be written, the times are stored in this process only. The files appear complete or not at all; they are not
+synced, since a loss of power costs at most answers that are paid for once more.
 """
 
 import hashlib
 import math
 import os
+import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tikhub_mcp.storage.reading import open_nofollow, read_regular
+from tikhub_mcp.storage.reading import read_start
 
 KEPT_SECONDS = 24 * 3600.0  # a time that was not used for longer is removed
+_SWEEP_SECONDS = 3600.0
 _MAX_FILE_BYTES = 40  # bytes of a file
 
 
@@ -40,20 +42,21 @@ class Moments:
     Args:
         folder: The folder of the files. It is created at first use; its parent must exist by then.
         kind: The kind of the times, used as a prefix of the file names.
+        kept_seconds: A time that was not used for longer is removed.
     """
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: str, kept_seconds: float = KEPT_SECONDS) -> None:
         self._folder = folder
         self._kind = kind
+        self._kept_seconds = max(kept_seconds, KEPT_SECONDS)
         self._unwritten: dict[str, Moment] = {}
-        self._swept = False
+        self._next_sweep = 0.0
 
     def get(self, *name: object) -> Moment | None:
         """Return the time with this name; None when there is none, or it is in the future because of a wrong clock."""
         path = self._path(name)
         try:
-            at, touched = float(read_regular(path, _MAX_FILE_BYTES)), path.lstat().st_mtime
-            moment = Moment(at, touched)
+            moment = Moment(float(read_start(path, _MAX_FILE_BYTES)), path.lstat().st_mtime)
         except (OSError, ValueError):
             found = self._unwritten.get(path.name)
             if found is None:
@@ -67,8 +70,12 @@ class Moments:
         try:
             self._folder.mkdir(exist_ok=True)
             self._sweep()
-            with open(path, "wb", opener=open_nofollow) as file:
-                file.write(f"{at:.6f}".encode())
+            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            try:
+                part.write_bytes(f"{at:.6f}".encode())
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
             self._unwritten.pop(path.name, None)
         except OSError:
             self._unwritten[path.name] = Moment(at, time.time())
@@ -97,7 +104,7 @@ class Moments:
                     continue
                 with suppress(OSError, ValueError):
                     touched = entry.stat(follow_symlinks=False).st_mtime
-                    found.append(Moment(float(read_regular(entry.path, _MAX_FILE_BYTES)), touched))
+                    found.append(Moment(float(read_start(Path(entry.path), _MAX_FILE_BYTES)), touched))
         return min((moment.at for moment in found if moment.touched >= needed_since), default=math.inf)
 
     def _path(self, name: tuple[object, ...]) -> Path:
@@ -105,12 +112,16 @@ class Moments:
         return self._folder / f"{self._kind}-{digest[:32]}"
 
     def _sweep(self) -> None:
-        """Remove the files that were not used for KEPT_SECONDS; once per process."""
-        if self._swept:
+        """Remove the times that were not used for long; at most once an hour."""
+        now = time.time()
+        if now < self._next_sweep:
             return
-        self._swept = True
+        self._next_sweep = now + _SWEEP_SECONDS
+        used_since = now - self._kept_seconds
+        self._unwritten = {name: moment for name, moment in self._unwritten.items() if moment.touched >= used_since}
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 with suppress(OSError):
-                    if entry.stat(follow_symlinks=False).st_mtime < time.time() - KEPT_SECONDS:
+                    is_ours = entry.name.lstrip(".").startswith(f"{self._kind}-")
+                    if is_ours and entry.stat(follow_symlinks=False).st_mtime < used_since:
                         Path(entry.path).unlink()
