@@ -21,7 +21,7 @@ SIZE = len(VIDEO)
 PAGE = b"<!DOCTYPE html><h1>Access Denied</h1>" * 3000
 QUICK = Limits(seconds=20, read_timeout=0.3, slow_seconds=0.2, slow_bytes=2000, pause=0.0)
 GOOD = Act(body=VIDEO)
-UNSIZED = "the size of the file was not given"
+UNSIZED = "no size was given for the file"
 
 
 def rendition(*urls: str, size: int | None = SIZE, file_hash: str = "") -> Rendition:

@@ -23,7 +23,7 @@ from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.post import Rendition
 from tikhub_mcp.storage.atomic import Part, check_room, os_errors
 
-_UNSIZED = "the size of the file was not given, so it is not confirmed"
+_UNSIZED = "no size was given for the file, so its size is not confirmed"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
