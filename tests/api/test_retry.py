@@ -1,4 +1,4 @@
-"""Which failures are worth another request, and after how long: rows A5 to A9."""
+"""Which failures are worth another request, and after how long."""
 
 import random
 import time

@@ -444,13 +444,13 @@ def test_a_list_of_boxes_may_close_with_four_zero_bytes(film: bytes, look: Look)
 
 
 def test_an_index_without_bounds_is_refused(film: bytes, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mp4, "INDEX_LIMIT", 1000)
+    monkeypatch.setattr(mp4, "MAX_INDEX_BYTES", 1000)
     with pytest.raises(MediaInvalid, match="its index is larger than 1,000 bytes"):
         look(film)
 
 
 def test_boxes_without_number_are_refused(film: bytes, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mp4, "BOX_LIMIT", 1000)
+    monkeypatch.setattr(mp4, "MAX_BOXES", 1000)
     with pytest.raises(MediaInvalid, match="it has more than 1,000 boxes"):
         look(film + box(b"free") * 1000)
 
@@ -579,5 +579,5 @@ def test_no_more_pictures_are_looked_at_than_a_film_has(
     emptied = _with_media(film, lambda media: media[:-200] + bytes(200))
     with pytest.raises(MediaInvalid):
         look(_with_media(film, lambda media: bytes(len(media))))
-    monkeypatch.setattr(mp4, "PICTURE_LIMIT", 0)
+    monkeypatch.setattr(mp4, "MAX_PICTURES", 0)
     assert look(emptied).codec == "h264"

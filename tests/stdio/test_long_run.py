@@ -1,4 +1,4 @@
-"""M15: a server that is asked five hundred times in a row holds no more than after the first hundred."""
+"""A server that is asked five hundred times in a row holds no more than after the first hundred."""
 
 import os
 from pathlib import Path

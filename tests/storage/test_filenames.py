@@ -1,4 +1,4 @@
-"""Names of files, whatever authors call themselves: rows N1 to N13 of the faults, and the property behind them."""
+"""Names of files, whatever authors call themselves, and the property behind them."""
 
 import hashlib
 import re

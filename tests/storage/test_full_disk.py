@@ -9,7 +9,7 @@ import pytest
 from tests.support.failing_disk import Watch
 from tests.support.mcp_session import Desk, Era, content
 from tikhub_mcp.sandbox import good_links
-from tikhub_mcp.storage.archive import LEAST_FREE
+from tikhub_mcp.storage.archive import MIN_FREE_BYTES_TO_PAY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it")]
 
@@ -36,7 +36,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 async def test_with_too_little_room_nothing_is_paid_for_however_often_it_is_asked(
     desk: Desk, free: Callable[[int], None], again: int
 ) -> None:
-    free(LEAST_FREE - 1)
+    free(MIN_FREE_BYTES_TO_PAY - 1)
     for _ in range(again):
         reply = await desk.batch(LINKS)
         assert (reply["status"], reply["error"]["code"], reply["cost"]["api_calls"]) == ("stopped", "disk_full", 0)
@@ -47,7 +47,7 @@ async def test_with_too_little_room_nothing_is_paid_for_however_often_it_is_aske
     assert (one.code, one["error"]["retryable"], one["cost"]["api_calls"]) == ("disk_full", False, 0)
     assert "Nothing was paid for" in one.message
     assert not desk.asked
-    free(LEAST_FREE)
+    free(MIN_FREE_BYTES_TO_PAY)
     assert (await desk.one(LINKS[0]))["status"] == "ok"
 
 
@@ -87,7 +87,7 @@ async def test_what_is_there_already_and_what_is_not_to_be_saved_needs_no_room(
     desk: Desk, free: Callable[[int], None]
 ) -> None:
     await desk.batch(LINKS[:3])
-    free(LEAST_FREE - 1)
+    free(MIN_FREE_BYTES_TO_PAY - 1)
     reply = await desk.batch(LINKS[:4])
     assert sorted(reply.statuses) == ["failed", "ok", "ok", "ok"]
     unsaved = await desk.batch(LINKS[:6], save_raw=False, metrics_only=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.payloads import Object, envelope, private_answer, tiktok_post
 from tests.support.summary_inputs import COUNTS, DAY, answer, lines, row_of, rows, save_all
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.summary.history import HISTORY, TOP, Snapshots, history
+from tikhub_mcp.summary.history import HISTORY, MAX_TOP_POSTS, Snapshots, history
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.summarize import summarize
 from tikhub_mcp.tools.replies import SummaryReply, summary_reply
@@ -252,7 +252,7 @@ def test_the_top_are_five_newest_answers_by_plays_and_five_by_likes_the_most_fir
         ("6", 4),
     ]
     assert reply.top_by_likes[0].plays is None
-    assert TOP == 5
+    assert MAX_TOP_POSTS == 5
 
 
 def test_a_top_post_tells_its_growth_since_the_oldest_answer_that_has_the_count(tmp_path: Path) -> None:

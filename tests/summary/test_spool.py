@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tikhub_mcp.errors import NotWritable
-from tikhub_mcp.summary.csv_cells import DEEPEST
+from tikhub_mcp.summary.csv_cells import MAX_DEPTH
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.spool import BLOCK, CHUNK, Spool
 
@@ -85,7 +85,7 @@ def test_no_rows_are_no_blocks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [list, dict])
 def test_what_is_nested_too_deeply_is_refused_and_nothing_is_added(tmp_path: Path, kind: type) -> None:
     value: Any = None
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         value = [value] if kind is list else {"a": value}
     with Spool(tmp_path) as spool:
         spool.add([{"number": value, "is_latest": None}])

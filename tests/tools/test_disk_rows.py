@@ -38,7 +38,7 @@ async def saved(desk: Desk) -> Path:
     return Path((await desk.one(link("tiktok")))["file"]["path"])
 
 
-# F1: no room
+# No room
 
 
 @pytest.mark.parametrize("room", [0, 1, len(GOOD) // 2, len(GOOD) - 1])
@@ -57,7 +57,7 @@ async def test_a_disk_that_fills_up_is_said_with_what_is_free_and_needed_and_the
     assert (again["status"], again["cost"]["api_calls"]) == ("ok", 0)
 
 
-# F6: the order that survives a loss of power
+# The order that survives a loss of power
 
 
 async def test_every_file_is_written_and_synced_before_it_is_named_and_its_folder_synced_after(desk: Desk) -> None:
@@ -68,7 +68,7 @@ async def test_every_file_is_written_and_synced_before_it_is_named_and_its_folde
         assert watch.order(Path(path)) == ["write", "fsync", "replace", "fsync folder"]
 
 
-# F7, M17: the same file twice
+# The same file twice
 
 
 async def two_calls(desk: Desk) -> list[str]:
@@ -130,7 +130,7 @@ async def test_two_processes_at_once_give_the_same_good_file(sandbox: Sandbox, e
     assert len(sandbox.calls) <= 2
 
 
-# F8: what is under the name already
+# What is under the name already
 
 
 def kind_of(path: Path) -> int:
@@ -213,7 +213,7 @@ async def test_what_is_no_file_keeps_its_name_and_is_an_error(
     assert not desk.parts
 
 
-# F10: the folder goes away
+# The folder goes away
 
 
 async def test_a_video_folder_that_goes_away_meanwhile_is_an_error_and_asking_again_is_free(desk: Desk) -> None:
@@ -240,7 +240,7 @@ async def test_a_raw_folder_that_goes_away_while_tikhub_works_loses_no_answer(de
     assert content(again["raw_json_path"])
 
 
-# F12: long paths
+# Long paths
 
 
 @pytest.mark.parametrize("tool", ["download_video", "batch_download"])
@@ -259,7 +259,7 @@ async def test_a_path_that_leaves_no_room_for_a_name_is_an_error_before_anything
     assert not desk.asked
 
 
-# F14: no numbers for files left
+# No file descriptors left
 
 CROWD = """
 import asyncio, json, os, resource, sys

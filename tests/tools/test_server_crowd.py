@@ -1,4 +1,4 @@
-"""M10: several batches at once, over sockets: ten downloads, and ten paid calls a second, for all of them together."""
+"""Several batches at once, over sockets: ten downloads, and ten paid calls a second, for all of them together."""
 
 import asyncio
 from collections.abc import Iterator

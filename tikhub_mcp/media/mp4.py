@@ -20,9 +20,9 @@ from typing import BinaryIO
 
 from tikhub_mcp.errors import MediaInvalid
 
-INDEX_LIMIT = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need about 15 MB
-BOX_LIMIT = 1_000_000  # at the top level; the same video with a fragment of two boxes per frame has 770,000
-PICTURE_LIMIT = 1_000_000  # pictures that are checked; the same video has 385,000
+MAX_INDEX_BYTES = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need about 15 MB
+MAX_BOXES = 1_000_000  # at the top level; the same video with a fragment of two boxes per frame has 770,000
+MAX_PICTURES = 1_000_000  # pictures that are checked; the same video has 385,000
 MAX_DURATION_MS = 1 << 53  # a longer duration is damage, and not every JSON parser can represent it
 
 CODECS = {
@@ -112,12 +112,12 @@ def inspect(path: Path) -> Media:
 
 def _layout(file: BinaryIO) -> _Layout:
     index: dict[bytes, list[tuple[int, memoryview]]] = {b"ftyp": [], b"moov": [], b"moof": []}
-    starts, ends, room = [], [], INDEX_LIMIT
+    starts, ends, room = [], [], MAX_INDEX_BYTES
     for kind, box, start, end in _boxes(file):
         if kind in index:
             room -= end - start
             if room < 0:
-                raise MediaInvalid(f"its index is larger than {INDEX_LIMIT:,} bytes")
+                raise MediaInvalid(f"its index is larger than {MAX_INDEX_BYTES:,} bytes")
             file.seek(start)
             index[kind].append((box, memoryview(file.read(end - start))))
         elif kind == b"mdat":
@@ -135,7 +135,7 @@ def _layout(file: BinaryIO) -> _Layout:
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
     """Yield the top-level boxes: the type of each, and the file offsets of its start, its content and its end."""
     at, end = 0, file.seek(0, os.SEEK_END)
-    for _ in range(BOX_LIMIT):
+    for _ in range(MAX_BOXES):
         if at == end:
             return
         file.seek(at)
@@ -145,7 +145,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
             raise MediaInvalid(f"the file ends inside {where}: {at + size - end:,} bytes missing")
         yield kind, at, at + start, at + size
         at += size
-    raise MediaInvalid(f"it has more than {BOX_LIMIT:,} boxes")
+    raise MediaInvalid(f"it has more than {MAX_BOXES:,} boxes")
 
 
 def _children(box: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -264,7 +264,7 @@ def _check_pictures(file: BinaryIO, video: _Track) -> None:
     configurations = {kind: box for kind, box in _children(video.description[78:]) if kind in NAL_LENGTHS}
     for kind, configuration in configurations.items():
         width = 1 + (_number(configuration, NAL_LENGTHS[kind], 1) & 3)
-        for at, size in islice(chain.from_iterable(video.places), PICTURE_LIMIT):
+        for at, size in islice(chain.from_iterable(video.places), MAX_PICTURES):
             if size <= width:  # a dropped picture, which has no content
                 continue
             file.seek(at)

@@ -24,7 +24,7 @@ from tikhub_mcp.storage.reading import open_nofollow, read_regular
 
 _MAX_COPIES = 1000  # answers of different content under one name
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # temporary, and independent of the file
-LEAST_FREE = 64 * 2**20  # bytes of disk space; with less, nothing is paid for
+MIN_FREE_BYTES_TO_PAY = 64 * 2**20  # bytes of disk space; with less, nothing is paid for
 _PROBE = 2**18  # bytes of a test file, written before the first request and after a failed write; answers have 83 kB
 _MAX_FILE_BYTES = 64 * 2**20  # our own files have at most the client's MAX_BODY_BYTES plus indentation
 
@@ -169,10 +169,11 @@ class Archive:
         """
         place = self._folder / "answer"
         with os_errors(place):
-            if (free := shutil.disk_usage(self._folder).free) < LEAST_FREE:
+            if (free := shutil.disk_usage(self._folder).free) < MIN_FREE_BYTES_TO_PAY:
                 raise DiskFull(
                     f"The disk is almost full: {self._folder} has {free:,} bytes free, and answers that are paid for "
-                    f"are stored only where {LEAST_FREE:,} are. Nothing was paid for. Make room, and call again."
+                    f"are stored only where {MIN_FREE_BYTES_TO_PAY:,} are. Nothing was paid for. Make room, and call "
+                    "again."
                 )
             if not self._proven:  # the free space does not show a quota
                 with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:

@@ -11,7 +11,7 @@ from msgspec.json import format as formatted
 from tikhub_mcp.posts.answer import Json
 
 MAX_CELL_UNITS = 32_767  # UTF-16 code units; Excel moves the rest of a longer text into further cells
-DEEPEST = 300  # levels of nested objects and lists in a value, well below the limits of the JSON libraries
+MAX_DEPTH = 300  # levels of nested objects and lists in a value, well below the limits of the JSON libraries
 
 _NOTHING = Raw(b"")
 _PLAIN = frozenset((str, int, float, bool))
@@ -49,7 +49,7 @@ def line(values: Iterable[Json]) -> bytes:
     csv.writer.
 
     Raises:
-        RecursionError: A value is nested more than DEEPEST levels deep.
+        RecursionError: A value is nested more than MAX_DEPTH levels deep.
     """
     cells = [value if type(value) in _PLAIN else _NOTHING if value is None else _plain(value) for value in values]
     text = encode([_NOTHING, *cells])  # the empty first element puts a comma before every value
@@ -84,7 +84,7 @@ def fitting(text: str) -> str:
 
 def _plain(value: Json) -> str:
     """Return a nested value as JSON text."""
-    if _is_deep(value, DEEPEST):
+    if _is_deep(value, MAX_DEPTH):
         raise RecursionError
     return formatted(encode(value), indent=0).decode()
 

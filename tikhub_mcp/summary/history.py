@@ -12,7 +12,7 @@ from tikhub_mcp.summary.columns import OURS
 from tikhub_mcp.summary.rows import Row, reported
 
 SECONDS_A_DAY = 86_400
-TOP = 5  # posts in each ranking
+MAX_TOP_POSTS = 5  # posts in each ranking
 _UNKNOWN = -1  # stands for a count that was not reported
 _OLD, _LATEST, _NO_POST = range(3)  # the values of `Snapshots.latest`
 
@@ -165,7 +165,7 @@ class Snapshots:
             reported={name: len(values) for name, values in known.items()},
         )
 
-    def top(self, count: str, most: int = TOP) -> list[int]:
+    def top(self, count: str, most: int = MAX_TOP_POSTS) -> list[int]:
         """Return the numbers of the `most` newest rows with the highest count, in descending order."""
         values = self._counts[count]
         return nlargest(
