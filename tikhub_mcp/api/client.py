@@ -11,7 +11,7 @@ import logging
 import time
 import zlib
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Protocol, TypeVar
 
 import httpx
@@ -118,11 +118,10 @@ class TikHub:
     async def _take_turn(self, budget: Budget) -> None:
         """Wait until a request may be sent, and count it; `_send` must follow and frees the slot."""
         await self._connections.acquire()
-        try:
+        with ExitStack() as undo:  # when cancelled, and where no call may pay
+            undo.callback(self._connections.release)
             await self._limiter.wait(budget.spend)
-        except BaseException:  # CancelledError included
-            self._connections.release()
-            raise
+            undo.pop_all()
 
     async def _send(self, link: Link, secret: str, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
         """Send one request, and return what `store` returns for its answer."""

@@ -56,6 +56,9 @@ class UnfinishedCalls:
         self._remaining = {
             key: remaining for key, remaining in self._remaining.items() if remaining.touched > now - REJOIN_SECONDS
         }
+        self._undone = {
+            work: keys for work, keys in self._undone.items() if any((key, work[0]) in self._remaining for key in keys)
+        }
         self.needed_since = min(self._moments.oldest(now - REJOIN_SECONDS), call.since)
 
     def since(self, call: Call, link: Link, options: Options) -> float:
