@@ -342,3 +342,21 @@ def test_a_request_that_takes_too_long_is_ended_by_the_deadline() -> None:
         assert (line.requests, desk.spent, desk.refunded) == (1, 1, 0)
 
     play(story)
+
+
+def test_a_request_that_no_call_may_pay_for_gives_its_connection_back() -> None:
+    class Refusing:
+        def spend(self) -> None:
+            raise ApiCallLimit("the cap is reached")
+
+        def refund(self) -> None:
+            raise AssertionError("nothing was spent")
+
+    async def run() -> None:
+        tikhub = TikHub("https://api.example", Network())
+        for _ in range(MAX_CONNECTIONS + 1):
+            async with asyncio.timeout(5):
+                with pytest.raises(ApiCallLimit):
+                    await tikhub._take_turn(Refusing())
+
+    asyncio.run(run())
