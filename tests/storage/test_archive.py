@@ -174,7 +174,7 @@ def test_where_the_folder_is_a_file_nothing_can_be_kept_and_that_is_known_before
     folder.write_bytes(b"")
     archive = restarted()
     with pytest.raises(NotWritable):
-        archive.check()
+        archive.check_room()
     assert archive.find(TIKTOK, 0, save=False) is None
     with pytest.raises(NotWritable):
         archive.store(TIKTOK, answered(), save=True)
@@ -184,5 +184,5 @@ def test_where_the_folder_is_a_file_nothing_can_be_kept_and_that_is_known_before
 def test_the_folder_is_made_when_the_first_answer_is_to_come(folder: Path, restarted: Restart) -> None:
     assert restarted().find(TIKTOK, 0, save=True) is None
     assert not folder.exists()
-    restarted().check()
+    restarted().check_room()
     assert folder.is_dir()

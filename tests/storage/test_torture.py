@@ -143,7 +143,7 @@ def test_whichever_call_fails_once_a_paid_answer_is_on_disk_or_in_memory(
         paid: list[bool] = []
 
         def keep(archive: Archive = archive, paid: list[bool] = paid) -> StoredAnswer:
-            archive.check()
+            archive.check_room()
             paid.append(True)
             return archive.store(TIKTOK, answer, save=True)
 

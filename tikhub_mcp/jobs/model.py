@@ -92,6 +92,7 @@ class Call:
         since: Answers received after this unix time are fresh enough for this call.
         began: When the call began, in unix seconds; `since` may be earlier.
         work: The key of its piece of work, which repeated calls share; see `unfinished`.
+        recorded: Whether the start of the piece of work is stored.
     """
 
     key: SecretStr
@@ -102,6 +103,7 @@ class Call:
     since: float = field(default_factory=time.time)
     began: float = 0.0
     work: Work = field(init=False)
+    recorded: bool = False
     _start: float = field(default_factory=time.monotonic)
 
     def remaining(self) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tikhub_mcp.api.client import TikHub
-from tikhub_mcp.concurrency import in_flight, in_thread
+from tikhub_mcp.concurrency import in_flight
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
 from tikhub_mcp.jobs.model import Call, Job, JobState, NoCallerWaiting, Options, Outcome, Stopped, Watch
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
@@ -58,7 +58,6 @@ class Jobs:
         self._locks = locks
         self._slots = asyncio.Semaphore(MAX_JOBS)
         self._jobs: dict[tuple[str, Options], Job] = {}
-        self._unfinished_turn = asyncio.Lock()  # its methods are called from one thread at a time
         self._unfinished = UnfinishedCalls(Moments(state, "call"), Moments(state, "undone"))
         renewals = Moments(state, "renewal", reuse_seconds)
         self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
@@ -107,9 +106,8 @@ class Jobs:
             for link in waiting:  # one iterator for all workers: each link goes to one of them
                 outcomes[link.key] = await self._get(call, link, options, watch)
 
-        async with self._unfinished_turn:
-            await in_thread(self._unfinished.begin, call, links, options)
-            self._archive.needed_since = self._unfinished.needed_since
+        await self._unfinished.begin(call, links, options)
+        self._archive.needed_since = self._unfinished.needed_since
         ended: dict[str, Outcome] = {}
         try:
             async with asyncio.TaskGroup() as group:
@@ -117,8 +115,7 @@ class Jobs:
                     group.create_task(work())
             ended = outcomes
         finally:
-            async with self._unfinished_turn:
-                await in_thread(self._unfinished.end, call, ended)
+            await self._unfinished.end(call, ended)
         return outcomes
 
     async def _get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:

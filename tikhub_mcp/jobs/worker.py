@@ -116,7 +116,6 @@ class Worker:
             Stopped, NoCallerWaiting: A request would have to be paid for, and no call may pay or is waiting.
         """
         options, outcome = job.options, job.outcome
-        await in_thread(self._check_folders, options)
         newer_than = job.created if options.refresh else min(time.time() - self._reuse_seconds, job.created)
         stored, post = await self._look_up(job, newer_than)
         if options.metrics_only:
@@ -125,6 +124,7 @@ class Worker:
             file = choose(post, options.quality)
             outcome.saved = await in_thread(self._videos.find, options.folder, options.quality, post, file)
             if outcome.saved is None:
+                await in_thread(make_folder, options.folder)
                 outcome.saved = await self._download(job, stored, post, file)
                 await in_thread(self._videos.add, outcome.saved.path)
 
@@ -208,9 +208,8 @@ class Worker:
             raise NoCallerWaiting
         payer = job.payer()  # fail before the disk is checked if no call may pay
         try:
-            if job.options.save_raw:
-                async with self._archive_turn:
-                    await in_thread(self._archive.check_room)
+            async with self._archive_turn:
+                await in_thread(self._prepare, job)
             return await self._tikhub.look_up(job.link, payer.key, job, store)
         except (DiskFull, NotWritable) as error:  # nothing is paid for that could not be stored
             job.stop(error)
@@ -220,8 +219,16 @@ class Worker:
                 job.stop(error)
             raise
 
+    def _prepare(self, job: Job) -> None:
+        """Check that the answer and the file can be stored, and record that the answer is about to be paid for."""
+        if not job.options.metrics_only:
+            make_folder(job.options.folder)
+        if job.options.save_raw:
+            self._archive.check_room()
+        self._unfinished.record(job.waiting)
+
     def _store(self, job: Job, answer: Answer) -> StoredAnswer:
-        self._unfinished.touch(job.waiting)
+        self._unfinished.record(job.waiting)
         return self._archive.store(job.link, answer, job.options.save_raw)
 
     async def _download(self, job: Job, stored: StoredAnswer, post: Post, file: Rendition) -> Saved:
@@ -294,13 +301,6 @@ class Worker:
 
         target = job.options.folder / video_name(post.platform, post.author, post.video_id, job.options.quality)
         return await self._downloader.fetch(file, post.platform, target, progress, until)
-
-    def _check_folders(self, options: Options) -> None:
-        """Check that the folders can be written to, before anything is paid for."""
-        if not options.metrics_only:
-            make_folder(options.folder)
-        if options.save_raw:
-            self._archive.check()
 
 
 def _are_old(stored: StoredAnswer, post: Post, file: Rendition) -> bool:

@@ -136,6 +136,7 @@ class Archive:
             _raise_if_shortage(error, self._folder)
             return None
         if save and entry.path is None:
+            make_folder(self._folder)
             request_id = value.get("request_id") if isinstance(value, dict) else None
             return self.store(link, Answer(body, value, entry.received, request_id), save=True)
         return StoredAnswer(value, entry.path, entry.received)
@@ -153,20 +154,13 @@ class Archive:
             pass
         return False
 
-    def check(self) -> None:
-        """Create the folder, and check before the first payment that answers can be written to it.
-
-        Raises:
-            DiskFull, NotWritable: They cannot.
-        """
-        make_folder(self._folder)
-
     def check_room(self) -> None:
-        """Check before a payment that one more answer can be written; the folder must exist.
+        """Check before a payment that one more answer can be written; creates the folder.
 
         Raises:
             DiskFull, NotWritable: It cannot.
         """
+        make_folder(self._folder)
         place = self._folder / "answer"
         with os_errors(place):
             if (free := shutil.disk_usage(self._folder).free) < MIN_FREE_BYTES_TO_PAY:
