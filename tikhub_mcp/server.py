@@ -37,7 +37,7 @@ BEFORE_LINKS = ("2024-11-05", "2025-03-26")  # clients of these protocol version
 INSTRUCTIONS = """\
 Turns TikTok and Douyin share links into verified MP4 files and honest metrics, through the paid TikHub API.
 
-- download_video: one link or share text. batch_download: up to 200 links, 10 at once. summarize_raw: a table of all \
+- download_video: one link or share text. batch_download: up to 1000 links, 10 at once. summarize_raw: a table of all \
 raw answers that were saved; free and offline.
 - Stop and notify: on error.stop = true (such as api_key_missing) stop the task at once, tell the human what \
 error.tell_human says, and do not retry, work around it or make up results.

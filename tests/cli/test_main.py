@@ -193,6 +193,15 @@ def test_a_batch_in_json_is_the_reply_of_the_tool(cli: Cli, root: Path) -> None:
     assert (again.workers, again.raw_dir, again.cost.api_calls) == (1, None, 0)
 
 
+def test_a_large_batch_names_its_table_and_its_json_has_every_result(cli: Cli, root: Path) -> None:
+    path = listed(Path("links.txt"), *(f"https://www.tiktok.com/@user{number}" for number in range(101)))
+    ran = cli("batch", path)
+    table = next((root / "reports").iterdir())
+    assert (ran.code, ran.out.splitlines()[-1]) == (1, f"table: {table}")
+    reply = BatchReply.model_validate_json(cli("batch", path, "--json").out)
+    assert (len(reply.results), reply.results_omitted, reply.results_path) == (101, 0, str(table))
+
+
 def test_a_dry_run_counts_and_pays_nothing(cli: Cli, root: Path, sandbox: Sandbox) -> None:
     path = listed(Path("links.txt"), link("tiktok"), link("tiktok"), link("douyin"), "no link")
     cli("one", link("tiktok"))

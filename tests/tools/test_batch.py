@@ -170,7 +170,7 @@ api = https://api.example:8443/v1?token=secret#secret and http://secret/
 def test_of_links_to_other_sites_in_a_file_only_scheme_and_host_are_told(tmp_path: Path) -> None:
     (tmp_path / "settings.ini").write_text(FOREIGN)
     given = read_list(tmp_path / "settings.ini")
-    reply = asyncio.run(run_batch(FakeJobs(), call(), given, WISH, 10, lambda _: None))
+    reply = asyncio.run(run_batch(FakeJobs(), call(), given, WISH, Path("/reports"), 10, lambda _: None))
     assert [item.url for item in reply.results] == [
         *("https://hooks.example/…", "https://github.example/…", "http://…", "https://v.douyin.com/…"),
         *("https://api.example/…", "http://…"),
@@ -199,7 +199,7 @@ def test_what_is_left_out_and_what_goes_on_are_both_noted_and_both_lists_count(t
     (tmp_path / "links.txt").write_text(f"mine\n{DOUYIN}")
     given = parse_entries([f"words\n{TIKTOK}"]) + read_list(tmp_path / "links.txt")
     jobs = FakeJobs({DOUYIN: Outcome("pending")})
-    reply = asyncio.run(run_batch(jobs, call(), given, WISH, 10, lambda _: None))
+    reply = asyncio.run(run_batch(jobs, call(), given, WISH, Path("/reports"), 10, lambda _: None))
     assert [(item.url, item.status) for item in reply.results] == [(TIKTOK, "ok"), (DOUYIN, "pending")]
     urls, file = (f"Lines of {where} without a link, left out: 1 (numbers 1)." for where in ("urls", "the file"))
     assert reply.note == f"{PENDING} {urls} {file}"
@@ -243,7 +243,7 @@ def test_results_stand_in_the_order_of_the_links_and_a_bad_one_hurts_no_other() 
     jobs = FakeJobs({DOUYIN: Outcome("failed", post, error=MediaUnavailable("no"))})
     entries = parse_entries([PROFILE, TIKTOK, "nothing", DOUYIN, SAME])
     watched: list[Job] = []
-    reply = asyncio.run(run_batch(jobs, call(), entries, WISH, 3, watched.append))
+    reply = asyncio.run(run_batch(jobs, call(), entries, WISH, Path("/reports"), 3, watched.append))
     assert [(item.url, item.status) for item in reply.results] == [
         (PROFILE, "failed"),
         (TIKTOK, "ok"),
@@ -266,7 +266,7 @@ def test_results_stand_in_the_order_of_the_links_and_a_bad_one_hurts_no_other() 
 
 def test_a_batch_of_what_is_no_link_asks_nobody() -> None:
     jobs = FakeJobs()
-    reply = asyncio.run(run_batch(jobs, call(), parse_entries(["a", "b"]), WISH, 10, lambda _: None))
+    reply = asyncio.run(run_batch(jobs, call(), parse_entries(["a", "b"]), WISH, Path("/reports"), 10, lambda _: None))
     assert (reply.status, reply.total, reply.failed, reply.error, jobs.asked) == ("complete", 2, 2, None, [])
 
 
@@ -303,7 +303,9 @@ def test_a_batch_is_planned_or_worked_on_and_says_where_files_are(
         parse_entries([TIKTOK, SAME, "nothing"]),
         Options(Path("/videos"), save_raw=save_raw),
     )
-    work = plan_or_run(jobs, call(), given, options, Path("/raw"), workers=asked, dry_run=dry_run, progress=progress)
+    work = plan_or_run(
+        jobs, call(), given, options, Path("/raw"), Path("/reports"), workers=asked, dry_run=dry_run, progress=progress
+    )
     reply = asyncio.run(work)
     assert (reply.workers, reply.output_dir, reply.raw_dir) == (workers, "/videos", "/raw" if save_raw else None)
     assert reply.distinct_posts == (1 if dry_run else None)

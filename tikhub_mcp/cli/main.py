@@ -197,7 +197,15 @@ def _batch(args: argparse.Namespace) -> int:
             call, options = Call(key, max_api_calls=at_least_none(args.max_api_calls)), _job_options(args, settings)
             workers, dry_run = args.max_workers, args.dry_run
             return await plan_or_run(
-                jobs, call, given, options, raw, workers=workers, dry_run=dry_run, progress=progress_bar
+                jobs,
+                call,
+                given,
+                options,
+                raw,
+                settings.reports,
+                workers=workers,
+                dry_run=dry_run,
+                progress=progress_bar,
             )
 
     reply = _finish(work())

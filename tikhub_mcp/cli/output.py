@@ -79,6 +79,8 @@ def print_batch(reply: "BatchReply") -> None:
             f"{reply.distinct_posts} distinct posts, {reply.on_disk} on disk, {reply.calls_needed} paid calls needed"
         )
     print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
+    if reply.results_path:
+        print(f"table: {reply.results_path}")
     if reply.note:
         print(f"note: {reply.note}", file=sys.stderr)
     if reply.error:

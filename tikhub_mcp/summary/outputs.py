@@ -11,6 +11,9 @@ from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.spool import CHUNK, Written
 
+BYTE_ORDER_MARK = "\ufeff".encode()  # at the start of a CSV file; without it Excel reads another encoding
+LINE_END = b"\r\n"  # of a CSV file
+
 
 class Output(Part):
     """A part file, readable by its owner only, that is written in large pieces.
@@ -57,8 +60,7 @@ class CsvTable(Output):
 
     def __init__(self, target: Path, columns: Iterable[str]) -> None:
         super().__init__(target)
-        self.write(b"\xef\xbb\xbf")
-        self.write(",".join(columns).encode() + b"\r\n")
+        self.write(BYTE_ORDER_MARK + ",".join(columns).encode() + LINE_END)
 
 
 class RowTable(CsvTable):
@@ -74,7 +76,7 @@ class HistoryTable(CsvTable):
 
     def add_history(self, line: Row) -> None:
         """Append a line."""
-        self.write(csv_cells.line(line.values()) + b"\r\n")
+        self.write(csv_cells.line(line.values()) + LINE_END)
 
 
 class JsonTable(Output):

@@ -5,7 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tikhub_mcp.errors import InvalidInput, UnsupportedLink
+from tikhub_mcp.concurrency import in_thread
+from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, UnsupportedLink
 from tikhub_mcp.jobs.model import Call, Options, Outcome, Watch
 from tikhub_mcp.jobs.scheduler import MAX_JOBS, Jobs
 from tikhub_mcp.posts import links
@@ -13,19 +14,22 @@ from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.reading import read_start
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
+from tikhub_mcp.tools.batch_table import table_path, write_table
 from tikhub_mcp.tools.replies import BatchReply
 
 MAX_LIST_BYTES = 2**20  # of a file with links
+MAX_WITHOUT_TABLE = 20  # links
 MAX_NOTED_LINES = 5  # line numbers in the note about lines without a link
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a batch: the text as given, and the parsed link or the error."""
+    """One entry of a batch: the text as given, and the parsed link or the error; and its line in a file, or 0."""
 
     given: str
     link: Link | None = None
     error: UnsupportedLink | None = None
+    line: int = 0
 
     @property
     def key(self) -> str:
@@ -42,9 +46,9 @@ class Entry:
         """
         text = links.shown(given) if line else given
         try:
-            return cls(text, links.parse_link(given))
+            return cls(text, links.parse_link(given), line=line)
         except UnsupportedLink as error:
-            return cls(text, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error)
+            return cls(text, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error, line=line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ async def plan_or_run(
     given: Given,
     options: Options,
     raw: Path,
+    reports: Path,
     *,
     workers: int,
     dry_run: bool,
@@ -77,6 +82,7 @@ async def plan_or_run(
         given: The links.
         options: What to do with each post.
         raw: The folder in which `jobs` stores raw answers.
+        reports: The folder of the table that a batch of more than MAX_WITHOUT_TABLE links gets.
         workers: Downloads at once; limited to 1 to MAX_JOBS.
         dry_run: Whether to count posts, files on disk and paid calls only.
         progress: Returns a context manager that shows the progress while the batch runs, given the number of distinct
@@ -87,17 +93,34 @@ async def plan_or_run(
         reply = await plan(jobs, call, given, options, workers)
     else:
         async with progress(len({entry.key for entry in given.entries if entry.link})) as watch:
-            reply = await run_batch(jobs, call, given, options, workers, watch)
+            reply = await run_batch(jobs, call, given, options, reports, workers, watch)
     reply.output_dir, reply.raw_dir = str(options.folder), str(raw) if options.save_raw else None
     return reply
 
 
-async def run_batch(jobs: Jobs, call: Call, given: Given, options: Options, workers: int, watch: Watch) -> BatchReply:
+async def run_batch(
+    jobs: Jobs, call: Call, given: Given, options: Options, reports: Path, workers: int, watch: Watch
+) -> BatchReply:
     """Get the outcomes of all entries, working on each post once, and return them in the order of the entries."""
     parsed = [entry.link for entry in given.entries if entry.link]
     by_key = await jobs.get_all(call, parsed, options, workers, watch) if parsed else {}
     outcomes = [by_key[entry.key] if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
-    return _reply(call, given, outcomes, workers)
+    reply = _reply(call, given, outcomes, workers)
+    if options.save_raw and len(given.entries) > MAX_WITHOUT_TABLE:
+        await _add_table(reply, given.entries, outcomes, reports)
+    return reply
+
+
+async def _add_table(reply: BatchReply, entries: list[Entry], outcomes: list[Outcome], reports: Path) -> None:
+    """Write the table of a batch, and name it in the reply; or say there why it could not be written."""
+    lines = [entry.line or position for position, entry in enumerate(entries, start=1)]
+    titles = [outcome.post.title if outcome.post else None for outcome in outcomes]
+    path = table_path(reports, (entry.key for entry in entries))
+    try:
+        await in_thread(write_table, path, lines, titles, reply.results)
+        reply.results_path = str(path)
+    except (DiskFull, NotWritable) as error:
+        reply.note = _joined(f"The table of the results could not be written: {error.message}", reply.note)
 
 
 def parse_entries(texts: list[str]) -> Given:

@@ -29,7 +29,7 @@ from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, plan_or_run, read_list
 from tikhub_mcp.tools.replies import BatchReply, Reply, SummaryReply, VideoReply
 
-MAX_LINKS = 200  # in one call
+MAX_LINKS = 1000  # in one call
 UNSEEN_SECONDS = 600.0  # how long the result of a summary that outlived its call is available to the next call
 PROGRESS_SECONDS = 0.3  # between two progress notifications
 
@@ -87,7 +87,7 @@ class Tools:
     async def batch_download(
         self,
         ctx: Context,
-        urls: Annotated[Links, Field(description="Links or share texts, 200 at most")] = [],  # noqa: B006 - read only
+        urls: Annotated[Links, Field(description="Links or share texts, 1000 at most")] = [],  # noqa: B006 - read only
         urls_file: Annotated[str, Field(description="Text file with one link a line; # starts a comment")] = "",
         output_dir: OutputDir = "",
         save_raw: SaveRaw = True,
@@ -98,18 +98,27 @@ class Tools:
         dry_run: Annotated[bool, Field(description="Only count posts, files on disk and paid calls needed")] = False,
         max_api_calls: Annotated[int, Field(description="Most paid API calls; 0 = no cap")] = 0,
     ) -> Annotated[CallToolResult, BatchReply]:
-        """Up to 200 links, at most 10 at once; one bad link never stops the others.
+        """Up to 1000 links, at most 10 at once; one bad link never stops the others.
 
-        Results stand in the order of the links; retry_urls holds what is worth another call.
+        Results stand in the order of the links; above 100 links only those that are not ok, and results_path is a table
+        of all. retry_urls holds what is worth another call.
         """
         settings, jobs, call = self._begin(max_api_calls)
         options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh)
         given = await asyncio.to_thread(_given, settings, urls, urls_file)
         progress = partial(_progress, ctx)
         reply = await plan_or_run(
-            jobs, call, given, options, settings.raw, workers=max_workers, dry_run=dry_run, progress=progress
+            jobs,
+            call,
+            given,
+            options,
+            settings.raw,
+            settings.reports,
+            workers=max_workers,
+            dry_run=dry_run,
+            progress=progress,
         )
-        return result(reply)
+        return result(replies.bounded(reply))
 
     async def summarize_raw(
         self,

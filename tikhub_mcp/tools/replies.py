@@ -1,5 +1,6 @@
 """The models of the three tools' replies, and their construction from outcomes."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,10 @@ from tikhub_mcp.text import clean, json_size, shortened
 
 MAX_SUMMARY_BYTES = 4000  # of a summary's reply; if paths are long, it has fewer top posts
 MAX_TOP_AUTHOR_BYTES, MAX_TOP_TITLE_BYTES = 36, 51  # with these, ten top posts fit into the reply
+MAX_RESULTS = 100  # of a batch in one reply; a larger batch shows some of what is not done
+MAX_SHOWN_OF_MANY = MAX_RETRY_URLS = 50
+MAX_HEAD_BYTES = 1500  # of a batch's fields before retry_urls: the note is cut, unless errors and paths are long
+MIN_NOTE_BYTES = 200
 MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
@@ -91,25 +96,29 @@ class BatchItem(BaseModel):
 
 
 class BatchReply(BaseModel):
-    """The reply of batch_download."""
+    """The reply of batch_download. The most important fields come first, because clients cut long replies."""
 
     status: Literal["complete", "partial", "stopped"]
+    error: Error | None = None
+    note: str | None = None
     total: int
     succeeded: int
     failed: int
     pending: int
     skipped: int
-    results: list[BatchItem]
-    retry_urls: list[str]
-    workers: int
+    failed_by_code: dict[str, int] = {}
     cost: Cost
+    workers: int
     output_dir: str | None = None
     raw_dir: str | None = None
+    results_path: str | None = Field(None, description="A CSV table of all results")
     distinct_posts: int | None = None
     on_disk: int | None = None
     calls_needed: int | None = None
-    note: str | None = None
-    error: Error | None = None
+    retry_urls: list[str]
+    retry_count: int | None = Field(None, description="How many there are, when retry_urls holds only the first")
+    results_omitted: int = Field(0, description="Results that are only in the table")
+    results: list[BatchItem]
 
 
 class Totals(BaseModel):
@@ -226,6 +235,7 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         failed=count["failed"],
         pending=count["pending"],
         skipped=count["skipped"],
+        failed_by_code=dict(Counter(item.error.code for item in items if item.error)),
         results=items,
         retry_urls=list(dict.fromkeys(worth_retrying)),
         workers=workers,
@@ -236,6 +246,30 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         note=PENDING if count["pending"] else None,
         error=describe(error) if error else None,
     )
+
+
+def bounded(reply: BatchReply) -> BatchReply:
+    """Return the reply of a batch as a tool gives it: with a note, retry_urls and results of limited length."""
+    rest = reply.model_dump(exclude={"note", "retry_urls", "retry_count", "results_omitted", "results"})
+    note_bytes = max(MIN_NOTE_BYTES, MAX_HEAD_BYTES - json_size(rest) - len('"note":"",'))
+    many = len(reply.results) > MAX_RESULTS
+    results = _most_telling(reply.results) if many else reply.results
+    return reply.model_copy(
+        update={
+            "note": reply.note and shortened(reply.note, note_bytes),
+            "retry_urls": reply.retry_urls[:MAX_RETRY_URLS],
+            "retry_count": len(reply.retry_urls) if len(reply.retry_urls) > MAX_RETRY_URLS else None,
+            "results_omitted": len(reply.results) - len(results),
+            "results": results,
+        }
+    )
+
+
+def _most_telling(items: list[BatchItem]) -> list[BatchItem]:
+    """Return the entries of a large batch that a reply shows, in their order: failed ones, then those not done."""
+    open_ones = [number for number, item in enumerate(items) if item.status not in ("ok", "planned")]
+    shown = sorted(open_ones, key=lambda number: items[number].status != "failed")[:MAX_SHOWN_OF_MANY]
+    return [items[number] for number in sorted(shown)]
 
 
 def summary_reply(summary: Summary) -> SummaryReply:
