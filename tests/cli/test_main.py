@@ -224,6 +224,54 @@ def test_a_refused_key_ends_a_batch_with_its_exit_code(cli: Cli) -> None:
     assert (ran.code, ran.err.split(":")[1].strip()) == (3, "api_key_invalid")
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/{pipe}"])
+def test_a_batch_is_read_from_a_pipe(root: Path, sandbox: Sandbox, name: str) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write(f"{link('tiktok')}\n{link('douyin')}\n")
+    arguments = ["batch", name.format(pipe=reading), "--dry-run", "--json"]
+    environment = {**os.environ, "TIKHUB_API_KEY": "a-key-of-20-letters", "TIKHUB_BASE_URL": sandbox.base_url}
+    command = [sys.executable, "-m", "tikhub_mcp", *arguments]
+    ran = subprocess.run(
+        command, stdin=reading, pass_fds=[reading], env=environment, capture_output=True, timeout=20, check=False
+    )
+    os.close(reading)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert BatchReply.model_validate_json(ran.stdout).distinct_posts == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["batch", link("tiktok")], "run `tikhub-mcp one URL`"),
+        (["batch", link("tiktok"), link("douyin")], "`tikhub-mcp batch -`"),
+        (["batch", f"看看 {short_link('douyin')} " + "长" * 300], "run `tikhub-mcp one URL`"),
+        (["batch", "links.txt", "links.txt"], "cat FILE FILE"),
+        (["batch", "长" * 300], "cannot be read"),
+        (["one", link("tiktok"), link("douyin")], "`tikhub-mcp batch`"),
+    ],
+)
+def test_what_the_other_command_takes_is_answered_with_its_name(cli: Cli, arguments: list[str], hint: str) -> None:
+    listed(Path("links.txt"), link("tiktok"))
+    ran = cli(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: invalid_input: ")
+    assert hint in ran.err
+
+
+def test_a_share_text_without_quotes_and_one_link_twice_are_one_post(cli: Cli) -> None:
+    assert cli("one", "看看", short_link("douyin"), "kWq:/", "--metrics-only").code == 0
+    assert cli("one", link("tiktok"), f"{link('tiktok')}?lang=en", "--metrics-only").code == 0
+
+
+def test_a_link_that_is_left_out_is_named(cli: Cli) -> None:
+    text = f"{short_link('tiktok')} shared via TikTok Lite: https://www.tiktok.com/tiktoklite"
+    note = "Links that lead to no post or advertise the app, left out: 1 (https://www.tiktok.com/tiktoklite)."
+    for given in (("one", text), ("batch", listed(Path("links.txt"), text))):
+        ran = cli(*given, "--metrics-only")
+        assert (ran.code, ran.err) == (0, f"note: {note}\n")
+
+
 @pytest.mark.parametrize("name", ["empty.txt", "gone.txt", "words.txt"])
 def test_a_batch_without_links_is_a_usage_error(cli: Cli, name: str) -> None:
     listed(Path("empty.txt"), "# only a comment")

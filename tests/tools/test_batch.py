@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import openpyxl
 import pytest
 from pydantic import SecretStr
 
@@ -21,6 +22,7 @@ from tikhub_mcp.tools.batch import (
     Given,
     at_least_none,
     parse_entries,
+    parse_one,
     plan,
     plan_or_run,
     read_list,
@@ -79,6 +81,7 @@ def kinds(given: Given) -> list[str]:
         (["no link\x00 here", TIKTOK], ["'no link here'", "tiktok:7000000000000001001"]),
         ([PROFILE], [f"{PROFILE!r}"]),
         (["", " "], ["''", "''"]),
+        (["", TIKTOK, " "], ["tiktok:7000000000000001001"]),
         (["x" * 1000], [f"{'x' * 299 + '…'!r}"]),
     ],
 )
@@ -106,6 +109,41 @@ def test_in_a_text_with_a_link_the_lines_without_one_are_no_entries(
     assert given.note == f"Lines of urls without a link, left out: {note}"
 
 
+LITE = "https://www.tiktok.com/tiktoklite"
+LITE_TEXT = f"{DOUYIN} This post is shared via TikTok Lite: {LITE}"
+
+
+def test_links_that_are_left_out_are_named(tmp_path: Path) -> None:
+    left_out = "Links that lead to no post or advertise the app, left out: "
+    given = parse_entries([LITE_TEXT, f"{TIKTOK} from https://example.com/secret"])
+    assert kinds(given) == [DOUYIN, "tiktok:7000000000000001001"]
+    assert given.note == f"{left_out}2 ({LITE}, https://example.com/secret)."
+    note = parse_entries([f"{TIKTOK} on {LITE}?{'x' * 1900} " + f"or {LITE} " * 8]).note
+    assert note.startswith(f"{left_out}9 ({LITE}?xxx")
+    assert note.endswith(f", {LITE}, …).")
+    assert len(note) < 350
+    (tmp_path / "links.txt").write_text(f"{LITE_TEXT}\n{TIKTOK} from https://example.com/secret\n")
+    given = read_list(tmp_path / "links.txt")
+    assert kinds(given) == [DOUYIN, "tiktok:7000000000000001001"]
+    assert given.note == f"{left_out}2 ({LITE}, https://example.com/…)."
+
+
+def test_of_one_share_text_the_other_links_of_our_sites_are_named() -> None:
+    link, note = parse_one(f"https://example.com/ {LITE_TEXT}")
+    assert (link.key, note) == (
+        DOUYIN,
+        f"Links that lead to no post or advertise the app, left out: 1 ({LITE}).",
+    )
+    assert parse_one(TIKTOK)[1] == ""
+
+
+def test_a_text_that_only_the_app_opens_is_called_that() -> None:
+    [entry] = parse_entries(["海 " * 400 + "复制此链接，打开Dou音搜索，直接观看视频！"]).entries
+    assert entry.error is not None
+    assert "only the app opens this text" in entry.error.message
+    assert len(entry.given) == 300
+
+
 def test_entries_of_the_same_post_have_the_same_key_and_others_their_own_text() -> None:
     assert Entry.of(TIKTOK).key == Entry.of(SAME).key
     assert Entry.of("nothing").key == "nothing"
@@ -122,7 +160,10 @@ nothing here
 LISTED = ["tiktok:7000000000000001001", DOUYIN, f"{PROFILE!r}", "tiktok:7000000000000001001"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-be-bom"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-be-bom", "utf-16-le", "utf-16-be", "utf-32", "gb18030"],
+)
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_a_list_is_read_line_by_line_in_any_encoding(tmp_path: Path, encoding: str, newline: str) -> None:
     text = LIST.replace("\n", newline)
@@ -148,12 +189,13 @@ def test_a_list_without_links_is_refused_by_its_name_alone(tmp_path: Path, conte
     assert "secret" not in caught.value.message
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04\0\0secret", b"SQLite format 3\0secret", TIKTOK.encode("utf-16-le")])
-def test_of_a_file_that_is_no_text_that_is_said(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "links.xlsx").write_bytes(content)
-    with pytest.raises(InvalidInput, match=r"in links\.xlsx: it is no text\. ") as caught:
+def test_a_file_that_is_no_text_is_called_what_it_is(tmp_path: Path) -> None:
+    openpyxl.Workbook().save(tmp_path / "links.xlsx")
+    with pytest.raises(InvalidInput, match=r"^links\.xlsx is an Excel workbook, .* as text or CSV"):
         read_list(tmp_path / "links.xlsx")
-    assert "secret" not in caught.value.message
+    (tmp_path / "links.xlsx").write_bytes((tmp_path / "links.xlsx").read_bytes() + b"\0" * MAX_LIST_BYTES)
+    with pytest.raises(InvalidInput, match="is an Excel workbook"):  # which says more than that it is too large
+        read_list(tmp_path / "links.xlsx")
 
 
 FOREIGN = """\

@@ -77,6 +77,16 @@ async def test_what_is_said_of_the_file_is_measured_from_the_file(
         assert len(found) == smallest
 
 
+async def test_of_the_apps_share_text_the_post_is_fetched_and_what_is_left_out_is_named(desk: Desk) -> None:
+    other = short_link("douyin").replace("v.douyin", "vm.tiktok")
+    text = f"{short_link('tiktok')}\nThis post is shared via TikTok. Download TikTok to enjoy more posts: {other}"
+    reply = await desk.one(text, metrics_only=True)
+    assert (reply["status"], reply["video_id"], len(desk.asked)) == ("ok", "7000000000000000001", 1)
+    assert reply["note"] == f"Links that lead to no post or advertise the app, left out: 1 ({other})."
+    batch = await desk.batch(text, metrics_only=True)
+    assert ([item["url"] for item in batch["results"]], batch["note"]) == ([short_link("tiktok")], reply["note"])
+
+
 async def test_a_size_that_nobody_confirmed_is_named_in_the_reply(desk: Desk) -> None:
     reply = await desk.one(link("unsized"))
     assert reply["status"] == "ok"

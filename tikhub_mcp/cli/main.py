@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from tikhub_mcp.summary.summarize import Format
     from tikhub_mcp.tools.replies import BatchReply
 from tikhub_mcp import __version__
+from tikhub_mcp.cli.inputs import absolute, read_links
 from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_summary, print_video, progress_bar
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside
-from tikhub_mcp.text import clean
 
 T = TypeVar("T")
 
@@ -91,12 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     one = commands.add_parser("one", help="download one video", epilog=EXITS)
-    one.add_argument("url", metavar="URL", help="a link to one post, or share text with the link in it")
+    one.add_argument("url", metavar="URL", nargs="+", help="a link to one post, or share text with the link in it")
     _add_options(one)
     one.set_defaults(command=_one, tool="download_video")
 
     batch = commands.add_parser("batch", help="download many videos, 10 at once", epilog=EXITS)
-    batch.add_argument("file", metavar="FILE", type=Path, help="a text file with one link a line; # starts a comment")
+    about = "a text file with one link a line, # starts a comment; - is standard input"
+    batch.add_argument("file", metavar="FILE", nargs="+", help=about)
     _add_options(batch)
     batch.add_argument("--max-workers", type=int, default=10, metavar="N", help="downloads at once, 1 to 10")
     batch.add_argument("--dry-run", action="store_true", help="only count posts, files on disk and paid calls needed")
@@ -162,20 +163,21 @@ def _add_client(command: argparse.ArgumentParser, change: str) -> None:
 
 def _one(args: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
-    from tikhub_mcp.posts import links
     from tikhub_mcp.settings.api_key import find_key
     from tikhub_mcp.settings.environment import load_settings
     from tikhub_mcp.tools import replies
+    from tikhub_mcp.tools.batch import parse_one
 
-    settings, key, link = load_settings(), find_key(), links.one(args.url)
+    args.url = " ".join(args.url)  # a share text without quotes comes as several arguments
+    settings, key, (link, note) = load_settings(), find_key(), parse_one(args.url)
 
     async def work() -> "Outcome":
-        raw = _here(args.raw_dir) or settings.raw
+        raw = absolute(args.raw_dir) or settings.raw
         async with _jobs(settings, raw) as jobs, progress_bar(1) as watch:
             return await jobs.get(Call(key), link, _job_options(args, settings), watch)
 
     outcome = _finish(work())
-    reply = replies.video_reply(link.given, link, outcome)
+    reply = replies.video_reply(link.given, link, outcome, note)
     if args.json:
         print_json(reply)
     else:
@@ -187,12 +189,12 @@ def _batch(args: argparse.Namespace) -> int:
     from tikhub_mcp.jobs.model import Call
     from tikhub_mcp.settings.api_key import find_key
     from tikhub_mcp.settings.environment import load_settings
-    from tikhub_mcp.tools.batch import at_least_none, plan_or_run, read_list
+    from tikhub_mcp.tools.batch import at_least_none, plan_or_run
 
-    settings, key, given = load_settings(), find_key(), read_list(args.file, largest=None)
+    settings, key, given = load_settings(), find_key(), read_links(args.file)
 
     async def work() -> "BatchReply":
-        raw = _here(args.raw_dir) or settings.raw
+        raw = absolute(args.raw_dir) or settings.raw
         async with _jobs(settings, raw) as jobs:
             call, options = Call(key, max_api_calls=at_least_none(args.max_api_calls)), _job_options(args, settings)
             workers, dry_run = args.max_workers, args.dry_run
@@ -222,8 +224,8 @@ def _summarize(args: argparse.Namespace) -> int:
     from tikhub_mcp.settings.environment import load_settings
     from tikhub_mcp.summary.summarize import summarize
 
-    source = _here(args.input) or load_settings().raw
-    summary = summarize(source, _here(args.out_dir) or Path.cwd(), args.formats)
+    source = absolute(args.input) or load_settings().raw
+    summary = summarize(source, absolute(args.out_dir) or Path.cwd(), args.formats)
     if args.json:
         from tikhub_mcp.tools.replies import summary_reply
 
@@ -264,7 +266,7 @@ def _finish(work: Coroutine[None, None, T]) -> T:
 def _demo(args: argparse.Namespace) -> int:
     from tikhub_mcp.cli.demo import run
 
-    return run(_here(args.output_dir))
+    return run(absolute(args.output_dir))
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -341,17 +343,5 @@ async def _jobs(settings: "Settings", raw: Path) -> "AsyncIterator[Jobs]":
 def _job_options(args: argparse.Namespace, settings: "Settings") -> "Options":
     from tikhub_mcp.jobs.model import Options
 
-    folder = _here(args.output_dir) or settings.videos
+    folder = absolute(args.output_dir) or settings.videos
     return Options(folder, args.quality, not args.no_save_raw, args.metrics_only, args.refresh)
-
-
-def _here(path: Path | None) -> Path | None:
-    """A path from the command line, made absolute against the current directory.
-
-    Raises:
-        InvalidInput: It has an unknown home directory, or symbolic links in a loop.
-    """
-    try:
-        return path.expanduser().resolve() if path else None
-    except (OSError, RuntimeError) as error:  # an unknown home directory, or a loop of symbolic links
-        raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None

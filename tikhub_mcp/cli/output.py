@@ -64,6 +64,8 @@ def print_video(reply: "VideoReply") -> None:
         for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
             reason = reply.metrics.notes.get(name)
             print(f"{name}: {f'unknown ({reason})' if value is None else value}")
+    if reply.note:
+        print(f"note: {reply.note}", file=sys.stderr)
     if reply.error:
         print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
 

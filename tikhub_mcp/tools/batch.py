@@ -9,17 +9,19 @@ from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, UnsupportedLink
 from tikhub_mcp.jobs.model import Call, Options, Outcome, Watch
 from tikhub_mcp.jobs.scheduler import MAX_JOBS, Jobs
-from tikhub_mcp.posts import links
+from tikhub_mcp.posts import links, lists
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.reading import read_start
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch_table import table_path, write_table
+from tikhub_mcp.tools.list_text import decode_list
 from tikhub_mcp.tools.replies import BatchReply
 
 MAX_LIST_BYTES = 2**20  # of a file with links
 MAX_WITHOUT_TABLE = 20  # links
-MAX_NOTED_LINES = 5  # line numbers in the note about lines without a link
+MAX_NOTED = 5  # line numbers in the note about lines without a link, and links in that about links left out
+MAX_NOTED_LENGTH = 80  # characters of a link in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,13 @@ class Entry:
         try:
             return cls(text, links.parse_link(given), line=line)
         except UnsupportedLink as error:
-            return cls(text, error=UnsupportedLink(f"Line {line}: {error.message}") if line else error, line=line)
+            message = f"Line {line}: {error.message}" if line else error.message
+            return cls(clean(text), error=UnsupportedLink(message), line=line)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The entries of a batch, and a note about the lines that have no link."""
+    """The entries of a batch, and a note about the lines that have no link and the links that are left out."""
 
     entries: list[Entry]
     note: str = ""
@@ -123,37 +126,70 @@ async def _add_table(reply: BatchReply, entries: list[Entry], outcomes: list[Out
         reply.note = _joined(f"The table of the results could not be written: {error.message}", reply.note)
 
 
+def parse_one(text: str) -> tuple[Link, str]:
+    """Parse a link or share text; return the link to its one post, and a note about other links of our sites in it.
+
+    Raises:
+        InvalidInput: It links to different posts.
+        UnsupportedLink: It links to none.
+    """
+    link = lists.one(text)
+    return link, _left_out([other for _, other in lists.parse_text(text).left_out if links.platform_in(other)])
+
+
 def parse_entries(texts: list[str]) -> Given:
-    """Parse links and share texts; a text without any link becomes an entry with an error."""
-    entries, without_link = list[Entry](), list[str]()
+    """Parse links and share texts; a text without any link becomes an entry with an error, unless it is blank.
+
+    Blank texts count only where there is nothing else.
+    """
+    entries, without_link, left_out = list[Entry](), list[str](), list[str]()
+    are_blank = not any(map(clean, texts))
     for position, text in enumerate(texts, start=1):
-        lines = links.parse_list(text, comments=False)
-        entries += [Entry.of(link) for _, link in lines.links] or [Entry.of(clean(text))]
+        lines = lists.parse_text(text)
+        entries += [Entry.of(link) for _, link in lines.links]
+        left_out += [link for _, link in lines.left_out]
         if lines.links:
             without_link += [f"{line} of text {position}" if len(texts) > 1 else str(line) for line in lines.without]
-    return Given(entries, _skipped_lines("urls", without_link))
+        elif are_blank or clean(text):
+            entries.append(Entry.of(text))
+    return Given(entries, _joined(_skipped_lines("urls", without_link), _left_out(left_out)))
 
 
 def read_list(path: Path, largest: int | None = MAX_LIST_BYTES) -> Given:
     """Parse a text file with one link or share text per line.
 
-    Lines without a link are ignored; the note gives their numbers and not their text, which the caller may not know.
-
     Args:
-        path: The file, in UTF-8 or UTF-16 with a byte order mark.
+        path: The file, in UTF-8, UTF-16 or GB 18030.
         largest: Its maximum size in bytes; None for no limit.
 
     Raises:
-        InvalidInput: It cannot be read, is not a regular file, is too large, or has no link.
+        InvalidInput: It cannot be read, is not a regular file, is no text, is too large, or has no link.
     """
     name, content = clean(path.name), _content(path, largest)
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    lines = links.parse_list(content.decode(encoding, "replace"))
+    text = decode_list(content, name)
+    if largest is not None and len(content) > largest:
+        raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {name}.")
+    return parse_list(text, name)
+
+
+def parse_list(text: str, name: str) -> Given:
+    """Parse a list of links.
+
+    Lines without a link are ignored; the note gives their numbers and not their text, which the caller may not know.
+
+    Args:
+        text: The list.
+        name: What an error calls it.
+
+    Raises:
+        InvalidInput: It has no link.
+    """
+    lines = lists.parse_list(text)
     if not lines.links:
-        reason = ": it is no text" if b"\0" in content and encoding != "utf-16" else ""
-        raise InvalidInput(f"There is no link in {name}{reason}. Give a text file with one link a line.")
+        raise InvalidInput(f"There is no link in {name}. Give a text file with one link a line.")
     entries = [Entry.of(found, line) for line, found in lines.links]
-    return Given(entries, _skipped_lines("the file", [*map(str, lines.without)]))
+    skipped = _skipped_lines("the file", [*map(str, lines.without)])
+    return Given(entries, _joined(skipped, _left_out([links.shown(link) for _, link in lines.left_out])))
 
 
 def at_least_none(max_api_calls: int) -> int:
@@ -196,15 +232,22 @@ def _content(path: Path, largest: int | None) -> bytes:
         raise InvalidInput(f"The list of links cannot be read: {name}: {error.strerror}.") from None
     except ValueError:
         raise InvalidInput(f"The list of links must be a text file; {name} is none.") from None
-    if largest is not None and len(content) > largest:
-        raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {name}.")
     return content
 
 
 def _skipped_lines(where: str, lines: list[str]) -> str:
     """Return the note about lines without a link: how many there are, and the first line numbers."""
-    numbers = ", ".join([*lines[:MAX_NOTED_LINES], *["…"] * (len(lines) > MAX_NOTED_LINES)])
-    return f"Lines of {where} without a link, left out: {len(lines)} (numbers {numbers})." if lines else ""
+    return f"Lines of {where} without a link, left out: {len(lines)} (numbers {_first(lines)})." if lines else ""
+
+
+def _left_out(found: list[str]) -> str:
+    """Return the note about links that are not meant."""
+    named = _first([clean(link, MAX_NOTED_LENGTH) for link in found])
+    return f"Links that lead to no post or advertise the app, left out: {len(found)} ({named})." if found else ""
+
+
+def _first(items: list[str]) -> str:
+    return ", ".join([*items[:MAX_NOTED], *["…"] * (len(items) > MAX_NOTED)])
 
 
 def _joined(*notes: str | None) -> str:

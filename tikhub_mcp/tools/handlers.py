@@ -17,7 +17,6 @@ from pydantic import BeforeValidator, Field
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.jobs.model import Call, Job, Options, Watch
 from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, MAX_JOBS, Jobs
-from tikhub_mcp.posts import links
 from tikhub_mcp.posts.post import Quality
 from tikhub_mcp.settings.api_key import find_key
 from tikhub_mcp.settings.environment import Settings, load_settings
@@ -26,7 +25,7 @@ from tikhub_mcp.storage.atomic import sweep
 from tikhub_mcp.summary import summarize
 from tikhub_mcp.text import sendable
 from tikhub_mcp.tools import replies
-from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, plan_or_run, read_list
+from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, parse_one, plan_or_run, read_list
 from tikhub_mcp.tools.replies import BatchReply, Reply, SummaryReply, VideoReply
 
 MAX_LINKS = 1000  # in one call
@@ -78,11 +77,11 @@ class Tools:
         Costs one paid API call per new post. Photo posts give metrics and no file.
         """
         settings, jobs, call = self._begin()
-        link = links.one(url)
+        link, note = parse_one(url)
         options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh)
         async with _progress(ctx, 1) as watch:
             outcome = await jobs.get(call, link, options, watch)
-        return result(replies.video_reply(link.given, link, outcome))
+        return result(replies.video_reply(link.given, link, outcome, note))
 
     async def batch_download(
         self,

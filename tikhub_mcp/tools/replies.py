@@ -184,7 +184,7 @@ def describe(error: TikHubMCPError) -> Error:
     )
 
 
-def video_reply(given: str, link: Link | None, outcome: Outcome) -> VideoReply:
+def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "") -> VideoReply:
     """Return the reply about one link; `link` is None if the given text has no valid link."""
     post = outcome.post
     return VideoReply(
@@ -198,7 +198,7 @@ def video_reply(given: str, link: Link | None, outcome: Outcome) -> VideoReply:
         raw_json_path=_text(outcome.raw_path),
         metrics=post.metrics if post else None,
         cost=Cost(api_calls=outcome.api_calls, reused_answer=outcome.reused_answer),
-        note=PENDING if outcome.status == "pending" else None,
+        note=" ".join(filter(None, (PENDING if outcome.status == "pending" else None, note))) or None,
         error=describe(outcome.error) if outcome.error else None,
     )
 

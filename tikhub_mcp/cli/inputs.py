@@ -1,0 +1,58 @@
+"""What people give on the command line: paths, and lists of links in files and pipes."""
+
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tikhub_mcp.tools.batch import Given
+from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.text import clean
+
+
+def absolute(path: Path | None) -> Path | None:
+    """Return a path from the command line, made absolute against the current directory.
+
+    Raises:
+        InvalidInput: It has an unknown home directory, or symbolic links in a loop.
+    """
+    try:
+        return path.expanduser().resolve() if path else None
+    except (OSError, RuntimeError) as error:  # an unknown home directory, or a loop of symbolic links
+        raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None
+
+
+def read_links(names: list[str]) -> "Given":
+    """Read the list of links that `batch` was given: a file of any size, a pipe, or `-` for standard input.
+
+    Raises:
+        InvalidInput: It is no list of links, cannot be read, or is not the only one.
+    """
+    from tikhub_mcp.posts.finding import find
+    from tikhub_mcp.tools.batch import parse_list, read_list
+    from tikhub_mcp.tools.list_text import decode_list
+
+    if any(find(name) and not _mode(name) for name in names):
+        raise InvalidInput(
+            "`batch` takes a file of links, and this is a link. For one link run `tikhub-mcp one URL`; hand several to "
+            "`tikhub-mcp batch -` on standard input, one a line."
+        )
+    if len(names) > 1:
+        raise InvalidInput("`batch` takes one file. Hand several to it with `cat FILE FILE | tikhub-mcp batch -`.")
+    path = Path(names[0])
+    if names[0] in ("-", "/dev/stdin"):
+        name, content = "standard input", sys.stdin.buffer.read() if sys.stdin else b""
+    elif stat.S_ISFIFO(_mode(names[0])):
+        name, content = "the pipe", path.read_bytes()
+    else:
+        return read_list(path, largest=None)
+    return parse_list(decode_list(content, name), name)
+
+
+def _mode(name: str) -> int:
+    """The type and permissions of a file; 0 where there is none."""
+    try:
+        return Path(name).stat().st_mode
+    except (OSError, ValueError):  # also a name that no file can have
+        return 0

@@ -1,0 +1,212 @@
+"""Texts and lists → the links in them that are meant, with the numbers of their lines. Pure.
+
+An app's share text also advertises the app. So two kinds of links are left out. First, a link that leads to no post,
+where the same text, or the same line of a list, has one that does. Second, a short link of TikTok that comes after
+another, with "TikTok" in the words before it. A list of bare links is never thinned out.
+"""
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.posts.finding import decode, find, locate
+from tikhub_mcp.posts.links import Link, parse_link, platform_in, post_at
+from tikhub_mcp.text import clean
+
+MAX_CHOICES = 5  # posts that an error names
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+_SEPARATORS = re.compile(r"""[\s,;，；、"'“”‘’]+""")
+_APP_SHORT_LINKS = ("https://vm.tiktok.com/", "https://vt.tiktok.com/")
+# A cell or label that says whose link it is; the advertisement has the name in a sentence.
+_LABEL = re.compile(r"""(?:^|[,;|\t"'])\s*TikTok\s*\d*\s*[,;|\t"':：]""")
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a text.
+
+    Attributes:
+        links: Every link that is meant, in order, with the number of its line, as it stood but for escapes.
+        without: The numbers of the lines that hold no link; nothing else of them may go anywhere.
+        left_out: The other links, in the same form.
+    """
+
+    links: list[tuple[int, str]]
+    without: list[int]
+    left_out: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A link that may be meant.
+
+    Attributes:
+        line: The number of its line.
+        unit: What is read as one: links in the same unit have the same number.
+        link: The link.
+        post: Where it leads; None where to no post.
+        gap: The text between it and the link before it, or the start of the text.
+        is_listed: Whether its line has nothing but links and separators.
+    """
+
+    line: int
+    unit: int
+    link: str
+    post: Link | None
+    gap: str
+    is_listed: bool
+
+
+def one(text: str) -> Link:
+    """The one post that a text links to, be it a bare link or a whole share text.
+
+    Several links to the same post are one, and links to anything else do not count beside a post.
+
+    Raises:
+        InvalidInput: It links to different posts; the message names them.
+        tikhub_mcp.errors.UnsupportedLink: It links to none; the message says what it links to instead.
+    """
+    candidates, _ = _read(decode(text), [], is_list=False)
+    posts: dict[str, Link] = {}
+    for candidate, is_meant in _judged(candidates):
+        if is_meant and candidate.post:
+            posts.setdefault(candidate.post.key, candidate.post)
+    if len(posts) > 1:
+        first = ", ".join(post.url for post in list(posts.values())[:MAX_CHOICES])
+        more = f" and {len(posts) - MAX_CHOICES} more" if len(posts) > MAX_CHOICES else ""
+        raise InvalidInput(
+            f"This links to {len(posts)} different posts: {first}{more}. Give one, or all of them to batch_download "
+            "(on the command line: `tikhub-mcp batch`)."
+        )
+    if posts:
+        return next(iter(posts.values()))
+    # None can be used: parse_link says why, of the first that is at least on our hosts.
+    found = find(text)
+    return parse_link(next(filter(platform_in, found), found[0] if found else text))
+
+
+def parse_text(text: str) -> Lines:
+    """What a pasted text holds; all of it is one unit, and a line may begin with a hashtag."""
+    return _lines(*_read(decode(text), [], is_list=False))
+
+
+def parse_list(text: str) -> Lines:
+    """What a list of links holds: text with one link or share text a line, a table, or JSON.
+
+    Each line is a unit; in JSON each item of the outermost lists is one, and names its post once. Lines that start with
+    # are comments, and blank lines count for nothing.
+    """
+    text = decode(text)
+    records = _records(text)
+    candidates, without = _read(text, records, is_list=True)
+    seen = set[tuple[int, str]]()
+    kept = []
+    for candidate in candidates:
+        key = candidate.unit, candidate.post.key if candidate.post else ""
+        if candidate.unit > 0 or not candidate.post or key not in seen:  # the units of records are negative
+            kept.append(candidate)
+        seen.add(key)
+    return _lines(kept, without)
+
+
+def _read(text: str, records: list[tuple[int, int]], *, is_list: bool) -> tuple[list[_Candidate], list[int]]:
+    candidates, without = list[_Candidate](), list[int]()
+    end = 0  # of the link before
+    for number, line in enumerate(_LINE.finditer(text), start=1):
+        if not line[0].strip():
+            continue
+        content = line[0].removeprefix("\ufeff") if number == 1 else line[0]
+        is_comment = content.lstrip().startswith("#")
+        found = [] if is_comment and is_list else list(locate(line[0]))
+        is_listed = _is_listed(line[0], [(link.start, link.end) for link in found])
+        for link, start, stop in found:
+            start += line.start()
+            unit = _unit(start, records, number) if is_list else 0
+            candidates.append(_Candidate(number, unit, link, post_at(link), text[end:start], is_listed))
+            end = line.start() + stop
+        if not found and not is_comment and clean(content):
+            without.append(number)
+    return candidates, without
+
+
+def _lines(candidates: list[_Candidate], without: list[int]) -> Lines:
+    lines = Lines([], without)
+    for candidate, is_meant in _judged(candidates):
+        (lines.links if is_meant else lines.left_out).append((candidate.line, candidate.link))
+    return lines
+
+
+def _judged(candidates: list[_Candidate]) -> Iterator[tuple[_Candidate, bool]]:
+    """Each candidate, and whether it is meant."""
+    listed = _in_a_list(candidates)
+    with_post = {candidate.unit for candidate in candidates if candidate.post}
+    before = None
+    for position, candidate in enumerate(candidates):
+        beside_a_post = candidate.post is None and candidate.unit in with_post
+        advertises = before is not None and _advertises(candidate, before)
+        yield candidate, position in listed or not (beside_a_post or advertises)
+        before = candidate
+
+
+def _in_a_list(candidates: list[_Candidate]) -> set[int]:
+    """The positions of those that only separators keep from the one before or behind.
+
+    Over the end of a line this holds only for lines without words: share texts may stand below each other.
+    """
+    listed = set[int]()
+    for position, (this, following) in enumerate(pairwise(candidates)):
+        if _SEPARATORS.fullmatch(following.gap):
+            is_same_line = this.line == following.line
+            listed |= {position} if is_same_line or this.is_listed else set()
+            listed |= {position + 1} if is_same_line or following.is_listed else set()
+    return listed
+
+
+def _advertises(candidate: _Candidate, before: _Candidate) -> bool:
+    """Whether a link is the one with which TikTok's share text advertises the app."""
+    if not candidate.post or not candidate.post.url.startswith(_APP_SHORT_LINKS) or candidate.line - before.line > 1:
+        return False
+    is_after_share_link = before.post is not None and before.post.platform == "tiktok" and before.post.post_id is None
+    words = re.split(r"[\r\n]", candidate.gap)[-1]
+    return is_after_share_link and "TikTok" in _LABEL.sub("", words)
+
+
+def _is_listed(line: str, spans: list[tuple[int, int]]) -> bool:
+    edges = [0, *(edge for span in spans for edge in span), len(line)]
+    outside = "".join(line[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
+    return not outside or _SEPARATORS.fullmatch(outside) is not None
+
+
+def _unit(start: int, records: list[tuple[int, int]], line: int) -> int:
+    """The negative number of the record that a link stands in, or the number of its line."""
+    record = bisect_right(records, (start, start))
+    return -record if record and start < records[record - 1][1] else line
+
+
+def _records(text: str) -> list[tuple[int, int]]:
+    """Where in a JSON text the objects stand that are items of its outermost lists; none where it is no JSON."""
+    try:
+        json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return []
+    return list(_outermost_items(text))
+
+
+def _outermost_items(text: str) -> Iterator[tuple[int, int]]:
+    opened = list[tuple[str, int]]()  # the brackets that are open, and where they stand
+    lists = 0  # how many of them are lists
+    for token in _JSON_TOKEN.finditer(text):
+        if token[0] in ("[", "{"):
+            opened.append((token[0], token.start()))
+            lists += token[0] == "["
+        elif token[0] in ("]", "}"):
+            bracket, start = opened.pop()
+            lists -= bracket == "["
+            if bracket == "{" and lists == 1 and opened[-1][0] == "[":
+                yield start, token.end()
