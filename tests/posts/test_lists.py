@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.posts.finding import decode, find
+from tikhub_mcp.posts.finding import find, unescape
 from tikhub_mcp.posts.links import Link, parse_link, shown
 from tikhub_mcp.posts.lists import Lines, one, parse_list, parse_text
 from tikhub_mcp.text import clean
@@ -372,7 +372,7 @@ def test_no_text_raises_anything_unforeseen(text: str) -> None:
 @given(TEXTS)
 def test_every_link_stands_in_its_text_in_order(text: str) -> None:
     position = 0
-    text = decode(text)
+    text = unescape(text)
     for link in find(text):
         position = text.index(link, position) + len(link)
 
@@ -395,7 +395,7 @@ def test_an_understood_link_is_understood_again_as_the_same_post(text: str) -> N
 @given(TEXTS)
 def test_an_id_is_always_in_the_text(text: str) -> None:
     link = _understood(one, text)
-    assert link is None or link.post_id is None or link.post_id in link.given in decode(text)
+    assert link is None or link.post_id is None or link.post_id in link.given in unescape(text)
 
 
 @property_of

@@ -30,7 +30,7 @@ def read_links(names: list[str]) -> "Given":
         InvalidInput: It is no list of links, cannot be read, or is not the only one.
     """
     from tikhub_mcp.posts.finding import find
-    from tikhub_mcp.tools.batch import parse_list, read_list
+    from tikhub_mcp.tools.batch import list_entries, read_list
     from tikhub_mcp.tools.list_text import decode_list
 
     if any(find(name) and not _mode(name) for name in names):
@@ -47,7 +47,7 @@ def read_links(names: list[str]) -> "Given":
         name, content = "the pipe", path.read_bytes()
     else:
         return read_list(path, largest=None)
-    return parse_list(decode_list(content, name), name)
+    return list_entries(decode_list(content, name), name)
 
 
 def _mode(name: str) -> int:

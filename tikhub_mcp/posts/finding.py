@@ -70,7 +70,7 @@ class Found(NamedTuple):
     end: int
 
 
-def decode(text: str) -> str:
+def unescape(text: str) -> str:
     """Return the text with the escapes in its links undone; it has the same lines."""
     if "\\" in text or "&#" in text:
         text = _ESCAPED.sub(lambda match: chr(int(match["code"], 16)) if match["code"] else "/", text)
@@ -84,7 +84,7 @@ def decode_delimiters(text: str) -> str:
 
 def find(text: str) -> list[str]:
     """Every http(s) and app link in a text, and every link to our hosts without a scheme: decoded, in order."""
-    return [found.link for found in locate(decode(text))]
+    return [found.link for found in locate(unescape(text))]
 
 
 def locate(text: str) -> Iterator[Found]:

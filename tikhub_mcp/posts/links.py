@@ -16,9 +16,9 @@ from tikhub_mcp.posts.finding import (
     OUR_HOST,
     SCHEME,
     SHORT_LINKS,
-    decode,
     decode_delimiters,
     find,
+    unescape,
 )
 from tikhub_mcp.text import clean
 
@@ -116,7 +116,7 @@ def parse_link(url: str) -> Link:
     Raises:
         UnsupportedLink: It does not lead to one post; the message says what it is instead.
     """
-    text = decode(url.strip())
+    text = unescape(url.strip())
     # What is too long, or holds anything blank, invisible or a backslash, is no single link.
     is_plain = len(text) <= MAX_LINK_LENGTH and not set(" \\") & set(text) and clean(text, MAX_LINK_LENGTH) == text
     given = next(iter(find(text)), "") if is_plain else ""

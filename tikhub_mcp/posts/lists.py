@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.posts.finding import decode, find, locate
+from tikhub_mcp.posts.finding import find, locate, unescape
 from tikhub_mcp.posts.links import Link, parse_link, platform_in, post_at
 from tikhub_mcp.text import clean
 
@@ -72,7 +72,7 @@ def one(text: str) -> Link:
         InvalidInput: It links to different posts; the message names them.
         tikhub_mcp.errors.UnsupportedLink: It links to none; the message says what it links to instead.
     """
-    candidates, _ = _read(decode(text), [], is_list=False)
+    candidates, _ = _read(unescape(text), [], is_list=False)
     posts: dict[str, Link] = {}
     for candidate, is_meant in _judged(candidates):
         if is_meant and candidate.post:
@@ -93,7 +93,7 @@ def one(text: str) -> Link:
 
 def parse_text(text: str) -> Lines:
     """What a pasted text holds; all of it is one unit, and a line may begin with a hashtag."""
-    return _lines(*_read(decode(text), [], is_list=False))
+    return _lines(*_read(unescape(text), [], is_list=False))
 
 
 def parse_list(text: str) -> Lines:
@@ -102,7 +102,7 @@ def parse_list(text: str) -> Lines:
     Each line is a unit; in JSON each item of the outermost lists is one, and names its post once. Lines that start with
     # are comments, and blank lines count for nothing.
     """
-    text = decode(text)
+    text = unescape(text)
     records = _records(text)
     candidates, without = _read(text, records, is_list=True)
     seen = set[tuple[int, str]]()

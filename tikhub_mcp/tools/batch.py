@@ -169,10 +169,10 @@ def read_list(path: Path, largest: int | None = MAX_LIST_BYTES) -> Given:
     text = decode_list(content, name)
     if largest is not None and len(content) > largest:
         raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {name}.")
-    return parse_list(text, name)
+    return list_entries(text, name)
 
 
-def parse_list(text: str, name: str) -> Given:
+def list_entries(text: str, name: str) -> Given:
     """Parse a list of links.
 
     Lines without a link are ignored; the note gives their numbers and not their text, which the caller may not know.
