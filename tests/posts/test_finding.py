@@ -91,3 +91,8 @@ def test_an_app_link_ends_and_begins_like_any_other() -> None:
     assert find(text) == [
         *("snssdk1128://aweme/detail/12345?a=b", "tiktok://video/12345", "snssdk1233://aweme/detail/1")
     ]
+
+
+@pytest.mark.timeout(30)  # linear work takes milliseconds
+def test_what_was_encoded_over_and_over_is_no_link_and_takes_no_time() -> None:
+    assert find(f"tiktok.com%{'25' * 100_000}2F@u") == []

@@ -117,6 +117,7 @@ def test_a_refusal_quotes_no_more_than_a_cleaned_host() -> None:
         (f"{A} {LITE_AD}\n{B} {LITE_AD}", [A, B], [LITE, LITE]),
         (f"{TIKTOK} by {PROFILE}, see {SITE}", [TIKTOK], [PROFILE, SITE]),
         (f"{SITE} has {DOUYIN}", [DOUYIN], [SITE]),
+        (f"{A}\n{PROFILE} has posted {B}", [A, B], [PROFILE]),
         # Lists of bare links are never thinned out
         (f"{PROFILE} {TIKTOK}", [PROFILE, TIKTOK], []),
         (f"{TIKTOK}, {PROFILE}; {SITE}", [TIKTOK, PROFILE, SITE], []),
@@ -167,7 +168,7 @@ def test_the_one_post_of_a_share_text_is_not_the_app() -> None:
 
 RECORDS = [
     {"id": 1, "url": TIKTOK, "author": {"url": PROFILE}, "covers": [{"url": SITE}], "same": TIKTOK + "?lang=en"},
-    {"id": 2, "url": TIKTOK, "text": f"see {DOUYIN}"},
+    {"id": 2, "author": {"url": SITE}, "url": TIKTOK, "text": f"see {DOUYIN}"},
     {"id": 3, "url": PROFILE},
 ]
 
@@ -177,7 +178,7 @@ RECORDS = [
 def test_each_item_of_a_list_in_json_names_its_post_once(wrap: Callable[[object], object], indent: int | None) -> None:
     lines = parse_list(json.dumps(wrap(RECORDS), indent=indent).replace("/", "\\/"))
     assert [link for _, link in lines.links] == [TIKTOK, TIKTOK, DOUYIN, PROFILE]
-    assert [link for _, link in lines.left_out] == [PROFILE, SITE]
+    assert [link for _, link in lines.left_out] == [PROFILE, SITE, SITE]
 
 
 def test_what_is_no_json_is_read_line_by_line() -> None:
