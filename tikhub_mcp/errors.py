@@ -29,6 +29,7 @@ class TikHubMCPError(Exception):
         message: The text of the failure; it contains no secrets.
         retryable: Whether the same call may succeed later without any change.
         stop: Whether no further call can succeed until a human has acted.
+        platform: The platform whose posts alone `stop` concerns; None for all posts.
         exit_code: The exit code of `tikhub-mcp one`.
         tell_human: What the human must do, or None.
         retry_after: Seconds to wait before the next request, if the server named them; otherwise None.
@@ -37,6 +38,7 @@ class TikHubMCPError(Exception):
     code: ClassVar[str] = "internal_error"
     retryable: bool = False
     stop: ClassVar[bool] = False
+    platform: str | None = None
     exit_code: ClassVar[int] = 1
     tell_human: str | None = None
 

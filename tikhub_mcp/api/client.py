@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import logging
+import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -47,6 +48,23 @@ ORDINARY_BODY_BYTES = 2**20  # bytes; larger bodies are read one at a time, to l
 MAX_CONNECTIONS = 10  # at once, including requests in flight that no caller is waiting for
 
 _REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
+_TITLES = {"tiktok": "TikTok", "douyin": "Douyin"}
+# A 403 with such words is about the account. Without them, and for a 402, the other platform's endpoint may still work,
+# because TikHub grants scopes and accepts free credit for each endpoint.
+_ACCOUNT_REFUSALS = (
+    (
+        re.compile(r"e-?mail.{0,60}verif|verif.{0,60}e-?mail|邮箱.{0,20}验证|验证.{0,20}邮箱", re.IGNORECASE),
+        "TikHub wants the e-mail address of the account verified first: do that at https://user.tikhub.io/.",
+    ),
+    (
+        re.compile(
+            r"\b(account|user)\b.{0,40}\b(disabled|banned|blocked|suspended|deactivated|inactive|frozen)\b"
+            "|(账户|账号|帐户|帐号|用户).{0,20}(禁用|停用|封禁|冻结)",
+            re.IGNORECASE,
+        ),
+        "TikHub has disabled the account: see https://user.tikhub.io/, and ask TikHub's support.",
+    ),
+)
 
 
 class Budget(Protocol):
@@ -136,9 +154,9 @@ class TikHub:
         answer = _open(body, secret)
         stored = await store(answer)
         if answer.value is _NOT_JSON:
-            shown = clean(redact_text(body.decode("utf-8", "replace"), secret), 200)
             raise UnexpectedAnswer(
-                f"TikHub's answer for {named(link)} is not JSON, and may have been charged; it begins: {shown!r}"
+                f"TikHub's answer for {named(link)} is not JSON ({_form(headers, body)}), and may have been charged. "
+                "Check TIKHUB_BASE_URL and the network before asking again."
             )
         return stored
 
@@ -249,13 +267,12 @@ def _open(body: bytes, secret: str) -> Answer:
 
 def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secret: str) -> AnswerError:
     """Return the error for a status other than 200; no such response is charged."""
-    message = _upstream_message(body, secret)
-    quoted = f" upstream_message: {message!r}" if message else ""
+    words = _upstream_words(body, secret)
+    if words:
+        logger.info("TikHub said of %s: %s", named(link), words)
     # A 403 without JSON is from a firewall, not from TikHub; 401 and 402 are always about the key or the account.
-    if status in _REFUSALS and (message is not None or status != 403):
-        return _REFUSALS[status](
-            f"Stop: {_REFUSALS[status].tell_human} (HTTP {status} for {named(link)}; nothing was charged.){quoted}"
-        )
+    if status in _REFUSALS and (words is not None or status != 403):
+        return _refusal(status, words or "", link)
     if status == 429:
         wait = parse_retry_after(headers.get("retry-after"))
         return RateLimited(
@@ -264,15 +281,37 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secre
         )
     if status == 400 or status >= 500:
         return TikHubUnavailable(
-            f"TikHub failed on {named(link)} (HTTP {status}), which often passes. Nothing was charged.{quoted}",
+            f"TikHub failed on {named(link)} (HTTP {status}), which often passes. Nothing was charged.",
             attempts=BAD_REQUEST_ATTEMPTS if status == 400 else UNAVAILABLE_ATTEMPTS,
         )
-    shown = quoted or f" It begins: {clean(_open(body, secret).body.decode('utf-8', 'replace'), 200)!r}"
-    return UnexpectedAnswer(f"TikHub answered HTTP {status} for {named(link)}; nothing was charged.{shown}")
+    return UnexpectedAnswer(
+        f"TikHub answered HTTP {status} for {named(link)} ({_form(headers, body)}); nothing was charged. "
+        "Check the link, TIKHUB_BASE_URL and the network."
+    )
 
 
-def _upstream_message(body: bytes, secret: str) -> str | None:
-    """Return TikHub's message in an error body, cleaned, at most 200 characters; None when the body is not JSON."""
+def _refusal(status: int, words: str, link: Link) -> AnswerError:
+    """Return the error for 401, 402 or 403, with the platform whose endpoint alone refuses."""
+    kind, title = _REFUSALS[status], _TITLES[link.platform]
+    told = next((told for pattern, told in _ACCOUNT_REFUSALS if pattern.search(words)), None) if status == 403 else None
+    only = "" if status == 401 or told else f" This concerns {title} only."
+    error = kind(
+        f"Stop this task now: TikHub refused a request for a {title} post (HTTP {status}, {named(link)}; nothing was "
+        f"charged). {told or kind.tell_human}{only}"
+    )
+    error.tell_human = f"{told or kind.tell_human}{only}"
+    error.platform = link.platform if only else None
+    return error
+
+
+def _form(headers: httpx.Headers, body: bytes) -> str:
+    """Return the content type and the length of a body, which is not quoted: it may be anybody's words."""
+    kind = re.match(r"[\w.+-]{1,40}/[\w.+-]{1,40}", headers.get("content-type", ""), re.ASCII)
+    return f"{kind[0] if kind else 'no content type'}, {len(body):,} bytes"
+
+
+def _upstream_words(body: bytes, secret: str) -> str | None:
+    """Return TikHub's messages in an error body, cleaned, at most 400 characters; None when the body is not JSON."""
     try:
         value = redact(parse_json(body, errors="replace"), secret)
     except ValueError:
@@ -280,7 +319,7 @@ def _upstream_message(body: bytes, secret: str) -> str | None:
     detail = value.get("detail", value) if isinstance(value, dict) else None
     if isinstance(detail, list):  # HTTP 422: one item for each invalid parameter
         return clean(
-            "; ".join(f"{item.get('loc')}: {item.get('msg')}" for item in detail if isinstance(item, dict)), 200
+            "; ".join(f"{item.get('loc')}: {item.get('msg')}" for item in detail if isinstance(item, dict)), 400
         )
-    words = detail.get("message") or detail.get("message_zh") if isinstance(detail, dict) else detail
-    return clean(words, 200) if isinstance(words, str) else ""
+    words = [detail.get("message"), detail.get("message_zh")] if isinstance(detail, dict) else [detail]
+    return " ".join(clean(each, 200) for each in words if isinstance(each, str))

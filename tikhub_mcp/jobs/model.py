@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
 from tikhub_mcp.media.download import Saved
-from tikhub_mcp.posts.links import Link, named
+from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.posts.post import Post, Quality
 
 Status = Literal["ok", "failed", "pending", "skipped", "planned"]
@@ -87,8 +87,8 @@ class Call:
         seconds: The time limit, in seconds; None for no limit.
         max_api_calls: The maximum number of paid API calls; 0 for no maximum.
         api_calls: Paid API calls so far.
-        stop: The error after which nothing more is paid for: a failure that only a human can fix, or a disk that
-            answers cannot be stored on. None until then.
+        stops: The errors after which nothing more is paid for, the first one first: failures that only a human can
+            fix, or a disk that answers cannot be stored on. By the platform that they concern; None for all.
         since: Answers received after this unix time are fresh enough for this call.
         began: When the call began, in unix seconds; `since` may be earlier.
         work: The key of its piece of work, which repeated calls share; see `unfinished`.
@@ -99,7 +99,7 @@ class Call:
     seconds: float | None = None
     max_api_calls: int = 0
     api_calls: int = 0
-    stop: TikHubMCPError | None = None
+    stops: dict[str | None, TikHubMCPError] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
     began: float = 0.0
     work: Work = field(init=False)
@@ -110,9 +110,13 @@ class Call:
         """Seconds until the time limit; None for no limit."""
         return None if self.seconds is None else max(0.0, self._start + self.seconds - time.monotonic())
 
-    def refusal(self) -> Stopped | ApiCallLimit | None:
-        """The reason why the call pays for nothing more; None while it may pay."""
-        if self.stop:
+    def stop(self, error: TikHubMCPError) -> None:
+        """Pay for nothing more, or only for posts of the platform that the error does not concern."""
+        self.stops.setdefault(error.platform, error)
+
+    def refusal(self, platform: Platform) -> Stopped | ApiCallLimit | None:
+        """The reason why the call pays for no more posts of this platform; None while it may pay."""
+        if self.stops.keys() & {None, platform}:
             return Stopped()
         return self.limit() if 0 < self.max_api_calls <= self.api_calls else None
 
@@ -168,7 +172,7 @@ class Job:
         """
         if not self.waiting:
             raise NoCallerWaiting
-        refusals = [call.refusal() for call in self.waiting]
+        refusals = [call.refusal(self.link.platform) for call in self.waiting]
         if None not in refusals:
             refusal = next(filter(None, refusals))
             if self.was_paid and isinstance(refusal, ApiCallLimit):
@@ -198,10 +202,10 @@ class Job:
         self._payer.api_calls -= 1
         self.paid[self._payer] -= 1
 
-    def stop(self, refusal: TikHubMCPError) -> None:
-        """Stop all waiting calls from paying for anything more."""
+    def stop(self, error: TikHubMCPError) -> None:
+        """Stop all waiting calls from paying for more, as `Call.stop` does."""
         for call in self.waiting:
-            call.stop = refusal
+            call.stop(error)
 
 
 Watch = Callable[[Job], None]  # called with each job that a call waits for, so that progress can be shown

@@ -128,7 +128,9 @@ class Jobs:
             watch(job)
             outcome = await self._wait_for(call, job)
             # A call may join a job that is just being abandoned, or that was skipped because no earlier call could pay.
-            start_again = job.state is JobState.ABANDONED or (outcome.status == "skipped" and call.refusal() is None)
+            start_again = job.state is JobState.ABANDONED or (
+                outcome.status == "skipped" and call.refusal(link.platform) is None
+            )
             if self._closed or not start_again:
                 return outcome
 
@@ -169,7 +171,7 @@ class Jobs:
             job.waiting.remove(call)
         error = job.outcome.error
         if error is not None and error.stop:
-            call.stop = error
+            call.stop(error)
         return replace(job.outcome, api_calls=job.paid[call])
 
     async def _run(self, key: tuple[str, Options], job: Job) -> None:

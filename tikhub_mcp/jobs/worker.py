@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import get_args
 
 from tikhub_mcp.api.client import TikHub
 from tikhub_mcp.concurrency import in_thread, run_to_completion
@@ -28,7 +29,7 @@ from tikhub_mcp.jobs.unfinished import UnfinishedCalls
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.library import Videos
 from tikhub_mcp.posts.answer import Answer
-from tikhub_mcp.posts.links import Link, named
+from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.posts.post import Post, Rendition, check_available, check_same_post, choose, parse_post
 from tikhub_mcp.storage.archive import Archive, StoredAnswer
 from tikhub_mcp.storage.atomic import make_folder
@@ -43,30 +44,31 @@ LINK_LIFETIME_SECONDS = 1800.0  # download links that are younger than this are 
 class Refusals:
     """Serialises requests after an error that only a human can fix, such as an invalid key.
 
-    One request is then sent alone, and the others wait for its response. Once one succeeds, requests run in parallel
-    again.
+    For each platform that the error concerns, one request is then sent alone, and the others wait for its response.
+    Once it succeeds, the platform's requests run in parallel again.
     """
 
     def __init__(self) -> None:
-        self._refused = False
-        self._first = asyncio.Lock()
+        self._first = {platform: asyncio.Lock() for platform in get_args(Platform)}
+        self._refused: set[str] = set()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until a request may be sent; send it inside the context."""
+    async def turn(self, platform: Platform) -> AsyncIterator[None]:
+        """Wait until a request for a post of this platform may be sent; send it inside the context."""
         async with AsyncExitStack() as lock:
-            if self._refused:
-                await lock.enter_async_context(self._first)
-            if not self._refused:  # it may have changed while waiting for the lock
+            if platform in self._refused:
+                await lock.enter_async_context(self._first[platform])
+            if platform not in self._refused:  # it may have changed while waiting for the lock
                 await lock.aclose()
-            goes_first = self._refused
+            goes_first = platform in self._refused
             try:
                 yield
             except AnswerError as error:
-                self._refused |= error.stop
+                if error.stop:
+                    self._refused |= {error.platform} if error.platform else set(get_args(Platform))
                 raise
             if goes_first:  # other requests may have been in flight before the error: their success proves nothing
-                self._refused = False
+                self._refused.discard(platform)
 
 
 class Worker:
@@ -176,7 +178,7 @@ class Worker:
             if stored is not None:
                 return stored
             await self._check_unreadable(job)
-            async with self._refusals.turn():
+            async with self._refusals.turn(job.link.platform):
                 return await self._pay(job)
 
     async def _check_unreadable(self, job: Job) -> None:

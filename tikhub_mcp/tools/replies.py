@@ -227,7 +227,7 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         if item.status in ("pending", "skipped") or (item.error is not None and item.error.retryable)
     )
     capped = any(isinstance(outcome.error, ApiCallLimit) for outcome in outcomes)
-    error = call.stop or (call.limit() if capped else None)
+    error = next(iter(call.stops.values()), None) or (call.limit() if capped else None)
     return BatchReply(
         status="stopped" if error else "partial" if count["pending"] else "complete",
         total=len(items),
