@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_tikhub import FIRST, World, call, link, show, until, video
+from tests.support.fake_tikhub import FIRST, World, call, douyin, link, show, until, video
 from tests.support.payloads import tiktok_post
-from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, TikHubUnavailable
+from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
 from tikhub_mcp.jobs.model import Job
 from tikhub_mcp.jobs.scheduler import MAX_JOBS
 from tikhub_mcp.posts.links import parse_link
@@ -214,22 +214,28 @@ def test_a_refused_key_skips_what_had_not_started_and_keeps_what_is_on_disk_free
         outcomes = await world.get_all(mine, [link(number) for number in range(9)], workers=1)
         assert [outcome.status for outcome in outcomes.values()] == ["failed", *["skipped"] * 6, "ok", "skipped"]
         assert len(world.tikhub.asked) == 1
-        assert isinstance(mine.stop, KeyInvalid)
+        assert [type(error) for error in mine.stops.values()] == [KeyInvalid]
         assert mine.api_calls == 0
 
     show(tmp_path, story)
 
 
-def test_after_a_refusal_the_next_call_sends_one_request_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("platform", "asked"), [(None, ["douyin", "tiktok"]), ("douyin", ["douyin", *["tiktok"] * 4])])
+def test_after_a_refusal_the_next_call_sends_one_request_first_for_each_platform_that_it_concerns(
+    tmp_path: Path, platform: str | None, asked: list[str]
+) -> None:
     async def story(world: World) -> None:
-        world.tikhub.failures = {link(99).key: KeyInvalid("no")}
-        await world.get(call(), link(99))
+        refusal = PermissionDenied("no")
+        refusal.platform = platform
+        links = [each for number in range(4) for each in (link(number), douyin(number))]
+        world.tikhub.failures = {douyin(99).key: refusal}
+        await world.get(call(), douyin(99))
         world.tikhub.go.clear()
         world.tikhub.asked.clear()
-        batch = asyncio.create_task(world.get_all(call(), [link(number) for number in range(8)]))
+        batch = asyncio.create_task(world.get_all(call(), links))
         for _ in range(200):
             await asyncio.sleep(0.001)
-        assert len(world.tikhub.asked) == 1
+        assert sorted(key.partition(":")[0] for key in world.tikhub.asked) == asked
         world.tikhub.go.set()
         outcomes = await batch
         assert {outcome.status for outcome in outcomes.values()} == {"ok"}
@@ -248,7 +254,7 @@ def test_a_joined_job_that_was_refused_stops_the_joining_call_too(tmp_path: Path
         await asyncio.sleep(0)
         world.tikhub.go.set()
         assert [outcome.status for outcome in await asyncio.gather(first, second)] == ["failed", "failed"]
-        assert isinstance(second_call.stop, KeyInvalid)
+        assert [type(error) for error in second_call.stops.values()] == [KeyInvalid]
 
     show(tmp_path, story)
 

@@ -33,6 +33,8 @@ STATUS = {
     "bad_key": 401,
     "no_balance": 402,
     "no_scope": 403,
+    "unverified": 403,
+    "disabled": 403,
     "firewall": 403,
     "not_found": 404,
     "rejected": 422,
@@ -51,7 +53,7 @@ WITHOUT_POST = {
     "empty": {},
     "no_details": {},
 }
-ECHOING = ["bad_key", "no_balance", "no_scope"]
+ECHOING = ["bad_key", "no_balance", "no_scope", "unverified", "disabled"]
 ONCE = ["failed_once", "busy_once", "error_once"]
 PAGES = ["firewall", "timed_out", "web_page"]
 NOT_VIDEOS = {*STATUS, *WITHOUT_POST, *PAGES, "photos", "album", "null_data", "deleted", "no_addresses", "half"}
@@ -304,7 +306,7 @@ def test_the_other_platforms_link_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_the_description_leads_to_every_scenario() -> None:
-    described = Sandbox.describe()
+    described = Sandbox.describe()[: len(SCENARIOS)]
     assert len({url for url, _ in described}) == len(described) == len(SCENARIOS)
     assert len({scenario.number for scenario in SCENARIOS}) == len(SCENARIOS)
     assert (link("album"), link("photos")) == (
@@ -339,6 +341,17 @@ def test_a_missing_or_wrong_key_gets_401(header: str | None) -> None:
         refused = ask(sandbox, link("tiktok"), {} if header is None else {"Authorization": header})
         assert refused.status_code == 401
         assert refused.json()["detail"]["headers"].get("authorization") == header
+
+
+@pytest.mark.parametrize(("ending", "platform", "status"), [("scope", "douyin", 403), ("credit", "tiktok", 402)])
+def test_a_key_that_ends_as_described_is_refused_for_one_platform(
+    sandbox: Sandbox, ending: str, platform: str, status: int
+) -> None:
+    key = f"-no-{ending}-{platform}"
+    assert (f"a key that ends in {key}", f"{status} for every post of {platform}") in Sandbox.describe()
+    for url in good_links(1) + good_links(1, "douyin"):
+        refused = ask(sandbox, url, {"Authorization": f"Bearer a-key{key}"}).status_code
+        assert refused == (status if platform_of(url) == platform else 200)
 
 
 @pytest.mark.parametrize("name", ONCE)

@@ -130,6 +130,10 @@ def link(number: int = 0) -> Link:
     return parse_link(f"https://www.tiktok.com/@someone/video/{FIRST + number}")
 
 
+def douyin(number: int = 0) -> Link:
+    return parse_link(f"https://www.douyin.com/video/{FIRST + number}")
+
+
 def call(seconds: float | None = None, cap: int = 0) -> Call:
     return Call(SecretStr("a-key"), seconds, cap)
 

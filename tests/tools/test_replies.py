@@ -184,8 +184,9 @@ def test_a_link_that_was_given_twice_is_retried_once() -> None:
 
 
 def test_a_batch_that_a_refusal_stopped_says_so_and_keeps_what_was_done() -> None:
-    call = Call(SecretStr("a-key"), stop=InsufficientBalance("top up"))
-    refused = Outcome("failed", error=call.stop)
+    call = Call(SecretStr("a-key"))
+    refused = Outcome("failed", error=InsufficientBalance("top up"))
+    call.stop(InsufficientBalance("top up"))
     reply = batch(call, done(), refused, Outcome("skipped"))
     assert (reply.status, replies.failed(reply)) == ("stopped", False)
     assert reply.error is not None

@@ -150,7 +150,7 @@ class TikHub:
         logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), named(link))
         if status != 200:
             budget.refund()
-            raise _failure(status, headers, body, link, secret)
+            raise _failure(status, headers, body, link)
         answer = _open(body, secret)
         stored = await store(answer)
         if answer.value is _NOT_JSON:
@@ -265,11 +265,9 @@ def _open(body: bytes, secret: str) -> Answer:
     return Answer(plain, value, received, value.get("request_id") if isinstance(value, dict) else None)
 
 
-def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link, secret: str) -> AnswerError:
+def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link) -> AnswerError:
     """Return the error for a status other than 200; no such response is charged."""
-    words = _upstream_words(body, secret)
-    if words:
-        logger.info("TikHub said of %s: %s", named(link), words)
+    words = _upstream_words(body)
     # A 403 without JSON is from a firewall, not from TikHub; 401 and 402 are always about the key or the account.
     if status in _REFUSALS and (words is not None or status != 403):
         return _refusal(status, words or "", link)
@@ -310,16 +308,12 @@ def _form(headers: httpx.Headers, body: bytes) -> str:
     return f"{kind[0] if kind else 'no content type'}, {len(body):,} bytes"
 
 
-def _upstream_words(body: bytes, secret: str) -> str | None:
-    """Return TikHub's messages in an error body, cleaned, at most 400 characters; None when the body is not JSON."""
+def _upstream_words(body: bytes) -> str | None:
+    """Return TikHub's messages in an error body, to be searched only; None when the body is not JSON."""
     try:
-        value = redact(parse_json(body, errors="replace"), secret)
+        value = parse_json(body, errors="replace")
     except ValueError:
         return None
     detail = value.get("detail", value) if isinstance(value, dict) else None
-    if isinstance(detail, list):  # HTTP 422: one item for each invalid parameter
-        return clean(
-            "; ".join(f"{item.get('loc')}: {item.get('msg')}" for item in detail if isinstance(item, dict)), 400
-        )
     words = [detail.get("message"), detail.get("message_zh")] if isinstance(detail, dict) else [detail]
     return " ".join(clean(each, 200) for each in words if isinstance(each, str))

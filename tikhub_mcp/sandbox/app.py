@@ -104,6 +104,8 @@ class Services:
             return _error(request, 404)
         if not call.share_url:
             return _error(request, 422)
+        if refused := scenarios.refusal(key, route[1]):
+            return _error(request, refused)
         post_id = scenarios.post_id(route[1], call.share_url)
         return await self._play(request, route[1], post_id) if post_id else _error(request, 400)
 
@@ -117,7 +119,7 @@ class Services:
             kind = "text/html" if scenario.page.startswith("<") else "text/plain"
             return Response(scenario.page, scenario.status, media_type=kind)
         if scenario.status != 200 and happens:
-            return _error(request, scenario.status, scenario.retry_after)
+            return _error(request, scenario.status, scenario.retry_after, scenario.said)
         expires = int(time.time()) + (-_LINK_LIFETIME if scenario.stale and happens else _LINK_LIFETIME)
         shown = scenario.other or post_id
         order = posts.Order(platform, shown, self.base_url, expires, self._library, scenario.clips, scenario.variants)
@@ -189,8 +191,8 @@ class Services:
                 await asyncio.wait_for(self.stopping.wait(), seconds)
 
 
-def _error(request: Request, status: int, retry_after: str = "") -> Response:
-    body = posts.error(status, request.url.path, request.query_params.get("share_url", ""), request.headers)
+def _error(request: Request, status: int, retry_after: str = "", said: str = "") -> Response:
+    body = posts.error(status, request.url.path, request.query_params.get("share_url", ""), request.headers, said)
     return JSONResponse(body, status, {"Retry-After": retry_after} if retry_after else None)
 
 

@@ -46,10 +46,19 @@ def envelope(path: str, share_url: str, data: JsonValue) -> JsonValue:
     return {**_head(200 if data else 400, path, share_url), "cache_url": cache_url, "data": data}
 
 
-def error(status: int, path: str, share_url: str, headers: Mapping[str, str]) -> JsonValue:
-    """Return the body for a status other than 200; 401, 402 and 403 echo the request's headers with the key."""
+def error(status: int, path: str, share_url: str, headers: Mapping[str, str], said: str = "") -> JsonValue:
+    """Return the body for a status other than 200; 401, 402 and 403 echo the request's headers with the key.
+
+    Args:
+        status: The status.
+        path: The endpoint.
+        share_url: The link that was requested.
+        headers: The headers of the request.
+        said: The message; empty for the usual one of the status.
+    """
     echo = {"headers": dict(headers)} if status in (401, 402, 403) else {}
-    return {"detail": SHAPES.get(f"error_{status}") or {**_head(status, path, share_url), **echo}}
+    words = {"message": said, "message_zh": said} if said else {}
+    return {"detail": SHAPES.get(f"error_{status}") or {**_head(status, path, share_url), **words, **echo}}
 
 
 def data(order: Order, shape: str) -> JsonValue:

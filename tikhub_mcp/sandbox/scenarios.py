@@ -32,6 +32,7 @@ class Scenario:
     clips: tuple[str, ...] = ("h264_large", "h264", "h265")
     variants: tuple[str, str, str] = ("ok", "ok", "ok")
     status: int = 200
+    said: str = ""  # TikHub's message, if it is not the usual one of `status`
     retry_after: str = ""
     page: str = ""  # the body, if it is not JSON
     half: bool = False  # the body ends in the middle
@@ -85,6 +86,8 @@ SCENARIOS = (
     Scenario(43, "slow", "douyin", "the video, after 2 s", delay=2.0),
     Scenario(44, "web_page", "tiktok", "200 with a web page", page=_HTML.format("Just a moment...")),
     Scenario(45, "half", "douyin", "200 with half of the JSON", half=True),
+    Scenario(46, "unverified", "tiktok", "403, the e-mail is not verified", status=403, said="Email not verified."),
+    Scenario(47, "disabled", "douyin", "403, the account is disabled", status=403, said="User account is disabled."),
     Scenario(60, "first_refused", "tiktok", "the first mirror answers 403", variants=("refused", "ok", "ok")),
     Scenario(61, "all_refused", "douyin", "every mirror answers 403", variants=("refused",) * 3),
     Scenario(62, "expired", "tiktok", "links that have expired; a second call gets fresh ones", stale=True, once=True),
@@ -93,6 +96,12 @@ SCENARIOS = (
     Scenario(64, "short_file", "tiktok", "two thirds of the file, as if that were all of it", variants=("short",) * 3),
     Scenario(65, "unsized", "douyin", "a file whose size is not given", variants=("unsized",) * 3),
 )
+# What a key ends in for which one platform's endpoint is refused, with the status.
+PARTIAL_KEYS = {
+    f"-no-{what}-{platform}": (platform, status)
+    for platform in _LINKS
+    for what, status in (("credit", 402), ("scope", 403))
+}
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 _BY_ID = {scenario.post_id: scenario for scenario in SCENARIOS}
 _BY_CODE = {scenario.short_code: scenario for scenario in SCENARIOS}
@@ -101,6 +110,12 @@ _BY_CODE = {scenario.short_code: scenario for scenario in SCENARIOS}
 def of(post_id: str) -> Scenario:
     """Return the scenario of a post."""
     return _BY_ID.get(post_id, _GOOD)
+
+
+def refusal(key: str, platform: str) -> int:
+    """Return the status with which a key is refused for one platform; 0 when it is accepted."""
+    statuses = (status for end, (refused, status) in PARTIAL_KEYS.items() if key.endswith(end) and refused == platform)
+    return next(statuses, 0)
 
 
 def link(name: str, platform: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import Self
 import uvicorn
 
 from tikhub_mcp.sandbox.app import Services
-from tikhub_mcp.sandbox.scenarios import SCENARIOS, link
+from tikhub_mcp.sandbox.scenarios import PARTIAL_KEYS, SCENARIOS, link
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -47,8 +47,12 @@ class Sandbox(Services):
 
     @staticmethod
     def describe() -> list[tuple[str, str]]:
-        """Return the link and the description of every scenario."""
-        return [(link(scenario.name), scenario.what) for scenario in SCENARIOS]
+        """Return the link, or how the key must end, and the description of everything that can be tried."""
+        keys = [
+            (f"a key that ends in {end}", f"{status} for every post of {platform}")
+            for end, (platform, status) in PARTIAL_KEYS.items()
+        ]
+        return [(link(scenario.name), scenario.what) for scenario in SCENARIOS] + keys
 
     def __enter__(self) -> Self:
         return self.start()
