@@ -41,8 +41,8 @@ Turns TikTok and Douyin share links into verified MP4 files and honest metrics, 
 raw answers that were saved; free and offline.
 - Stop and notify: on error.stop = true (such as api_key_missing) stop the task at once, tell the human what \
 error.tell_human says, and do not retry, work around it or make up results.
-- status pending means: not done within this call, still running. Call the same tool again with the same arguments; \
-nothing is paid twice.
+- status pending means: not done within this call, still running. Call the same tool again with the same arguments: no \
+saved answer is paid for again; only a request that was out when the server ended may be.
 - Each new post costs one paid API call; answers are used again for an hour unless refresh is set. Ask before large \
 batches; dry_run counts for free.
 - A null metric was not reported: never read it as 0, metrics.notes has the reason.

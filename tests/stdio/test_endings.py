@@ -156,7 +156,7 @@ def test_a_log_that_nobody_reads_does_not_keep_it_from_answering(
 def test_an_answer_under_way_has_been_paid_for_and_is_kept_for_the_next_server(
     environment: Environment, tmp_path: Path, sandbox: Sandbox, root: Path, ending: int
 ) -> None:
-    sandbox.latency = 0.8
+    sandbox.latency = 1.0
     links = good_links(3)
     with Wire(environment, tmp_path / "log") as wire:
         wire.shake_hands()
@@ -171,6 +171,24 @@ def test_an_answer_under_way_has_been_paid_for_and_is_kept_for_the_next_server(
         reply = wire.call(1, "batch_download", {"urls": links})
     assert (reply["succeeded"], reply["cost"]) == (len(links), {"api_calls": 0, "reused_answer": True})
     assert len(sandbox.calls) == len(links)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, END_OF_INPUT], ids=name_of)
+def test_an_answer_that_comes_too_late_is_named_in_the_log(
+    environment: Environment, tmp_path: Path, sandbox: Sandbox, root: Path, ending: int
+) -> None:
+    sandbox.latency = 5.0
+    environment |= {"TIKHUB_LOG_LEVEL": "WARNING", "COLUMNS": "1000"}  # so that the log breaks no line
+    links = good_links(2)
+    with Wire(environment, tmp_path / "log") as wire:
+        wire.shake_hands()
+        wire.send(call("batch_download", {"urls": links}))
+        wait(lambda: len(sandbox.calls) == len(links))
+        end(wire, ending)
+    posts = ", ".join(f"post {url.rpartition('/')[2]}" for url in links)
+    logged = (tmp_path / "log").read_text(encoding="utf-8")
+    assert f"Ended before TikHub's answer was stored, which may be charged, for {posts}" in logged
+    assert not list((root / "raw").glob("raw_*.json"))
 
 
 # Its standard input becomes the terminal that controls it, as a shell arranges that.

@@ -39,6 +39,7 @@ class FakeTikHub(TikHub):
         self.pages: set[str] = set()  # whose answer is a web page
         self.lost: set[str] = set()  # of which the answer is lost on its way, each time
         self.now = self.most = 0
+        self.unanswered = set()
 
     async def look_up(self, link: Link, key: SecretStr, budget: Budget, store: Callable[[Answer], Awaitable[T]]) -> T:
         budget.spend()

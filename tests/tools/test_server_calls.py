@@ -44,7 +44,7 @@ async def test_a_batch_that_is_not_done_in_time_is_partial_and_goes_on(desk: Des
     assert (first["status"], first.is_error) == ("partial", False)
     assert first.statuses == ["ok", "pending", "failed"]
     assert first["pending"] == 1
-    assert "nothing is paid twice" in first["note"]
+    assert "No saved answer is paid for again" in first["note"]
     assert first["retry_urls"] == [GOOD[1]]
     desk.environ["TIKHUB_CALL_SECONDS"] = "20"
     second = await desk.batch(first["retry_urls"])

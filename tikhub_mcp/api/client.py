@@ -85,6 +85,9 @@ class TikHub:
         network: Sends the requests.
         deadline: The time limit for one request in total, in seconds.
         sleep: Waits between two requests; tests pass one that returns at once.
+
+    Attributes:
+        unanswered: The posts of requests that have been sent, and whose answers are not stored yet.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class TikHub:
         self._limiter = RateLimiter()
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._large = asyncio.Lock()
+        self.unanswered: set[Link] = set()
 
     async def look_up(self, link: Link, key: SecretStr, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
         """Request one post, and retry failures that may be temporary.
@@ -143,6 +147,13 @@ class TikHub:
 
     async def _send(self, link: Link, secret: str, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
         """Send one request, and return what `store` returns for its answer."""
+        self.unanswered.add(link)
+        try:
+            return await self._receive(link, secret, budget, store)
+        finally:
+            self.unanswered.discard(link)
+
+    async def _receive(self, link: Link, secret: str, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
         try:
             status, headers, body = await self._exchange(link, secret, budget)
         finally:

@@ -54,6 +54,7 @@ class Jobs:
         state: Path,
         reuse_seconds: float,
     ) -> None:
+        self._tikhub = tikhub
         self._archive = archive
         self._locks = locks
         self._slots = asyncio.Semaphore(MAX_JOBS)
@@ -142,7 +143,7 @@ class Jobs:
         """Cancel all jobs and start no more.
 
         Returns when their part files are removed and the paid answers that are in flight are stored, or after
-        CLOSING_SECONDS.
+        CLOSING_SECONDS. Posts whose answers have not come by then are logged.
         """
         self._closed = True
         self._worker.close()
@@ -151,6 +152,9 @@ class Jobs:
             task.cancel()
         if tasks := tasks | in_flight():
             await asyncio.wait(tasks, timeout=CLOSING_SECONDS)
+        if lost := self._tikhub.unanswered:
+            posts = ", ".join(sorted(map(named, lost)))
+            logger.warning("Ended before TikHub's answer was stored, which may be charged, for %s", posts)
         self._locks.close()
 
     def _start(self, call: Call, link: Link, options: Options) -> Job:

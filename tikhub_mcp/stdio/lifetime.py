@@ -18,7 +18,7 @@ from logging.handlers import QueueHandler, QueueListener
 
 logger = logging.getLogger(__name__)
 
-CLEANING_SECONDS = 1.5  # clients kill a server that has not exited after 2 s
+CLEANING_SECONDS = 1.7  # longer than the clean-up's own limit; clients kill a server that has not exited after 2 s
 ENDING_SECONDS = 0.4  # from the end of input until unfinished replies are given up: the client may not read them
 LOGGING_SECONDS = 0.2  # to write the last log lines
 MAX_LOG_LINES = 1000  # waiting to be written; further ones are dropped

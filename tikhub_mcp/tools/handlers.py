@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -156,11 +156,12 @@ class Tools:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        ending: list[asyncio.Task[Any]] = [run.end() for run in self._summaries.values()]
+        ending: list[Awaitable[Any]] = []
+        if runs := [run.end() for run in self._summaries.values()]:
+            ending.append(asyncio.wait(runs, timeout=CLOSING_SECONDS))
         if self._jobs:
-            ending.append(asyncio.create_task(self._jobs.close()))
-        if ending:
-            await asyncio.wait(ending, timeout=CLOSING_SECONDS)
+            ending.append(self._jobs.close())  # limits itself
+        await asyncio.gather(*ending)
 
     def _begin(self, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
         """Return the settings, the jobs and a new call.

@@ -27,7 +27,7 @@ MIN_NOTE_BYTES = 200
 MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
-    "arguments to join it: nothing is paid twice."
+    "arguments to join it. No saved answer is paid for again; a request that was out when the server ended may be."
 )
 
 
