@@ -16,7 +16,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolResult, ResourceLink, ToolAnnotations
+from mcp_types import INVALID_PARAMS, CallToolResult, ToolAnnotations
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -31,8 +31,6 @@ from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.handlers import Tools, result
 
 logger = logging.getLogger(__name__)
-
-BEFORE_LINKS = ("2024-11-05", "2025-03-26")  # clients of these protocol versions reject results with a resource_link
 
 INSTRUCTIONS = """\
 Turns TikTok and Douyin share links into verified MP4 files and honest metrics, through the paid TikHub API.
@@ -120,8 +118,6 @@ class Server(MCPServer[None]):
                 logger.exception("A bug ended a call of %s", name)
                 expected = TikHubMCPError("A bug in tikhub-mcp ended this call; its log (standard error) has more.")
             return result(replies.refusal(name, expected, arguments.get("url")))
-        if context and context.protocol_version in BEFORE_LINKS:
-            answer.content = [block for block in answer.content if not isinstance(block, ResourceLink)]
         return answer
 
 

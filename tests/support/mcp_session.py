@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import pytest
 from jsonschema import Draft202012Validator
 from mcp.client import Client
-from mcp_types import CallToolResult, ResourceLink, TextContent
+from mcp_types import CallToolResult, TextContent
 
 from tests.support.payloads import DOUYIN_ID
 from tikhub_mcp.posts.answer import Json
@@ -49,7 +49,6 @@ class Reply:
     said: Json
     is_error: bool
     text: str
-    links: list[ResourceLink]
 
     def __getitem__(self, name: str) -> Json:
         return self.said[name]
@@ -135,13 +134,11 @@ def checked(tool: str, result: CallToolResult) -> Reply:
     result.model_dump_json(by_alias=True).encode()  # valid UTF-8: one lone surrogate would end the server
     said = result.structured_content
     published(tool).validate(said)
-    block = result.content[0]
+    [block] = result.content
     assert isinstance(block, TextContent)
     without_nulls = json.dumps(shorn(said), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     assert block.text == without_nulls
-    links = [block for block in result.content[1:] if isinstance(block, ResourceLink)]
-    assert len(links) == len(result.content) - 1
-    return Reply(said, bool(result.is_error), block.text, links)
+    return Reply(said, bool(result.is_error), block.text)
 
 
 def shorn(value: Json) -> Json:

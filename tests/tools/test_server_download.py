@@ -11,7 +11,7 @@ from mcp.client import Client
 from tests.support import mcp_session
 from tests.support.mcp_session import KEY, MEDIA, ONE_ERA, Desk, Era, content, listing, mode
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.sandbox import good_links, link, short_link
+from tikhub_mcp.sandbox import link, short_link
 from tikhub_mcp.server import Server
 from tikhub_mcp.tools.handlers import Tools
 
@@ -95,7 +95,7 @@ async def test_a_size_that_nobody_confirmed_is_named_in_the_reply(desk: Desk) ->
 
 async def test_metrics_only_is_everything_but_the_file(desk: Desk) -> None:
     reply = await desk.one(link("tiktok"), metrics_only=True)
-    assert (reply["status"], reply["file"], reply.links) == ("ok", None, [])
+    assert (reply["status"], reply["file"]) == ("ok", None)
     assert reply["metrics"]["likes"] > 0
     assert reply["raw_json_path"]
     assert not desk.sandbox.media_requests
@@ -189,7 +189,7 @@ async def test_what_cannot_be_had_is_an_error_that_says_what_it_cost(
 ) -> None:
     reply = await desk.one(link(name))
     assert reply.is_error
-    assert (reply["status"], reply.code, reply["file"], reply.links) == ("failed", code, None, [])
+    assert (reply["status"], reply.code, reply["file"]) == ("failed", code, None)
     assert (reply["error"]["retryable"], reply["kind"]) == (retryable, kind)
     assert reply["error"]["stop"] is (code in ("api_key_invalid", "insufficient_balance", "permission_denied"))
     assert (reply["error"]["tell_human"] is not None) is reply["error"]["stop"]
@@ -318,19 +318,6 @@ async def test_an_allowed_folder_is_allowed(desk: Desk, tmp_path: Path) -> None:
     desk.environ["TIKHUB_ALLOWED_DIRS"] = os.pathsep.join([str(tmp_path / "nowhere"), str(tmp_path / "shared")])
     reply = await desk.one(link("tiktok"), output_dir=str(tmp_path / "shared" / "clips"))
     assert Path(reply["file"]["path"]).parent == tmp_path / "shared" / "clips"
-
-
-async def test_a_resource_link_comes_with_one_video_and_with_summaries_only(desk: Desk) -> None:
-    video = await desk.one(link("tiktok"))
-    assert [str(found.uri) for found in video.links] == [video["file"]["uri"]]
-    assert (video.links[0].mime_type, video.links[0].size) == ("video/mp4", video["file"]["size_bytes"])
-    assert (await desk.batch(good_links(2))).links == []
-    summary = await desk.ask("summarize_raw")
-    assert [(found.name, found.mime_type) for found in summary.links] == [
-        ("tikhub_videos_summary.csv", "text/csv"),
-        ("tikhub_videos_summary.json", "application/json"),
-        ("tikhub_metrics_history.csv", "text/csv"),
-    ]
 
 
 @pytest.mark.parametrize("setting", ["TIKHUB_BASE_URL", "TIKHUB_CALL_SECONDS", "TIKHUB_OUTPUT_DIR"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
-from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
+from mcp_types import CallToolResult, TextContent
 from pydantic import BeforeValidator, Field
 
 from tikhub_mcp.errors import InvalidInput
@@ -282,32 +282,13 @@ async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -
 
 
 def result(reply: Reply) -> CallToolResult:
-    """Return the tool result of a reply: structured content, the same as compact JSON text without nulls, and links."""
+    """Return the tool result of a reply: structured content, and the same as compact JSON text without nulls.
+
+    There are no links to the files: no client can open a `file:` link, and agents built on LangChain fail on it.
+    """
     structured = sendable(reply.model_dump(mode="json"))
     without_nulls = sendable(reply.model_dump(mode="json", exclude_none=True))
     text = json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    content: list[ContentBlock] = [TextContent(type="text", text=text), *_resource_links(reply)]
-    return CallToolResult(content=content, structured_content=structured, is_error=replies.failed(reply))
-
-
-def _resource_links(reply: Reply) -> list[ContentBlock]:
-    if isinstance(reply, VideoReply) and reply.file:
-        path = Path(reply.file.path)
-        size = reply.file.size_bytes
-        return [
-            ResourceLink(type="resource_link", uri=reply.file.uri, name=path.name, mime_type="video/mp4", size=size)
-        ]
-    if isinstance(reply, SummaryReply):
-        kinds = (
-            (reply.csv_path, "text/csv"),
-            (reply.json_path, "application/json"),
-            (reply.history_csv_path, "text/csv"),
-            (reply.xlsx_path, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-            (reply.html_path, "text/html"),
-        )
-        files = [(Path(path), kind) for path, kind in kinds if path]
-        return [
-            ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type=kind)
-            for path, kind in files
-        ]
-    return []
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=replies.failed(reply)
+    )
