@@ -1,6 +1,7 @@
 """What the environment and SKILL.md come to, and where tools may read and write. Every key here is made up."""
 
 import os
+import sys
 import tempfile
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -14,7 +15,14 @@ from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
 from tikhub_mcp.messages import said
 from tikhub_mcp.settings import api_key
 from tikhub_mcp.settings.api_key import MAX_KEY_LENGTH, find_key, key_places
-from tikhub_mcp.settings.environment import DEFAULT_BASE_URL, Settings, load_settings, log_level, variables
+from tikhub_mcp.settings.environment import (
+    DEFAULT_BASE_URL,
+    NON_SECRET_VARIABLES,
+    Settings,
+    load_settings,
+    log_level,
+    variables,
+)
 from tikhub_mcp.settings.paths import allowed_path
 
 KEY = "Made+Up/Key0123456789=="
@@ -92,10 +100,38 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract(monkeypatch: py
     )
 
 
-@pytest.mark.parametrize("value", ["", "  ", "${SOME_VARIABLE}", " ${env:X}/y "])
-def test_an_empty_or_unexpanded_variable_counts_as_unset(value: str) -> None:
-    names = "BASE_URL OUTPUT_DIR ALLOWED_DIRS CALL_SECONDS REUSE_SECONDS DOWNLOAD_SECONDS MAX_BYTES LOG_LEVEL"
-    assert load_settings({f"TIKHUB_{name}": value for name in names.split()}) == load_settings({})
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_variable_counts_as_unset(value: str) -> None:
+    assert load_settings(dict.fromkeys(NON_SECRET_VARIABLES, value)) == load_settings({})
+
+
+@pytest.mark.parametrize("value", ["${SOME_VARIABLE}", " ${env:X}/y ", "/home/me/${workspaceFolder}/x", "${X:-/tmp}"])
+@pytest.mark.parametrize("name", sorted(NON_SECRET_VARIABLES))
+def test_a_variable_that_the_client_did_not_expand_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput, match=f"variable {name} holds a placeholder"):
+        load_settings({name: value})
+    assert log_level({"TIKHUB_LOG_LEVEL": value}) == "WARNING"  # the server starts, to say so
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ("下载", "下载/tikhub_mcp"),
+        ("Downloads", "下载/tikhub_mcp"),
+        ("Downloads/tikhub_mcp", "Downloads/tikhub_mcp"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="user-dirs.dirs is a file of Linux desktops")
+def test_the_default_folder_is_in_the_users_downloads_folder_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, expected: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CONFIG_HOME", "XDG_DOWNLOAD_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / there).mkdir(parents=True)
+    (tmp_path / ".config").mkdir(mode=0o700)
+    (tmp_path / ".config" / "user-dirs.dirs").write_text('XDG_DOWNLOAD_DIR="$HOME/下载"\n', encoding="utf-8")
+    assert load_settings({}).root == tmp_path / expected
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:

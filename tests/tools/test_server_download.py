@@ -320,9 +320,10 @@ async def test_an_allowed_folder_is_allowed(desk: Desk, tmp_path: Path) -> None:
     assert Path(reply["file"]["path"]).parent == tmp_path / "shared" / "clips"
 
 
+@pytest.mark.parametrize("value", ["no such thing", "${workspaceFolder}/x"])
 @pytest.mark.parametrize("setting", ["TIKHUB_BASE_URL", "TIKHUB_CALL_SECONDS", "TIKHUB_OUTPUT_DIR"])
-async def test_a_setting_that_cannot_be_used_is_named_in_the_reply(desk: Desk, setting: str) -> None:
-    desk.environ[setting] = "no such thing"
+async def test_a_setting_that_cannot_be_used_is_named_in_the_reply(desk: Desk, setting: str, value: str) -> None:
+    desk.environ[setting] = value
     reply = await desk.one(link("tiktok"))
     assert reply.code == "invalid_input"
     assert setting in reply.message

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tikhub_mcp.errors import InvalidInput
 
 DEFAULT_BASE_URL = "https://api.tikhub.io"
-DEFAULT_ROOT = "~/Downloads/tikhub_mcp"
+DEFAULT_ROOT = "~/Downloads/tikhub_mcp"  # where the Downloads folder has its usual name
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 NON_SECRET_VARIABLES = {  # every TIKHUB_ variable that is read, except the key: their values may be shown
     "TIKHUB_BASE_URL",
@@ -25,6 +25,7 @@ NON_SECRET_VARIABLES = {  # every TIKHUB_ variable that is read, except the key:
     *("TIKHUB_CALL_SECONDS", "TIKHUB_REUSE_SECONDS", "TIKHUB_DOWNLOAD_SECONDS"),
 }
 
+_PLACEHOLDER = re.compile(r"\$\{[^{}]*\}")
 _OF_THE_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 
@@ -74,16 +75,22 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; a variable that is unset, empty or unexpanded (`${…}`) has its default value.
+    """Read the settings; a variable that is unset or empty has its default value.
 
     Args:
         environ: The environment to read; by default this process's.
 
     Raises:
-        InvalidInput: A variable has an invalid value; the message names the variable.
+        InvalidInput: A variable has an invalid value, or is unexpanded; the message names the variable.
     """
     env = os.environ if environ is None else environ
-    root = _folder("TIKHUB_OUTPUT_DIR", value_of(env, "TIKHUB_OUTPUT_DIR") or DEFAULT_ROOT)
+    for name in sorted(NON_SECRET_VARIABLES):
+        if is_unexpanded(env.get(name, "")):
+            raise InvalidInput(
+                f"The environment variable {name} holds a placeholder, ${{…}}, which the MCP client did not replace. "
+                "Put the value itself into the client's settings, or take the variable out."
+            )
+    root = _folder("TIKHUB_OUTPUT_DIR", value_of(env, "TIKHUB_OUTPUT_DIR") or _default_root())
     allowed = (part.strip() for part in value_of(env, "TIKHUB_ALLOWED_DIRS").split(os.pathsep))
     return Settings(
         base_url=_base_url(value_of(env, "TIKHUB_BASE_URL") or DEFAULT_BASE_URL),
@@ -124,7 +131,12 @@ def variables(environ: Mapping[str, str] | None = None) -> dict[str, str | None]
 def value_of(env: Mapping[str, str], name: str) -> str:
     """Return the value of a variable without surrounding white space; "" when it is unset or unexpanded."""
     value = env.get(name, "").strip()
-    return "" if value.startswith("${") else value  # a client that did not expand a variable in its configuration
+    return "" if is_unexpanded(value) else value
+
+
+def is_unexpanded(value: str) -> bool:
+    """Return whether a value still holds a placeholder, `${…}`, because a client did not expand its configuration."""
+    return _PLACEHOLDER.search(value) is not None
 
 
 def _number(env: Mapping[str, str], name: str, default: float, at_least: float) -> float:
@@ -135,6 +147,17 @@ def _number(env: Mapping[str, str], name: str, default: float, at_least: float) 
     if not at_least <= number < 2**53:  # false for NaN as well
         raise InvalidInput(f"The environment variable {name} must be a number, at least {at_least:g}.")
     return number
+
+
+def _default_root() -> str:
+    """Return `tikhub_mcp` in the user's Downloads folder; an existing DEFAULT_ROOT stays in use."""
+    if os.path.isdir(os.path.expanduser(DEFAULT_ROOT)):  # noqa: PTH111, PTH112 - they raise no exception
+        return DEFAULT_ROOT
+    import platformdirs  # 10 ms that the start of the server can do without
+
+    with suppress(RuntimeError):  # no home directory, which `_folder` reports
+        return str(platformdirs.user_downloads_path() / Path(DEFAULT_ROOT).name)
+    return DEFAULT_ROOT
 
 
 def _folder(name: str, text: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.messages import said
 from tikhub_mcp.settings.api_key import skill_files
-from tikhub_mcp.settings.environment import LOG_LEVELS, load_settings
+from tikhub_mcp.settings.environment import LOG_LEVELS, is_unexpanded, load_settings
 
 _SCHEMES = "https|http|socks5h|socks5|socks4a|socks4|socks|ftp"
 # An @ in the path or query is not matched: that text may be the second half of a password with an unescaped slash.
@@ -24,7 +24,6 @@ _ADDRESS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]+")
-_UNEXPANDED = re.compile(r"\s*\$\{")
 
 
 def setting(name: str, value: str | None) -> str:
@@ -40,7 +39,7 @@ def setting(name: str, value: str | None) -> str:
     if not has_form(name, value):
         expected = _expected(name)
         return said(f"{name}=<not shown; expected: {expected}>", f"{name}=<不显示；应为：{expected}>")
-    if _UNEXPANDED.match(value):
+    if is_unexpanded(value):
         return said(f"{name}=<not expanded>", f"{name}=<未展开>")
     if name.upper() == "NO_PROXY":
         hosts = len(value.replace(",", " ").split())
@@ -53,7 +52,7 @@ def setting(name: str, value: str | None) -> str:
 
 def has_form(name: str, value: str) -> bool:
     """Return whether a value has the form that its variable requires; an empty or unexpanded value has."""
-    if not value.strip() or name.upper() == "NO_PROXY" or (name.startswith("TIKHUB_") and _UNEXPANDED.match(value)):
+    if not value.strip() or name.upper() == "NO_PROXY" or (name.startswith("TIKHUB_") and is_unexpanded(value)):
         return True
     if name == "TIKHUB_BASE_URL":
         return (address(value) or "").startswith(("https://", "http://"))
