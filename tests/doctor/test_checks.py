@@ -270,17 +270,24 @@ def test_where_the_key_comes_from_is_said_and_where_another_one_is(
     assert "package/SKILL.md (a key too, not used)" in found.found
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says", "shown"),
+    [
+        ("BASE_URL", f"https://me:{PASSWORD}@api.example", "must look like", "<not shown; expected: https://HOST>"),
+        ("OUTPUT_DIR", "/s3cr3t/${workspaceFolder}", "holds a placeholder", "<not expanded>"),
+    ],
+)
 @pytest.mark.usefixtures("quick")
 def test_settings_that_cannot_be_used_are_a_problem_and_what_needs_them_is_left_out(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str, shown: str
 ) -> None:
-    monkeypatch.setenv("TIKHUB_BASE_URL", f"https://me:{PASSWORD}@api.example")
+    monkeypatch.setenv(f"TIKHUB_{name}", value)
     found = list(doctor_checks.examine(online=True))
     checks = ["versions", "extras", "key", "clients", "settings", "videos", "connection", "sandbox"]
     assert [each.check for each in found] == checks
     assert [each.state for each in found[4:7]] == ["problem", "warning", "warning"]
-    assert "TIKHUB_BASE_URL must look like" in found[4].found
-    assert "TIKHUB_BASE_URL=<not shown; expected: https://HOST>" in found[4].found
+    assert f"TIKHUB_{name} {says}" in found[4].found
+    assert f"TIKHUB_{name}={shown}" in found[4].found
     assert "s3cr3t" not in findings.as_json(found)
 
 
@@ -712,6 +719,53 @@ def test_a_key_in_the_wrong_variable_is_not_shown_and_what_is_expected_there_is(
     told = capsys.readouterr()
     assert not re.search("made.?up", told.out + told.err)
     assert f"{name}=<not shown; expected: " in told.out or f"{name}=https://api.example" in told.out
+
+
+BROKEN = '{\n  "mcpServers": {\n    "a" {}\n  }\n}'
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        (".cursor/mcp.json", BROKEN, "Cursor: FILE: it is not plain JSON (line 3, column 9: "),
+        (".claude.json", BROKEN, "Claude Code: FILE: it is not plain JSON (line 3, column 9: "),
+        (
+            ".claude.json",
+            '{\n// mine\n"mcpServers": {}}',
+            "Claude Code: FILE: it is not plain JSON (line 2, column 1: ",
+        ),
+        (
+            ".config/Code/User/mcp.json",
+            '{"servers": [/* , */\n}',
+            "VS Code: FILE: it is not plain JSON (line 2, column 1: ",
+        ),
+        (".cursor/mcp.json", '{"mcpServers": []}', 'Cursor: FILE: "mcpServers" in it is not an object in braces'),
+        (".cursor/mcp.json", '{"é": "x"}'.encode("latin-1"), "Cursor: FILE: it is not in UTF-8"),
+    ],
+)
+def test_a_clients_settings_that_do_not_parse_are_a_problem_with_line_and_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: str | bytes, says: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    [found] = doctor_checks._clients()
+    assert found.state == "problem"
+    assert found.found.startswith(says.replace("FILE", str(path)))
+
+
+def test_settings_with_comments_are_read_where_the_client_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    entry(tmp_path, command=sys.executable, env={"TIKHUB_API_KEY": "made-up-key", "X": "http://a, //]"})
+    path = tmp_path / ".cursor" / "mcp.json"
+    text = path.read_text(encoding="utf-8").replace("{", "{ // one\n/* two, */ ").replace("}", ", /* three */ }")
+    path.write_text(text, encoding="utf-8")
+    [found] = doctor_checks._clients()
+    assert (found.state, found.found) == ("ok", f"Cursor: {sys.executable}, with a key")
 
 
 def test_a_command_with_a_key_in_it_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

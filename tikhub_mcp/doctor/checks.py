@@ -24,7 +24,7 @@ from tikhub_mcp import __version__, isolation
 from tikhub_mcp.doctor.connectivity import check_account, check_network
 from tikhub_mcp.doctor.findings import Finding, redact_finding
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.install.clients import client_entries, environment_in
+from tikhub_mcp.install.clients import client_entries, environment_in, unreadable_settings
 from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown
@@ -193,11 +193,15 @@ def _imports_from_project(entry: Mapping[str, Any]) -> bool:
 
 
 def _clients() -> Iterator[Finding]:
-    """Check each client's entry for the server: its command and its API key.
+    """Check the settings files of clients, and each entry for the server: its command and its API key.
 
     A client does not pass this shell's environment on to its servers.
     """
     none = True
+    for client, path, why in unreadable_settings():
+        none = False
+        advice = said("Repair the file: its client cannot read it either.", "请修复此文件：客户端同样无法读取。")
+        yield Finding("clients", "problem", f"{client}: {path}: {why}", advice)
     for client, path, entry in client_entries():
         none = False
         command = str(entry.get("command", ""))

@@ -41,6 +41,7 @@ class ClientProgram:
         servers: The member of the settings object that holds the servers.
         typed: Whether its entries have `"type": "stdio"`.
         asks: Whether it can ask the user for a key and store it itself.
+        comments: Whether it reads settings with comments and trailing commas.
         below: The folder that `file` is relative to: "home" or "config".
         file: The user's settings file.
         project: The settings file of a project, relative to the project; empty if the client has none.
@@ -50,6 +51,7 @@ class ClientProgram:
     servers: str
     typed: bool
     asks: bool
+    comments: bool
     below: str
     file: str
     project: str
@@ -58,11 +60,11 @@ class ClientProgram:
 # `CLIENT_NAMES` in cli/main.py repeats the names, so that `--help` need not import this module; a test compares them.
 CLIENTS = {
     "claude-desktop": ClientProgram(
-        "Claude Desktop", "mcpServers", False, False, "config", "Claude/claude_desktop_config.json", ""
+        "Claude Desktop", "mcpServers", False, False, False, "config", "Claude/claude_desktop_config.json", ""
     ),
-    "claude-code": ClientProgram("Claude Code", "mcpServers", True, False, "home", ".claude.json", ".mcp.json"),
-    "cursor": ClientProgram("Cursor", "mcpServers", False, False, "home", ".cursor/mcp.json", ".cursor/mcp.json"),
-    "vscode": ClientProgram("VS Code", "servers", True, True, "config", "Code/User/mcp.json", ".vscode/mcp.json"),
+    "claude-code": ClientProgram("Claude Code", "mcpServers", True, False, False, "home", ".claude.json", ".mcp.json"),
+    "cursor": ClientProgram("Cursor", "mcpServers", False, False, True, "home", ".cursor/mcp.json", ".cursor/mcp.json"),
+    "vscode": ClientProgram("VS Code", "servers", True, True, True, "config", "Code/User/mcp.json", ".vscode/mcp.json"),
 }
 
 
@@ -190,12 +192,36 @@ def client_entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
     Yields:
         The client's title, the settings file, and the entry.
     """
+    for title, path, found in _read_entries():
+        if isinstance(found, dict):
+            yield title, path, found
+
+
+def unreadable_settings() -> Iterator[tuple[str, Path, str]]:
+    """Find the user's settings files of all clients that do not parse, or cannot be read.
+
+    Yields:
+        The client's title, the settings file, and the reason, with line and column where they are known.
+    """
+    for title, path, found in _read_entries():
+        if isinstance(found, InvalidInput):
+            yield title, path, found.message
+
+
+def _read_entries() -> Iterator[tuple[str, Path, Json | InvalidInput]]:
     for name, client in CLIENTS.items():
-        with suppress(InvalidInput):
+        with suppress(InvalidInput):  # there is no home directory
             path = find_file(name)
-            entry = edits.get(edits.checked(read_file(target(path))), (client.servers, NAME))
-            if isinstance(entry, dict):
-                yield client.title, path, entry
+            yield client.title, path, _read_entry(client, path)
+
+
+def _read_entry(client: ClientProgram, path: Path) -> Json | InvalidInput:
+    """The server's entry in a settings file, None if there is none, or why the file cannot be read."""
+    try:
+        text = edits.checked(read_file(target(path)), comments=client.comments)
+        return edits.get(text, (client.servers, NAME))
+    except InvalidInput as error:
+        return error
 
 
 def environment_in(env: Json) -> dict[str, str]:

@@ -12,6 +12,8 @@ from tikhub_mcp.errors import InvalidInput
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _INDENT = re.compile(r"\n([ \t]+)\S")
+_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_LAST_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DECODER = json.JSONDecoder()
 _LF = "\n"
@@ -53,8 +55,12 @@ def encoded(text: str, like: bytes | None) -> bytes:
     return f"{_BOM if (like or b'').startswith(_BOM.encode()) else ''}{text}".encode()
 
 
-def checked(content: bytes | None) -> str:
+def checked(content: bytes | None, *, comments: bool = False) -> str:
     """The text of a file that holds a JSON object in strict syntax; an empty file counts as an empty object.
+
+    Args:
+        content: The content of the file.
+        comments: Whether comments and trailing commas are allowed. They are then blanks in the text that is returned.
 
     Raises:
         InvalidInput: The text is not strict JSON (it has a comment, a trailing comma or NaN), or not an object. The
@@ -62,6 +68,8 @@ def checked(content: bytes | None) -> str:
     """
     try:
         text = decoded(content)
+        for extra in (_COMMENT, _LAST_COMMA) if comments else ():
+            text = extra.sub(lambda found: found[1] or re.sub(r"[^\n]", " ", found[0]), text)
         if not text.strip():
             return "{}\n"
         value = json.loads(text, parse_constant=_no_constant)
