@@ -503,13 +503,6 @@ def test_the_sandbox_answers_until_it_is_interrupted(root: Path, sandbox: Sandbo
     assert (answer.status_code, process.returncode, "Traceback" in err) == (200, 130, False)
 
 
-def test_a_terminal_that_cannot_show_a_nickname_is_no_reason_to_fail(root: Path, sandbox: Sandbox) -> None:
-    with start("one", link("douyin"), sandbox, "--metrics-only") as process:
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, "")
-    assert "author: ???" in out
-
-
 @pytest.mark.parametrize(
     ("arguments", "absent", "says"),
     [

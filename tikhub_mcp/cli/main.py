@@ -26,7 +26,8 @@ from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
 from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_summary, print_video, progress_bar
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
-from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside
+from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
+from tikhub_mcp.text import clean
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    write_utf8()
     if not arguments:
         with printing_aside(), importing():
             from tikhub_mcp.server import run
@@ -56,9 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run()
         return 0
     args = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):  # characters outside the terminal's encoding are printed as "?"
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
     begin_log()
     try:
         exit_code: int = args.command(args)

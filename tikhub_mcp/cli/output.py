@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from tikhub_mcp.summary.history import Top
     from tikhub_mcp.summary.summarize import Summary
     from tikhub_mcp.tools.replies import BatchReply, VideoReply
-from tikhub_mcp.text import clean, writable
+from tikhub_mcp.text import clean
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @asynccontextmanager
@@ -135,11 +138,11 @@ def _span(days: float) -> str:
 
 
 def print_json(reply: "BaseModel") -> None:
-    """Print a reply as JSON, encoded in pieces."""
+    """Print a reply as JSON, encoded in pieces; bytes of a path that are not UTF-8 are escapes of lone surrogates."""
     # model_dump_json fails on a path whose bytes are not UTF-8. The reply for 10,000 links has 15 million characters;
     # as one string it needs four bytes for each if one of them is an emoji.
     for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(reply.model_dump()):
-        print(writable(piece), end="")
+        print(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", piece), end="")
     print()
 
 

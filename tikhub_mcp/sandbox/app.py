@@ -104,7 +104,7 @@ class Services:
             return _error(request, 404)
         if not call.share_url:
             return _error(request, 422)
-        if refused := scenarios.refusal(key, route[1]):
+        if refused := scenarios.refused_status(key, route[1]):
             return _error(request, refused)
         post_id = scenarios.post_id(route[1], call.share_url)
         return await self._play(request, route[1], post_id) if post_id else _error(request, 400)

@@ -112,7 +112,7 @@ def of(post_id: str) -> Scenario:
     return _BY_ID.get(post_id, _GOOD)
 
 
-def refusal(key: str, platform: str) -> int:
+def refused_status(key: str, platform: str) -> int:
     """Return the status with which a key is refused for one platform; 0 when it is accepted."""
     statuses = (status for end, (refused, status) in PARTIAL_KEYS.items() if key.endswith(end) and refused == platform)
     return next(statuses, 0)

@@ -5,7 +5,9 @@ it does not notice that its parent has died while another process still holds th
 """
 
 import asyncio
+import codecs
 import gc
+import io
 import logging
 import os
 import queue
@@ -96,6 +98,25 @@ def begin_log() -> None:
     # The level applies to this package only: httpx and httpcore would log signed links and, at DEBUG, the API key.
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("tikhub_mcp").setLevel(log_level())
+
+
+def write_utf8() -> None:
+    """Write standard output and standard error in UTF-8, whatever the locale says, for the command line.
+
+    A code page lacks characters of file names, and JSON has to be UTF-8. Bytes of a name that are not UTF-8 are written
+    as they are.
+    """
+    codecs.register_error(write_utf8.__name__, _original_bytes)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # it is None if it was closed before Python started
+            stream.reconfigure(encoding="utf-8", errors=write_utf8.__name__)
+
+
+def _original_bytes(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:  # half a character, which stands for no byte
+        return codecs.lookup_error("replace")(error)
 
 
 @contextmanager

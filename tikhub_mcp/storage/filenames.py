@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 import unicodedata
 
 MAX_AUTHOR_LENGTH = 60  # characters
@@ -9,6 +10,7 @@ MAX_AUTHOR_BYTES = 80  # the longest name plus its part suffix must fit into 143
 # Invisible letters and marks: fillers and variation selectors (Unicode's Default_Ignorable_Code_Point).
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{device}{digit}" for device in ("COM", "LPT") for digit in range(10)}
+_ENCODING = sys.getfilesystemencoding()
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
@@ -19,7 +21,9 @@ def author_part(nickname: str) -> str:
     and 80 bytes, neither starts nor ends with `.`, `-` or `_`, and is not a name that Windows reserves.
     """
     cleaned = ""
-    for char in unicodedata.normalize("NFC", nickname[: 8 * MAX_AUTHOR_LENGTH]):
+    # In a locale without UTF-8 the file system takes that locale's characters only; others become "?", and then "_".
+    nickname = unicodedata.normalize("NFC", nickname[: 8 * MAX_AUTHOR_LENGTH])
+    for char in nickname.encode(_ENCODING, "replace").decode(_ENCODING):
         cleaned += char if _may_follow(char, cleaned) else "_"
     part = re.sub("_+", "_", cleaned).strip("._-")[:MAX_AUTHOR_LENGTH]
     part = part.encode()[:MAX_AUTHOR_BYTES].decode(errors="ignore").strip("._-")
