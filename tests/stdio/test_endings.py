@@ -165,6 +165,7 @@ def test_an_answer_under_way_has_been_paid_for_and_is_kept_for_the_next_server(
         end(wire, ending)
     assert [asked.status for asked in sandbox.calls] == [200] * len(links)
     assert len(list((root / "raw").glob("raw_*.json"))) == len(links)
+    assert "Ended before" not in (tmp_path / "log").read_text(encoding="utf-8")
     assert not parts(root)
     with Wire(environment, tmp_path / "second log") as wire:
         wire.shake_hands()
