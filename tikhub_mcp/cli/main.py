@@ -27,7 +27,6 @@ from tikhub_mcp.cli.inputs import absolute, read_links
 from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_summary, print_video, progress_bar
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
-from tikhub_mcp.text import clean
 
 T = TypeVar("T")
 
