@@ -174,7 +174,14 @@ class UnexpectedAnswer(AnswerError):
 
 
 class FileError(TikHubMCPError):
-    """The video could not be saved."""
+    """The video could not be saved.
+
+    Attributes:
+        refused_content: Whether a file arrived complete and was refused for its content, such as an encrypted one. New
+            links would bring the same file.
+    """
+
+    refused_content: bool = False
 
 
 class MediaUnavailable(FileError):

@@ -344,7 +344,7 @@ class Pauses(Downloader):
     async def sleep(self, seconds: float) -> None:
         self.pauses.append((self.tried[-1], seconds))
 
-    async def _attempt(self, url: str, *_: object) -> Saved:
+    async def _attempt(self, url: str, *_: object, **__: object) -> Saved:
         self.tried.append(url)
         raise self.failures[url]
 

@@ -35,7 +35,7 @@ def put(folder: Path, author: str, post: Post = POST, quality: str = "compatible
 
 def found(here: Videos, folder: Path, post: Post = POST, quality: str = "compatible") -> Path | None:
     """Where the post's video is."""
-    saved = here.find(folder, quality, post, rendition())
+    saved = here.find(folder, quality, post, [rendition()])
     return saved.path if saved else None
 
 

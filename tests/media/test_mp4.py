@@ -203,8 +203,6 @@ def test_samples_in_the_moov_and_in_fragments_are_added_up(folder: Path, monkeyp
     [
         (b"avc3", "h264"),
         (b"hev1", "h265"),
-        (b"vvc1", "h266"),
-        (b"bvc2", "h266"),
         (b"av01", "av1"),
         (b"vp09", "vp9"),
         (b"mp4v", "mp4v"),

@@ -124,7 +124,7 @@ def survives(answer: Json) -> None:
         post.title.encode()
         check_available(post)
         for quality in QUALITIES:
-            assert choose(post, quality).urls
+            assert choose(post, quality)[0].urls
     except (PostUnavailable, NotAVideo):
         pass
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +86,7 @@ class FakeDownloader(Downloader):
         target: Path,
         progress: Callable[[int], None],
         until: float | None = None,
+        others: Sequence[Rendition] = (),
     ) -> Saved:
         self.targets.append(target)
         self.now += 1

@@ -204,7 +204,7 @@ async def test_a_bug_is_logged_whole_and_answered_in_a_sentence(
 async def test_a_bug_in_one_item_leaves_the_others_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def bug(post: Post, quality: Quality) -> Rendition:
+    def bug(post: Post, quality: Quality) -> tuple[Rendition, ...]:
         if post.video_id == "7000000000000000001":
             raise ZeroDivisionError(CANARY)
         return choose(post, quality)

@@ -30,7 +30,7 @@ from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.library import Videos
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link, Platform, named
-from tikhub_mcp.posts.post import Post, Rendition, check_available, check_same_post, choose, parse_post
+from tikhub_mcp.posts.post import Post, check_available, check_same_post, choose, parse_post
 from tikhub_mcp.storage.archive import Archive, StoredAnswer
 from tikhub_mcp.storage.atomic import make_folder
 from tikhub_mcp.storage.filenames import video_name
@@ -123,12 +123,7 @@ class Worker:
         if options.metrics_only:
             return
         async with self._locks.everywhere("file", options.folder, post.platform, post.video_id, options.quality):
-            file = choose(post, options.quality)
-            outcome.saved = await in_thread(self._videos.find, options.folder, options.quality, post, file)
-            if outcome.saved is None:
-                await in_thread(make_folder, options.folder)
-                outcome.saved = await self._download(job, stored, post, file)
-                await in_thread(self._videos.add, outcome.saved.path)
+            outcome.saved = await self._save(job, stored, post)
 
     async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
         """Return for each link whether its file is on disk and whether it needs a paid call; an estimate, and free."""
@@ -143,7 +138,7 @@ class Worker:
         with suppress(TikHubMCPError):  # the stored answer has no post or no video, so no further call is needed
             post = parse_post(stored.value, link, stored.received)
             on_disk = (post.platform, post.video_id) in existing
-            expired = choose(post, options.quality).expired(_platform_time(stored, post))
+            expired = _have_expired(options, stored, post)
             wanted = expired and not on_disk and not options.metrics_only
             renewal = wanted and not await self._renewed_since(time.time() - self._reuse_seconds, post)
         return on_disk, renewal
@@ -233,28 +228,48 @@ class Worker:
         self._unfinished.record(job.waiting)
         return self._archive.store(job.link, answer, job.options.save_raw)
 
-    async def _download(self, job: Job, stored: StoredAnswer, post: Post, file: Rendition) -> Saved:
-        """Download the file; if its links may have expired, pay for a new answer once and try its links."""
-        until, renewing = self._downloader.time_is_up(), False
-        if file.expired(_platform_time(stored, post)) and await self._may_renew(job, stored, post):
-            renewing = True
+    async def _save(self, job: Job, stored: StoredAnswer, post: Post) -> Saved:
+        """Return the post's video from the folder, or download it into it."""
+        options, files = job.options, choose(post, job.options.quality)
+        there = await in_thread(self._videos.find, options.folder, options.quality, post, files)
+        if there is not None:
+            tried = not options.refresh or there.written > job.created  # a refresh tries the first choice again, once
+            if there.first_choice or tried:
+                return there
+        await in_thread(make_folder, options.folder)
+        saved = await self._download(job, stored, post, there)
+        await in_thread(self._videos.add, saved.path)
+        return saved
+
+    async def _download(self, job: Job, stored: StoredAnswer, post: Post, there: Saved | None) -> Saved:
+        """Download the post's video; if its links may have expired, pay for a new answer once and try its links.
+
+        Args:
+            job: The job.
+            stored: The answer.
+            post: The post in it.
+            there: A video on disk, or None. Only the first choice replaces it; if that fails, it is returned.
+        """
+        until, renewed = self._downloader.time_is_up(), False
+        if _have_expired(job.options, stored, post) and await self._may_renew(job, stored, post):
+            renewed = True
             with suppress(ApiCallLimit, Stopped):  # no call may pay: try the old links
                 stored, post = await self._renew(job, stored, post)
-                file = choose(post, job.options.quality)
         try:
-            return await self._fetch(job, post, file, until)
+            return await self._fetch(job, post, until, others=there is None)
         except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs serve a web page for an expired link
-            if not _are_old(stored, post, file) or time.monotonic() >= until - CLOCK_STEP_SECONDS:
+            if there is not None:
+                return there
+            if failure.refused_content or not _are_old(job.options, stored, post) or _is_over(until):
                 raise
-            if renewing or not await self._may_renew(job, stored, post):
+            if renewed or not await self._may_renew(job, stored, post):
                 await self._explain(failure, post)
                 raise
         stored, post = await self._renew(job, stored, post)
-        file = choose(post, job.options.quality)
         try:
-            return await self._fetch(job, post, file, until)
+            return await self._fetch(job, post, until, others=False)
         except (MediaUnavailable, MediaInvalid) as failure:
-            if _are_old(stored, post, file):
+            if not failure.refused_content and _are_old(job.options, stored, post):
                 await self._explain(failure, post)
             raise
 
@@ -297,17 +312,31 @@ class Worker:
                 "refresh pays at once."
             )
 
-    async def _fetch(self, job: Job, post: Post, file: Rendition, until: float) -> Saved:
+    async def _fetch(self, job: Job, post: Post, until: float, *, others: bool) -> Saved:
+        """Download the first choice, or one of the `others` if that fails."""
+        options = job.options
+        file, *rest = choose(post, options.quality)
+
         def progress(received: int) -> None:
             job.done = 0.1 + 0.9 * min(1.0, received / file.size) if file.size else 0.1
 
-        target = job.options.folder / video_name(post.platform, post.author, post.video_id, job.options.quality)
-        return await self._downloader.fetch(file, post.platform, target, progress, until)
+        target = options.folder / video_name(post.platform, post.author, post.video_id, options.quality)
+        return await self._downloader.fetch(file, post.platform, target, progress, until, rest if others else ())
 
 
-def _are_old(stored: StoredAnswer, post: Post, file: Rendition) -> bool:
+def _is_over(until: float) -> bool:
+    """Whether a deadline, by time.monotonic(), has passed."""
+    return time.monotonic() >= until - CLOCK_STEP_SECONDS
+
+
+def _are_old(options: Options, stored: StoredAnswer, post: Post) -> bool:
     """Whether the failure to get a file may be due to expired links."""
-    return time.time() - stored.received > LINK_LIFETIME_SECONDS or file.expired(_platform_time(stored, post))
+    return time.time() - stored.received > LINK_LIFETIME_SECONDS or _have_expired(options, stored, post)
+
+
+def _have_expired(options: Options, stored: StoredAnswer, post: Post) -> bool:
+    """Whether the links to the first choice say that they have expired."""
+    return choose(post, options.quality)[0].expired(_platform_time(stored, post))
 
 
 def _platform_time(stored: StoredAnswer, post: Post) -> float:

@@ -1,21 +1,22 @@
-"""Download of one rendition: tries its mirrors, verifies the part file and renames it to its final name.
+"""Download of one video: tries its renditions and their mirrors, verifies the part file and gives it its final name.
 
 All exceptions of httpx and the operating system are converted into this package's own.
 """
 
 import asyncio
-import hashlib
 import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
+from tikhub_mcp.media.digests import Digests
 from tikhub_mcp.media.mp4 import Media, inspect
 from tikhub_mcp.media.transfer import PIECE_BYTES, Limits, Transfer, cdn_headers
 from tikhub_mcp.net.transport import Network
@@ -23,6 +24,7 @@ from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.post import Rendition
 from tikhub_mcp.storage.atomic import Part, check_room, os_errors
 
+MAX_OTHERS = 2  # renditions that are tried after the first choice has failed
 _UNSIZED = "no size was given for the file, so its size is not confirmed"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -37,7 +39,9 @@ class Saved:
         sha256: Of its content, in hexadecimal.
         media: What it contains.
         reused: Whether it was on disk already.
+        first_choice: Whether it is the file that was wanted, not another rendition of the video.
         warnings: What a caller should know about it, such as a size that could not be confirmed.
+        written: When it was written, in Unix seconds.
     """
 
     path: Path
@@ -45,7 +49,71 @@ class Saved:
     sha256: str
     media: Media
     reused: bool = False
+    first_choice: bool = True
     warnings: tuple[str, ...] = ()
+    written: float = field(default_factory=time.time, compare=False)
+
+
+class _Mirrors:
+    """The mirrors of one rendition, and the attempts that have failed.
+
+    Args:
+        file: The rendition.
+        attempt: Downloads a file from one mirror, which is given by its link.
+        pause_for: Returns the seconds to wait before a mirror is tried again, given those that it asked for.
+    """
+
+    def __init__(
+        self,
+        file: Rendition,
+        attempt: Callable[[str, Rendition], Awaitable[Saved]],
+        pause_for: Callable[[float | None], float],
+    ) -> None:
+        self.file = file
+        self.failures: list[FileError] = []
+        self._attempt = attempt
+        self._pause_for = pause_for
+        self._pauses: dict[str, float] = {}  # seconds to wait before a mirror is tried again
+        self._in_round = False
+
+    async def try_each(self) -> Saved | None:
+        """Try every mirror once, in order; return None if all attempts failed.
+
+        Raises:
+            DiskFull, NotWritable: Another mirror would not help.
+        """
+        self._in_round = True
+        for url in self.file.urls:
+            if url in self._pauses:
+                await asyncio.sleep(self._pauses[url])
+            try:
+                return await self._attempt(url, self.file)
+            except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
+                if isinstance(failure, DiskFull) and failure.__cause__:
+                    raise  # the disk is full; without a cause, only the size that the mirror gave is too large
+                self.failures.append(failure)
+                self._pauses[url] = self._pause_for(failure.retry_after)
+        self._in_round = False
+        return None
+
+    def interrupt(self, reason: str) -> None:
+        """Record why a round was not finished, if one was not."""
+        if self._in_round:
+            self.failures.append(MediaUnavailable(reason))
+
+    def may_recover(self) -> bool:
+        """Whether all mirrors are worth another round."""
+        mirrors, failures = len(self.file.urls), self.failures
+        if len(failures) == mirrors:
+            # If all mirrors give a size that is too large, the size is right.
+            return not all(isinstance(failure, TooLarge | DiskFull) for failure in failures)
+        last = failures[-1]  # a single mirror that is busy is tried a third time
+        return mirrors == 1 and len(failures) == 2 and isinstance(last, MediaUnavailable) and last.busy
+
+    def reason(self) -> FileError:
+        """The failure that tells the most: invalid content from one mirror more than no response from another."""
+        invalid = (failure for failure in reversed(self.failures) if isinstance(failure, MediaInvalid))
+        return next(invalid, self.failures[-1])
 
 
 class Downloader:
@@ -66,6 +134,7 @@ class Downloader:
         target: Path,
         progress: Callable[[int], None],
         until: float | None = None,
+        others: Sequence[Rendition] = (),
     ) -> Saved:
         """Download and verify one file; `target` appears only if both succeed.
 
@@ -75,6 +144,7 @@ class Downloader:
             target: The final path, in a folder that exists.
             progress: Called with the number of bytes received in the current attempt.
             until: The deadline, by time.monotonic(); by default `time_is_up()`.
+            others: The renditions to try if that fails, the best first; MAX_OTHERS of them at most.
 
         Raises:
             MediaUnavailable: Every mirror failed in every round, or the deadline passed.
@@ -83,78 +153,85 @@ class Downloader:
         """
         _check_target(target)
         check_room(file.size, target, self._limits.largest)
-        failures: list[FileError] = []
+        attempt = partial(self._attempt, headers=cdn_headers(platform), target=target, progress=progress)
+        first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
-                saved = await self._try_mirrors(file, platform, target, progress, failures)
+                saved = await _try_in_order(first, rest, target)
                 if saved is not None:
                     return saved
         except TimeoutError:
-            failures.append(MediaUnavailable(f"the file did not arrive within {self._limits.seconds:g} s"))
-        # Invalid content from one mirror is a more useful reason than no response from another.
-        last = next((failure for failure in reversed(failures) if isinstance(failure, MediaInvalid)), failures[-1])
-        tried = f"mirrors: {len(file.urls)}, attempts: {len(failures)}"
-        # Only the id: the rest of the name contains the author's nickname, which is untrusted.
-        post = target.name.rpartition("_")[2].partition(".")[0]
-        message = f"Post {post} could not be downloaded ({tried}): {last.message.rstrip('.')}."
-        raise type(last)(message, retry_after=last.retry_after) from None
-
-    async def _try_mirrors(
-        self,
-        file: Rendition,
-        platform: Platform,
-        target: Path,
-        progress: Callable[[int], None],
-        failures: list[FileError],
-    ) -> Saved | None:
-        """Try all mirrors, in rounds; return None if every attempt failed. Adds each attempt's error to `failures`."""
-        pauses: dict[str, float] = {}  # seconds to wait before a mirror is tried again
-        while True:
-            for url in file.urls:
-                if url in pauses:
-                    await asyncio.sleep(pauses[url])
-                try:
-                    return await self._attempt(url, cdn_headers(platform), file, target, progress)
-                except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
-                    if isinstance(failure, DiskFull) and failure.__cause__:
-                        raise  # the disk is full; without a cause, only the size that the mirror gave is too large
-                    failures.append(failure)
-                    pauses[url] = self._limits.pause_for(failure.retry_after)
-            if not _is_another_round_worth_it(len(file.urls), failures):
-                return None
+            first.interrupt(f"the file did not arrive within {self._limits.seconds:g} s")
+        raise _failure(first, rest, target) from None
 
     async def _attempt(
-        self, url: str, headers: dict[str, str], file: Rendition, target: Path, progress: Callable[[int], None]
+        self, url: str, file: Rendition, *, headers: dict[str, str], target: Path, progress: Callable[[int], None]
     ) -> Saved:
         """Download the file from one mirror, verify it and give it its final name."""
         needed = file.size
         try:
             with os_errors(target), Part(target) as part:
-                transfer = Transfer(self._network, self._limits, part, file.size, progress)
+                md5 = _has_md5(file)
+                transfer = Transfer(self._network, self._limits, part, file.size, progress, md5=md5)
                 try:
                     await transfer.receive(url, headers)
                 finally:
                     needed = needed or transfer.expected_size
                 _check_size(transfer.received, {"TikHub's answer": file.size, "the CDN": transfer.expected_size})
                 media = await in_thread(inspect, part.path)
-                if media.codec == "h266":
-                    raise MediaInvalid("it is coded in ByteDance's H.266, which nothing plays")
-                warnings = _warnings(file, transfer.md5, sized=transfer.expected_size is not None)
+                warnings = _warnings(file, transfer.digests.md5, sized=transfer.expected_size is not None)
                 await in_thread(part.commit)
         except DiskFull as full:
             if full.__cause__ is None:  # found before writing; the message has the needed and the free bytes already
                 raise
             raise DiskFull(f"{full.message} {_room(needed, target)}") from full.__cause__
-        return Saved(target, transfer.received, transfer.sha256, media, warnings=warnings)
+        return Saved(target, transfer.received, transfer.digests.sha256, media, warnings=warnings)
 
 
-def _is_another_round_worth_it(mirrors: int, failures: Sequence[FileError]) -> bool:
-    """Whether to try all mirrors again after rounds that ended with these failures."""
-    if len(failures) == mirrors:
-        # If all mirrors give a size that is too large, the size is right.
-        return not all(isinstance(failure, TooLarge | DiskFull) for failure in failures)
-    last = failures[-1]  # a single mirror that is busy is tried a third time
-    return mirrors == 1 and len(failures) == 2 and isinstance(last, MediaUnavailable) and last.busy
+async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> Saved | None:
+    """Try the first choice, then the others, then the first choice in more rounds; return None if all attempts failed.
+
+    A video that is there already is not replaced by a worse one.
+    """
+    saved = await first.try_each()
+    if saved is not None or not first.may_recover():
+        return saved
+    for other in await in_thread(_not_worse, others, target):
+        if (saved := await other.try_each()) is not None:
+            why = first.reason().message.rstrip(".")
+            return replace(saved, first_choice=False, warnings=(_another(first.file, why), *saved.warnings))
+    while saved is None and first.may_recover():
+        saved = await first.try_each()
+    return saved
+
+
+def _not_worse(others: Iterable[_Mirrors], target: Path) -> list[_Mirrors]:
+    try:
+        there = inspect(target)
+    except (OSError, MediaInvalid):
+        return list(others)
+    side = min(there.width, there.height)
+    good = ("both",) if there.has_audio else ("both", "picture")
+    return [other for other in others if other.file.side >= side and other.file.tracks in good]
+
+
+def _failure(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> FileError:
+    """The error about a file of which every attempt failed: that of the first choice."""
+    reason = first.reason()
+    tried = f"mirrors: {len(first.file.urls)}, attempts: {len(first.failures)}"
+    if more := sum(bool(other.failures) for other in others):
+        tried += f", other renditions: {more}"
+    # Only the id: the rest of the name contains the author's nickname, which is untrusted.
+    post = target.name.rpartition("_")[2].partition(".")[0]
+    message = f"Post {post} could not be downloaded ({tried}): {reason.message.rstrip('.')}."
+    error = type(reason)(message, retry_after=reason.retry_after)
+    error.refused_content = any(failure.refused_content for each in (first, *others) for failure in each.failures)
+    return error
+
+
+def _another(wanted: Rendition, why: str) -> str:
+    """The warning about a file that is not the first choice."""
+    return f"this is not the first choice ({wanted.codec}, {wanted.width}x{wanted.height}): {why}"
 
 
 def _check_target(target: Path) -> None:
@@ -178,45 +255,56 @@ def _check_size(received: int, expected_sizes: dict[str, int | None]) -> None:
             raise MediaInvalid(f"{received:,} bytes came, {source} promised {expected:,}")
 
 
+def _has_md5(file: Rendition) -> bool:
+    return _MD5.fullmatch(file.file_hash) is not None
+
+
 def _warnings(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
     """The warnings about a valid file; `sized` tells whether its size was confirmed by a mirror."""
     warnings = []
     if file.size is None and not sized:
         warnings.append(_UNSIZED)
-    if _MD5.fullmatch(file.file_hash) and file.file_hash != md5:
+    if _has_md5(file) and file.file_hash != md5:
         warnings.append("file_hash of the answer is not the file's MD5 (that it should be is not documented)")
     return tuple(warnings)
 
 
-# Results of `existing` by path, size in bytes and modification time in nanoseconds: media, SHA-256, MD5.
-_inspected: dict[tuple[str, int, int], tuple[Media, str, str]] = {}
+# Results of `existing` by path, size in bytes, modification time in nanoseconds, and whether the MD5 is wanted.
+_inspected: dict[tuple[str, int, int, bool], tuple[Media, Digests]] = {}
 
 
-def existing(path: Path, file: Rendition) -> Saved | None:
-    """Return the file at a path if it is a complete, playable video of the rendition's size, else None.
+def existing(path: Path, file: Rendition, *others: Rendition) -> Saved | None:
+    """Return the file at a path if it is a complete, playable video of a rendition's size, else None.
 
     Reads the whole file the first time. Later results come from a cache, until size or modification time change.
+
+    Args:
+        path: Where the file is.
+        file: The rendition that is wanted.
+        others: The other renditions that it may be, the best first; a warning then says so.
     """
     try:
         status = path.stat(follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode) or file.size not in (None, status.st_size):
+        same = [each for each in (file, *others) if each.size in (None, status.st_size)]
+        if not stat.S_ISREG(status.st_mode) or not same:
             return None
-        key = (str(path), status.st_size, status.st_mtime_ns)
+        key = (str(path), status.st_size, status.st_mtime_ns, any(map(_has_md5, same)))
         if key not in _inspected:
-            _inspected[key] = inspect(path), *_digests(path)
+            _inspected[key] = inspect(path), _digests(path, md5=key[-1])
     except (OSError, MediaInvalid):
         return None
-    media, sha256, md5 = _inspected[key]
-    if media.codec == "h266":
-        return None
-    return Saved(path, status.st_size, sha256, media, reused=True, warnings=_warnings(file, md5, sized=False))
+    media, digests = _inspected[key]
+    found = max(same, key=lambda each: (_has_md5(each) and each.file_hash == digests.md5, each.size is not None))
+    warnings = _warnings(found, digests.md5, sized=False)
+    if found is not file:
+        warnings = (_another(file, "another one was saved before; refresh tries the first choice again"), *warnings)
+    saved = Saved(path, status.st_size, digests.sha256, media, reused=True, warnings=warnings)
+    return replace(saved, first_choice=found is file, written=status.st_mtime)
 
 
-def _digests(path: Path) -> tuple[str, str]:
-    """The SHA-256 and the MD5 of a file."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+def _digests(path: Path, *, md5: bool) -> Digests:
+    digests = Digests(md5=md5)
     with path.open("rb") as opened:
         while piece := opened.read(PIECE_BYTES):
-            sha256.update(piece)
-            md5.update(piece)
-    return sha256.hexdigest(), md5.hexdigest()
+            digests.add(piece)
+    return digests

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -22,7 +22,7 @@ class Videos:
         self._lock = Lock()
         self._listings: dict[Path, _Listing] = {}
 
-    def find(self, folder: Path, quality: str, post: Post, file: Rendition) -> Saved | None:
+    def find(self, folder: Path, quality: str, post: Post, files: Sequence[Rendition]) -> Saved | None:
         """Return the post's video if it is in the folder and valid (see `existing`), else None.
 
         A video that was saved under a former nickname of the author is found as well, unless another process added it
@@ -32,15 +32,15 @@ class Videos:
             folder: Where to look; not its subfolders.
             quality: The quality that is part of the file's name.
             post: The post.
-            file: The rendition that the video has to match.
+            files: The renditions that the video may be, the first choice first.
         """
         name = video_name(post.platform, post.author, post.video_id, quality)
-        if saved := existing(folder / name, file):
+        if saved := existing(folder / name, *files):
             return saved
         with self._lock:
             others = self._listing(folder).of(name)
         same = (other for other in others if identity(other, quality) == (post.platform, post.video_id))
-        return next(filter(None, (existing(folder / other, file) for other in same)), None)
+        return next(filter(None, (existing(folder / other, *files) for other in same)), None)
 
     def add(self, path: Path) -> None:
         """Record a video that this process has saved."""

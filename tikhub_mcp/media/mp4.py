@@ -1,4 +1,4 @@
-"""Verification of MP4 files: checks that a file is complete and has a video track, and reads its properties.
+"""Verification of MP4 files: checks that a file is complete and can be played, and reads its properties.
 
 Box names are those of ISO/IEC 14496-12, the ISO base media file format. Two things are read: the index (`moov`, and
 the `moof` boxes of a fragmented file), and the length of the first NAL unit of every picture in `mdat` (ISO/IEC
@@ -9,7 +9,6 @@ remaining fragments.
 
 import os
 import re
-import struct
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tikhub_mcp.errors import MediaInvalid
+from tikhub_mcp.media.boxes import children, pick, read_after_times, read_header, read_int, read_rows
 
 MAX_INDEX_BYTES = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need about 15 MB
 MAX_BOXES = 1_000_000  # at the top level; the same video with a fragment of two boxes per frame has 770,000
@@ -32,8 +32,8 @@ CODECS = {
     b"av01": "av1",
     b"vp09": "vp9",
 }
+ENCRYPTED = (b"encv", b"enca", b"drmi", b"drms")  # ISO/IEC 14496-12, 8.12: video and sound; and Apple's own
 NAL_LENGTHS = {b"avcC": 4, b"hvcC": 21}  # the offset of lengthSizeMinusOne in a decoder configuration record
-DAMAGED = "its index is damaged: a box in it is missing or too short"
 EMPTIED = "its media is damaged: where a picture should begin there is something else"
 MISSING = "its index names media that are not in the file: part of it is missing"
 _NAMED = (b"ftyp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip")  # types that messages may quote
@@ -44,7 +44,7 @@ class Media:
     """The properties of a video file, from its index.
 
     Attributes:
-        codec: The video codec: h264, h265, h266, av1, vp9, or the code of another sample entry, such as "mp4v".
+        codec: The video codec: h264, h265, av1, vp9, or the code of another sample entry, such as "mp4v".
         width: In pixels, from the visual sample entry, before the player rotates or scales the picture.
         height: In pixels, as `width`.
         duration_ms: The duration of the video track's samples in milliseconds; None if the file does not give it.
@@ -76,6 +76,7 @@ class _Track:
     handler: bytes  # `vide` for video, `soun` for audio
     entry: bytes  # the type of the first sample entry, which names the codec
     description: memoryview  # the content of that sample entry
+    encrypted: bool  # whether any of its sample entries is for encrypted media
     timescale: int  # units of time per second
     duration: int  # of all samples, in these units
     samples: int  # how many there are
@@ -83,7 +84,7 @@ class _Track:
 
 
 def inspect(path: Path) -> Media:
-    """Check that a regular file is a complete MP4 with a video track, and return its properties.
+    """Check that a regular file is a complete MP4 with a video track that can be played, and return its properties.
 
     Raises:
         MediaInvalid: It is not. The message is a clause that gives the reason and quotes none of the file's content.
@@ -94,20 +95,41 @@ def inspect(path: Path) -> Media:
         if file.read(8)[4:] != b"ftyp":
             raise MediaInvalid("it is not an MP4 file: it does not begin with an 'ftyp' box")
         tracks = _tracks(_layout(file))
-        pictures = [track for track in tracks if track.handler == b"vide" and track.entry]
-        if not pictures:
-            raise MediaInvalid("it has no video track")
-        video = max(pictures, key=lambda track: track.samples)  # chapter images are a video track too
-        if not video.samples:
-            raise MediaInvalid("its video track is empty")
+        video = _playable(tracks)
         _check_pictures(file, video)
     return Media(
-        codec=CODECS.get(video.entry) or re.sub("[^0-9A-Za-z]", "", video.entry.decode("latin-1")) or "unknown",
-        width=_number(video.description, 24, 2),
-        height=_number(video.description, 26, 2),
+        codec=_codec(video),
+        width=read_int(video.description, 24, 2),
+        height=read_int(video.description, 26, 2),
         duration_ms=_milliseconds(video),
         has_audio=any(track.handler == b"soun" and track.entry and track.samples for track in tracks),
     )
+
+
+def _playable(tracks: list[_Track]) -> _Track:
+    """Return the video track of a file whose tracks can be played."""
+    pictures = [track for track in tracks if track.handler == b"vide" and track.entry]
+    if not pictures:
+        raise _refused("it has no video track")
+    video = max(pictures, key=lambda track: track.samples)  # chapter images are a video track too
+    if not video.samples:
+        raise MediaInvalid("its video track is empty")
+    if any(track.encrypted for track in tracks if track.handler in (b"vide", b"soun")):
+        raise _refused("it is encrypted")
+    if _codec(video) == "h266":
+        raise _refused("it is coded in ByteDance's H.266, which nothing plays")
+    return video
+
+
+def _refused(reason: str) -> MediaInvalid:
+    """The error about a complete file with the wrong content, which new links would bring again."""
+    error = MediaInvalid(reason)
+    error.refused_content = True
+    return error
+
+
+def _codec(video: _Track) -> str:
+    return CODECS.get(video.entry) or re.sub("[^0-9A-Za-z]", "", video.entry.decode("latin-1")) or "unknown"
 
 
 def _layout(file: BinaryIO) -> _Layout:
@@ -139,7 +161,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
         if at == end:
             return
         file.seek(at)
-        kind, start, size = _header(memoryview(file.read(16)), end - at)
+        kind, start, size = read_header(memoryview(file.read(16)), end - at)
         if at + size > end:
             where = f"its '{kind.decode()}' box" if kind in _NAMED else "a box"
             raise MediaInvalid(f"the file ends inside {where}: {at + size - end:,} bytes missing")
@@ -148,39 +170,17 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
     raise MediaInvalid(f"it has more than {MAX_BOXES:,} boxes")
 
 
-def _children(box: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield the type and the content of each box inside a box that is in memory."""
-    while len(box) >= 8:  # QuickTime ends some lists with four zero bytes
-        kind, start, size = _header(box[:16], len(box))
-        if size > len(box):
-            raise MediaInvalid("its index is damaged: a box is larger than the box around it")
-        yield kind, box[start:size]
-        box = box[size:]
-
-
-def _header(head: memoryview, room: int) -> tuple[bytes, int, int]:
-    """Return the type of a box, the size of its header and its total size; `room` bytes remain from its start."""
-    kind, start, size = bytes(head[4:8]), 8, _number(head, 0)
-    if size == 1:
-        start, size = 16, _number(head, 8, 8)
-    elif size == 0 and kind == b"mdat":  # extends to the end of the file; in any other box a size of 0 is damage
-        size = room
-    if size < start:
-        raise MediaInvalid("a box is smaller than its own header")
-    return kind, start, size
-
-
 def _tracks(layout: _Layout) -> list[_Track]:
     """Return all tracks with the samples listed in moov and moofs, after checking that the samples are in the file."""
     tracks: dict[int, _Track] = {}
     defaults: dict[int, tuple[int, int]] = {}  # the default duration and size of a sample, by track id
-    for kind, box in _children(layout.moov):
+    for kind, box in children(layout.moov):
         if kind == b"trak":
             track = _track(box, layout)
             tracks[track.number] = track
         elif kind == b"mvex":
-            trexes = [trex for inner, trex in _children(box) if inner == b"trex"]
-            defaults |= {_number(trex, 4): (_number(trex, 12), _number(trex, 16)) for trex in trexes}
+            trexes = [trex for inner, trex in children(box) if inner == b"trex"]
+            defaults |= {read_int(trex, 4): (read_int(trex, 12), read_int(trex, 16)) for trex in trexes}
     listed = sum(_fragment(start, moof, tracks, defaults) for start, moof in layout.moofs)
     missing = listed + sum(layout.starts) - sum(layout.ends)
     if missing > 0:
@@ -190,19 +190,22 @@ def _tracks(layout: _Layout) -> list[_Track]:
 
 def _track(trak: memoryview, layout: _Layout) -> _Track:
     """Parse a track and its sample tables, which are empty in a fragmented file."""
-    tkhd, mdia = _pick(trak, b"tkhd", b"mdia")
-    mdhd, hdlr, minf = _pick(mdia, b"mdhd", b"hdlr", b"minf")
-    (stbl,) = _pick(minf, b"stbl")
-    stsd, stts = _pick(stbl, b"stsd", b"stts")
-    entry, description = next(_children(stsd[8:]), (b"", stsd[:0]))
+    tkhd, mdia = pick(trak, b"tkhd", b"mdia")
+    mdhd, hdlr, minf = pick(mdia, b"mdhd", b"hdlr", b"minf")
+    (stbl,) = pick(minf, b"stbl")
+    stsd, stts = pick(stbl, b"stsd", b"stts")
+    entries = list(islice(children(stsd[8:]), int.from_bytes(stsd[4:8], "big") or 1))
+    entry, description = entries[0] if entries else (b"", stsd[:0])
     return _Track(
-        number=_after_times(tkhd),
+        number=read_after_times(tkhd),
         handler=bytes(hdlr[8:12]),
         entry=entry,
         description=description,
-        timescale=_after_times(mdhd),
+        # Where an entry has its `sinf`, the box of the scheme of protection, differs between versions of the entry.
+        encrypted=any(kind in ENCRYPTED or b"sinf" in bytes(content) for kind, content in entries),
+        timescale=read_after_times(mdhd),
         # The sum of the samples' durations: encoders add the decoder delay to the durations in mdhd and mvhd.
-        duration=sum(count * delta for count, delta in _rows(stts, 8, _number(stts, 4), ">II")),
+        duration=sum(count * delta for count, delta in read_rows(stts, 8, read_int(stts, 4), ">II")),
         samples=_samples(stbl, layout),
         places=[_places(stbl)],
     )
@@ -214,10 +217,10 @@ def _samples(stbl: memoryview, layout: _Layout) -> int:
     Every chunk must start in an mdat, and the last chunk must end in it. This detects truncation even if the mdat has
     no size of its own.
     """
-    stsz, stz2, stsc, stco, co64 = _pick(stbl, b"stsz", b"stz2", b"stsc", b"stco", b"co64")
+    stsz, stz2, stsc, stco, co64 = pick(stbl, b"stsz", b"stz2", b"stsc", b"stco", b"co64")
     chunks, form = (co64, ">Q") if co64 else (stco, ">I")
-    samples, room = _number(stsz or stz2, 8), 0
-    for (chunk,) in _rows(chunks, 8, _number(chunks, 4), form):
+    samples, room = read_int(stsz or stz2, 8), 0
+    for (chunk,) in read_rows(chunks, 8, read_int(chunks, 4), form):
         mdat = bisect_right(layout.starts, chunk) - 1
         room = layout.ends[mdat] - chunk if mdat >= 0 else 0
         if room <= 0:
@@ -229,24 +232,24 @@ def _samples(stbl: memoryview, layout: _Layout) -> int:
 
 def _last_chunk(stsz: memoryview, stsc: memoryview, samples: int) -> int:
     """Return the size of the last chunk in bytes; 0 if it is not known, as with the rare stz2."""
-    entries = _number(stsc, 4)
+    entries = read_int(stsc, 4)
     if not entries or not stsz:
         return 0
-    inside = min(_number(stsc, 12 * entries), samples)  # samples_per_chunk of the last entry
-    each = _number(stsz, 4)  # sample_size; 0 if a table of sizes follows
-    return each * inside or sum(size for (size,) in _rows(stsz, 12 + 4 * (samples - inside), inside, ">I"))
+    inside = min(read_int(stsc, 12 * entries), samples)  # samples_per_chunk of the last entry
+    each = read_int(stsz, 4)  # sample_size; 0 if a table of sizes follows
+    return each * inside or sum(size for (size,) in read_rows(stsz, 12 + 4 * (samples - inside), inside, ">I"))
 
 
 def _places(stbl: memoryview) -> Iterator[tuple[int, int]]:
     """Yield the file offset and the size of each sample; nothing if all have the same size, as in audio tracks."""
-    stsz, stsc, stco, co64 = _pick(stbl, b"stsz", b"stsc", b"stco", b"co64")
-    if not stsz or not stsc or _number(stsz, 4):
+    stsz, stsc, stco, co64 = pick(stbl, b"stsz", b"stsc", b"stco", b"co64")
+    if not stsz or not stsc or read_int(stsz, 4):
         return
-    sizes = (size for (size,) in _rows(stsz, 12, _number(stsz, 8), ">I"))
-    runs = deque(_rows(stsc, 8, _number(stsc, 4), ">III"))
+    sizes = (size for (size,) in read_rows(stsz, 12, read_int(stsz, 8), ">I"))
+    runs = deque(read_rows(stsc, 8, read_int(stsc, 4), ">III"))
     chunks, form = (co64, ">Q") if co64 else (stco, ">I")
     inside = 0  # samples in a chunk
-    for number, (at,) in enumerate(_rows(chunks, 8, _number(chunks, 4), form), 1):
+    for number, (at,) in enumerate(read_rows(chunks, 8, read_int(chunks, 4), form), 1):
         while runs and runs[0][0] <= number:
             inside = runs.popleft()[1]
         yield from _in_a_row(at, islice(sizes, inside))
@@ -261,9 +264,9 @@ def _in_a_row(at: int, sizes: Iterator[int]) -> Iterator[tuple[int, int]]:
 def _check_pictures(file: BinaryIO, video: _Track) -> None:
     """Check that every picture begins with a NAL unit that fits into it, if the codec uses NAL units."""
     # A visual sample entry has 78 bytes of fields before its child boxes.
-    configurations = {kind: box for kind, box in _children(video.description[78:]) if kind in NAL_LENGTHS}
+    configurations = {kind: box for kind, box in children(video.description[78:]) if kind in NAL_LENGTHS}
     for kind, configuration in configurations.items():
-        width = 1 + (_number(configuration, NAL_LENGTHS[kind], 1) & 3)
+        width = 1 + (read_int(configuration, NAL_LENGTHS[kind], 1) & 3)
         for at, size in islice(chain.from_iterable(video.places), MAX_PICTURES):
             if size <= width:  # a dropped picture, which has no content
                 continue
@@ -275,27 +278,27 @@ def _check_pictures(file: BinaryIO, video: _Track) -> None:
 def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults: dict[int, tuple[int, int]]) -> int:
     """Add the samples of a moof, whose box starts at `start`, to their tracks, and return their total size in bytes."""
     total = 0
-    for nth, traf in enumerate(box for kind, box in _children(moof) if kind == b"traf"):
-        (tfhd,) = _pick(traf, b"tfhd")
-        number, flags = _number(tfhd, 4), _number(tfhd, 0)
+    for nth, traf in enumerate(box for kind, box in children(moof) if kind == b"traf"):
+        (tfhd,) = pick(traf, b"tfhd")
+        number, flags = read_int(tfhd, 4), read_int(tfhd, 0)
         default_duration, default_size = defaults.get(number, (0, 0))
         at = 8 + (8 if flags & 0x1 else 0) + (4 if flags & 0x2 else 0)  # base_data_offset, sample_description_index
         if flags & 0x8:
-            default_duration, at = _number(tfhd, at), at + 4
+            default_duration, at = read_int(tfhd, at), at + 4
         if flags & 0x10:
-            default_size = _number(tfhd, at)
-        base = _number(tfhd, 8, 8) if flags & 0x1 else start
+            default_size = read_int(tfhd, at)
+        base = read_int(tfhd, 8, 8) if flags & 0x1 else start
         place = base
-        for trun in (box for kind, box in _children(traf) if kind == b"trun"):
-            count, size = _number(trun, 4), _total(trun, 0x200, default_size)
+        for trun in (box for kind, box in children(traf) if kind == b"trun"):
+            count, size = read_int(trun, 4), _total(trun, 0x200, default_size)
             total += size
-            if _number(trun, 0) & 0x1:
-                place = base + _number(trun, 8) - (_number(trun, 8, 1) >> 7 << 32)  # data_offset is signed
+            if read_int(trun, 0) & 0x1:
+                place = base + read_int(trun, 8) - (read_int(trun, 8, 1) >> 7 << 32)  # data_offset is signed
             if number in tracks:
                 tracks[number].samples += count
                 tracks[number].duration += _total(trun, 0x100, default_duration)
                 # A later traf without a base starts after the previous traf's data: its pictures are not checked.
-                if _number(trun, 0) & 0x200 and (nth == 0 or flags & 0x20001):
+                if read_int(trun, 0) & 0x200 and (nth == 0 or flags & 0x20001):
                     tracks[number].places.append(_in_a_row(place, _column(trun, 0x200)))
             place += size
     return total
@@ -303,15 +306,15 @@ def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults:
 
 def _total(trun: memoryview, column: int, default: int) -> int:
     """Return the sum of a trun's column, which is named by its flag; without the column each sample has the default."""
-    return sum(_column(trun, column)) if _number(trun, 0) & column else _number(trun, 4) * default
+    return sum(_column(trun, column)) if read_int(trun, 0) & column else read_int(trun, 4) * default
 
 
 def _column(trun: memoryview, column: int) -> Iterator[int]:
-    flags = _number(trun, 0)
+    flags = read_int(trun, 0)
     columns = [flag for flag in (0x100, 0x200, 0x400, 0x800) if flags & flag]  # duration, size, flags, time offset
     at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # data_offset, first_sample_flags
     index = columns.index(column)
-    return (row[index] for row in _rows(trun, at, _number(trun, 4), f">{len(columns)}I"))
+    return (row[index] for row in read_rows(trun, at, read_int(trun, 4), f">{len(columns)}I"))
 
 
 def _milliseconds(track: _Track) -> int | None:
@@ -319,29 +322,3 @@ def _milliseconds(track: _Track) -> int | None:
         return None
     duration = (track.duration * 1000 + track.timescale // 2) // track.timescale
     return duration if duration < MAX_DURATION_MS else None
-
-
-def _pick(box: memoryview, *kinds: bytes) -> list[memoryview]:
-    """Return the content of the child of each kind; empty if there is none, so that reading from it fails."""
-    found = {kind: content for kind, content in _children(box) if kind in kinds}
-    return [found.get(kind, box[:0]) for kind in kinds]
-
-
-def _after_times(header: memoryview) -> int:
-    """Return the field after the two times, which are longer in version 1: a tkhd's track id or an mdhd's timescale."""
-    return _number(header, 20 if _number(header, 0, 1) == 1 else 12)
-
-
-def _rows(box: memoryview, at: int, count: int, form: str) -> Iterator[tuple[int, ...]]:
-    """Return the rows of the table at offset `at`; `form` is the struct format of a row."""
-    end = at + count * struct.calcsize(form)
-    if end > len(box):
-        raise MediaInvalid(DAMAGED)
-    return struct.iter_unpack(form, box[at:end])
-
-
-def _number(box: memoryview, at: int, size: int = 4) -> int:
-    """Return the unsigned integer at offset `at`."""
-    if at + size > len(box):
-        raise MediaInvalid(DAMAGED)
-    return int.from_bytes(box[at : at + size], "big")

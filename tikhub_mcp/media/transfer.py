@@ -5,7 +5,6 @@ only if the strong ETag, the total size and the range match exactly; otherwise t
 """
 
 import asyncio
-import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ import httpx
 
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable, TooLarge
+from tikhub_mcp.media.digests import Digests
 from tikhub_mcp.net.retry_after import parse_retry_after
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
@@ -104,14 +104,23 @@ class Transfer:
         part: The part file.
         known: The size in bytes according to TikHub's answer, or None.
         progress: Called with the number of bytes received.
+        md5: Whether the MD5 is wanted, to compare it with one in TikHub's answer.
 
     Attributes:
+        digests: The hashes of the bytes received and written.
         received: The number of bytes received.
         expected_size: The size in bytes according to the mirror, or None.
     """
 
     def __init__(
-        self, network: Network, limits: Limits, part: Part, known: int | None, progress: Callable[[int], None]
+        self,
+        network: Network,
+        limits: Limits,
+        part: Part,
+        known: int | None,
+        progress: Callable[[int], None],
+        *,
+        md5: bool,
     ) -> None:
         self._network = network
         self._limits = limits
@@ -122,7 +131,8 @@ class Transfer:
         self.expected_size: int | None = None
         self._etag = self._source = ""
         self._pending = bytearray()
-        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self._wants_md5 = md5
+        self.digests = Digests(md5=md5)
 
     async def receive(self, url: str, headers: Mapping[str, str]) -> None:
         """Receive the whole object, over several connections as long as they make progress.
@@ -148,16 +158,6 @@ class Transfer:
                 no_progress = True
                 await asyncio.sleep(self._limits.pause_for(broken.pause))
         raise MediaUnavailable(f"the connection failed ({broken})")
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of all bytes received, in hexadecimal."""
-        return self._sha256.hexdigest()
-
-    @property
-    def md5(self) -> str:
-        """The MD5 of all bytes received, in hexadecimal."""
-        return self._md5.hexdigest()
 
     async def _connect(self, url: str, headers: Mapping[str, str]) -> None:
         """Send one request, follow its redirects and receive the body."""
@@ -263,8 +263,7 @@ class Transfer:
         await in_thread(self._write, piece)
 
     def _write(self, piece: bytes) -> None:
-        self._sha256.update(piece)
-        self._md5.update(piece)
+        self.digests.add(piece)
         write_all(self._part.file, piece)
 
     def _start_over(self) -> None:
@@ -274,7 +273,7 @@ class Transfer:
         self.received, self.expected_size = 0, None
         self._etag = self._source = ""
         self._pending = bytearray()
-        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self.digests = Digests(md5=self._wants_md5)
 
 
 def _status(response: httpx.Response) -> str:

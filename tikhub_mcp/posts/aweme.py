@@ -53,6 +53,8 @@ def _links(value: Json) -> list[str]:
 Whole = Annotated[int | None, BeforeValidator(parse_count)]
 Text = Annotated[str, BeforeValidator(_text)]
 Flag = Annotated[bool, BeforeValidator(lambda value: value is True or parse_count(value) not in (None, 0))]
+# `is_h265` and `is_bytevc1`: 0 for H.264, 1 for H.265, 2 for H.266, as seen in answers of 2025 and 2026
+CodecFlag = Annotated[int, BeforeValidator(lambda value: 1 if value is True else parse_count(value) or 0)]
 
 
 class _Wire(BaseModel):
@@ -75,11 +77,12 @@ AddressField = Annotated[Address, BeforeValidator(as_object)]
 
 
 class Gear(_Wire):
-    """One entry of `bit_rate`: a file and its encoding."""
+    """One entry of `bit_rate`: a file and its encoding; `format` is "dash" for a file of one track."""
 
     bit_rate: Whole = None
-    is_bytevc1: Flag = False
-    is_h265: Flag = False
+    format: Text = ""
+    is_bytevc1: CodecFlag = 0
+    is_h265: CodecFlag = 0
     play_addr: AddressField = Address()
 
 
@@ -87,8 +90,8 @@ class Video(_Wire):
     """The files of a post; in a photo post, `play_addr` is the music."""
 
     duration: Whole = None
-    is_bytevc1: Flag = False
-    is_h265: Flag = False
+    is_bytevc1: CodecFlag = 0
+    is_h265: CodecFlag = 0
     cdn_url_expired: Whole = None
     play_addr: AddressField = Address()
     play_addr_h264: AddressField = Address()
@@ -124,6 +127,7 @@ class Aweme(_Wire):
     desc: Text = ""
     author: Annotated[Author, BeforeValidator(as_object)] = Author()
     status: Annotated[PostStatus, BeforeValidator(as_object)] = PostStatus()
+    music: Annotated[Json, BeforeValidator(as_object)] = {}
     video: Annotated[Video, BeforeValidator(as_object)] = Video()
     image_post_info: Annotated[ImagePost, BeforeValidator(as_object)] = ImagePost()
     images: Annotated[list[Json], BeforeValidator(as_objects)] = []

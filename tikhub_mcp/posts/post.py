@@ -4,9 +4,10 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, Field
 
@@ -17,6 +18,7 @@ from tikhub_mcp.posts.aweme import (
     EXACT,
     Address,
     Aweme,
+    Gear,
     PostStatus,
     Video,
     as_object,
@@ -28,11 +30,15 @@ from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.text import clean
 
 Quality = Literal["compatible", "best", "smallest"]
+Tracks = Literal["both", "picture", "sound"]
 
 PHOTO_TYPES = (2, 68, 150)  # aweme_type of photo posts
 _VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
 _URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
+_FLAGGED = ("h264", "h265", "h266")  # by the value of a codec flag
+_ONE_TRACK = re.compile(r"/media-(video|audio)-", re.IGNORECASE)  # in the path or the query of a link
+_PREFERENCE: tuple[Tracks, ...] = ("sound", "picture", "both")  # the last is best
 _EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the Unix time of its expiry, in hex
 
 
@@ -66,6 +72,7 @@ class Rendition:
         file_hash: The MD5 of the file in lower-case hex; "" when unknown.
         urls: The links, one per mirror.
         expires: When the links expire, in Unix seconds; None when unknown.
+        tracks: What the answer says that the file contains.
     """
 
     codec: str
@@ -76,6 +83,7 @@ class Rendition:
     file_hash: str
     urls: tuple[str, ...]
     expires: int | None
+    tracks: Tracks = "both"
 
     @property
     def side(self) -> int:
@@ -99,6 +107,7 @@ class Post:
         title: The caption: untrusted text, cleaned.
         metrics: The metrics.
         renditions: The playable files; empty for a photo post.
+        has_music: Whether the answer names the post's music, which is also the name of a video's own sound.
         unavailable_reason: Why the post is not available although it is in the answer, or "".
         stamp: When TikHub answered, in Unix seconds of its own clock, against which the links expire.
     """
@@ -110,6 +119,7 @@ class Post:
     title: str
     metrics: Metrics
     renditions: tuple[Rendition, ...]
+    has_music: bool
     unavailable_reason: str
     stamp: float
 
@@ -141,6 +151,7 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
         title=clean(aweme.desc),
         metrics=_metrics(found, aweme, link.platform, video_id, images, stamp),
         renditions=() if images else tuple(_renditions(aweme.video)),
+        has_music=bool(aweme.music),
         unavailable_reason=_unavailable_reason(aweme.status),
         stamp=stamp,
     )
@@ -168,8 +179,10 @@ def check_available(post: Post) -> None:
         raise PostUnavailable(f"TikHub answered, and charged, but post {post.video_id} {post.unavailable_reason}.")
 
 
-def choose(post: Post, quality: Quality) -> Rendition:
-    """Return the file to download for a quality.
+def choose(post: Post, quality: Quality) -> tuple[Rendition, ...]:
+    """Return the files to download for a quality, the first choice first.
+
+    Files of one track come last: what is wanted is a picture with its sound.
 
     Args:
         post: The post.
@@ -191,7 +204,11 @@ def choose(post: Post, quality: Quality) -> Rendition:
         "best": lambda file: (file.side, file.width * file.height, file.codec == "h264", file.bit_rate),
         "smallest": lambda file: (-(file.size or EXACT), -(file.bit_rate or EXACT)),
     }
-    return max(post.renditions, key=order[quality])
+
+    def rank(file: Rendition) -> tuple[int, ...]:
+        return _PREFERENCE.index(file.tracks), *order[quality](file)
+
+    return tuple(sorted(post.renditions, key=rank, reverse=True))
 
 
 def safe_id(value: Json) -> str:
@@ -246,21 +263,30 @@ def _why_null(served: Json) -> str:
 
 def _renditions(video: Video) -> Iterator[Rendition]:
     """Yield every playable file once: `bit_rate` may lack the H.264 file, and several fields name the same file."""
-    files: dict[object, Rendition] = {}
-    default = "h265" if video.is_h265 or video.is_bytevc1 else "h264"
-    places: list[tuple[Address, str, int | None]] = [(video.play_addr, default, None)]
+    places: list[tuple[Address, str, int | None]] = [(video.play_addr, _flagged(video), None)]
     places += [(video.play_addr_h264, "h264", None)]
     places += [(address, "h265", None) for address in (video.play_addr_265, video.play_addr_bytevc1)]
-    places += [
-        (gear.play_addr, "h265" if gear.is_bytevc1 or gear.is_h265 else "h264", gear.bit_rate)
-        for gear in video.bit_rate
-    ]
+    places += [(gear.play_addr, _flagged(gear), gear.bit_rate) for gear in video.bit_rate]
+    h266 = {_identity(gear.play_addr) for gear in video.bit_rate if _flagged(gear) == "h266"}
+    dash = {_identity(gear.play_addr) for gear in video.bit_rate if gear.format.lower() == "dash"}
+    files: dict[object, Rendition] = {}
     for address, codec, bit_rate in places:
-        file = _rendition(address, codec, bit_rate, video.cdn_url_expired)
-        if file.urls and file.codec != "h266":  # ByteDance's own H.266, which no player supports
-            same = (address.uri, address.data_size) if address.uri and address.data_size else file.urls
-            files.setdefault(address.url_key or same, file)
+        file, same = _rendition(address, codec, bit_rate, video.cdn_url_expired), _identity(address)
+        if file.urls and file.codec != "h266" and same not in h266:  # ByteDance's own, which no player supports
+            files.setdefault(same, replace(file, tracks="picture") if same in dash and file.tracks == "both" else file)
     yield from files.values()
+
+
+def _identity(address: Address) -> object:
+    """What is equal for two addresses of the same file; a file with sound and one without may share the `url_key`."""
+    if address.url_key or (address.uri and address.data_size):
+        return address.url_key or address.uri, address.data_size
+    return tuple(address.url_list)
+
+
+def _flagged(marked: Video | Gear) -> str:
+    """The codec according to the flags, which count where the `url_key` does not name it, except for H.266."""
+    return _FLAGGED[min(max(marked.is_h265, marked.is_bytevc1), 2)]
 
 
 def _rendition(address: Address, codec: str, bit_rate: int | None, expires: int | None) -> Rendition:
@@ -276,4 +302,11 @@ def _rendition(address: Address, codec: str, bit_rate: int | None, expires: int 
         file_hash=address.file_hash.lower(),
         urls=tuple(address.url_list),
         expires=max(ends) if ends else expires or None,
+        tracks=_tracks(address.url_list),
     )
+
+
+def _tracks(urls: list[str]) -> Tracks:
+    """What the links say that the file contains."""
+    marks = {mark[1].lower() for url in urls if (mark := _ONE_TRACK.search(unquote(url)))}
+    return "sound" if "audio" in marks else "picture" if marks else "both"

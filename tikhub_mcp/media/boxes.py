@@ -1,0 +1,56 @@
+"""Reading the boxes of an MP4 file's index that are in memory (ISO/IEC 14496-12), with a check of every length."""
+
+import struct
+from collections.abc import Iterator
+
+from tikhub_mcp.errors import MediaInvalid
+
+DAMAGED = "its index is damaged: a box in it is missing or too short"
+
+
+def children(box: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield the type and the content of each box inside a box that is in memory."""
+    while len(box) >= 8:  # QuickTime ends some lists with four zero bytes
+        kind, start, size = read_header(box[:16], len(box))
+        if size > len(box):
+            raise MediaInvalid("its index is damaged: a box is larger than the box around it")
+        yield kind, box[start:size]
+        box = box[size:]
+
+
+def read_header(head: memoryview, room: int) -> tuple[bytes, int, int]:
+    """Return the type of a box, the size of its header and its total size; `room` bytes remain from its start."""
+    kind, start, size = bytes(head[4:8]), 8, read_int(head, 0)
+    if size == 1:
+        start, size = 16, read_int(head, 8, 8)
+    elif size == 0 and kind == b"mdat":  # extends to the end of the file; in any other box a size of 0 is damage
+        size = room
+    if size < start:
+        raise MediaInvalid("a box is smaller than its own header")
+    return kind, start, size
+
+
+def pick(box: memoryview, *kinds: bytes) -> list[memoryview]:
+    """Return the content of the child of each kind; empty if there is none, so that reading from it fails."""
+    found = {kind: content for kind, content in children(box) if kind in kinds}
+    return [found.get(kind, box[:0]) for kind in kinds]
+
+
+def read_after_times(header: memoryview) -> int:
+    """Return the field after the two times, which are longer in version 1: a tkhd's track id or an mdhd's timescale."""
+    return read_int(header, 20 if read_int(header, 0, 1) == 1 else 12)
+
+
+def read_rows(box: memoryview, at: int, count: int, form: str) -> Iterator[tuple[int, ...]]:
+    """Return the rows of the table at offset `at`; `form` is the struct format of a row."""
+    end = at + count * struct.calcsize(form)
+    if end > len(box):
+        raise MediaInvalid(DAMAGED)
+    return struct.iter_unpack(form, box[at:end])
+
+
+def read_int(box: memoryview, at: int, size: int = 4) -> int:
+    """Return the unsigned integer at offset `at`."""
+    if at + size > len(box):
+        raise MediaInvalid(DAMAGED)
+    return int.from_bytes(box[at : at + size], "big")

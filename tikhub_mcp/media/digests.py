@@ -1,0 +1,31 @@
+"""The hashes of a file, computed while it is received or read."""
+
+import hashlib
+
+
+class Digests:
+    """The SHA-256 of the pieces that were added, and their MD5 if it is wanted.
+
+    Args:
+        md5: Whether the MD5 is wanted; it takes as long as the SHA-256, and serves only for a comparison.
+    """
+
+    def __init__(self, *, md5: bool) -> None:
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+
+    def add(self, piece: bytes) -> None:
+        """Add the next piece."""
+        self._sha256.update(piece)
+        if self._md5:
+            self._md5.update(piece)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 in hexadecimal."""
+        return self._sha256.hexdigest()
+
+    @property
+    def md5(self) -> str:
+        """The MD5 in hexadecimal; "" if it is not wanted."""
+        return self._md5.hexdigest() if self._md5 else ""
