@@ -214,6 +214,52 @@ def test_the_codec_is_that_of_the_sample_entry(entry: bytes, codec: str, film: b
     assert look(edited(film, b"stsd", replaced(b"avc1", entry))).codec == codec
 
 
+@pytest.mark.parametrize("codec", get_args(Codec))
+@pytest.mark.parametrize("layout", ["moov first", "fragmented"])
+def test_an_encrypted_film_is_called_so(codec: Codec, layout: Layout, tmp_path: Path) -> None:
+    path = make(tmp_path / "film.mp4", codec, layout=layout, encrypted=True, seconds=0.5)
+    with pytest.raises(MediaInvalid, match=r"^it is encrypted$") as caught:
+        inspect(path)
+    assert caught.value.refused_content
+
+
+ENCRYPTED: dict[str, Callable[[bytes], bytes]] = {
+    "the picture": replaced(b"avc1", b"encv"),
+    "the sound": replaced(b"mp4a", b"enca"),
+    "by Apple's own scheme": replaced(b"avc1", b"drmi"),
+    "by its scheme alone": lambda stsd: stsd.replace(b"avcC", b"sinf"),
+    "by its second entry": lambda stsd: stsd[:7] + b"\2" + stsd[8:] + box(b"encv", bytes(78)),
+}
+
+
+@pytest.mark.parametrize("what", ENCRYPTED)
+def test_a_film_is_encrypted_if_any_of_its_entries_says_so(what: str, film: bytes, look: Look) -> None:
+    scrambled = edited(film, b"mdat", lambda media: bytes(255 - byte for byte in media))  # as whole-sample schemes do
+    for content in (film, scrambled):
+        with pytest.raises(MediaInvalid, match=r"^it is encrypted$"):
+            look(edited(content, b"stsd", ENCRYPTED[what]))
+
+
+def test_what_follows_the_entries_of_a_list_is_not_read(film: bytes, look: Look) -> None:
+    assert look(edited(film, b"stsd", lambda stsd: stsd + bytes(16))) == Media("h264", 64, 32, 200, True)
+    assert look(edited(film, b"stsd", lambda stsd: bytes(8) + stsd[8:])) == Media("h264", 64, 32, 200, True)
+
+
+@pytest.mark.parametrize("entry", [b"vvc1", b"vvi1", b"bvc2"])
+def test_h266_is_refused(entry: bytes, film: bytes, look: Look) -> None:
+    with pytest.raises(MediaInvalid, match=r"H\.266, which nothing plays") as caught:
+        look(edited(film, b"stsd", replaced(b"avc1", entry)))
+    assert caught.value.refused_content
+
+
+def test_new_links_help_a_damaged_film_and_not_one_that_is_only_sound(film: bytes, look: Look) -> None:
+    with pytest.raises(MediaInvalid) as damaged:
+        look(film[:-1])
+    with pytest.raises(MediaInvalid) as sound:
+        inspect(MEDIA / "music.m4a")
+    assert (damaged.value.refused_content, sound.value.refused_content) == (False, True)
+
+
 def test_of_two_video_tracks_the_longer_one_counts(film: bytes, look: Look) -> None:
     def still(trak: bytes) -> bytes:
         if b"soun" not in trak:

@@ -22,7 +22,17 @@ from tests.support.payloads import (
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import Link, parse_link
-from tikhub_mcp.posts.post import Metrics, Post, Quality, check_available, check_same_post, choose, parse_post, safe_id
+from tikhub_mcp.posts.post import (
+    Metrics,
+    Post,
+    Quality,
+    check_available,
+    check_same_post,
+    choose,
+    parse_post,
+    safe_id,
+    why_silent,
+)
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")
@@ -270,11 +280,108 @@ def test_the_codec_is_in_the_key_or_else_in_the_flags(key: str, flags: Object, c
     assert [found.codec for found in filmed(play_addr=None, bit_rate=gears).renditions] == [codec]
 
 
-def test_bytedances_h266_is_never_taken() -> None:
-    best = address("bytevc2", 2160, 3840, size=1)
-    assert all(best["url_key"] not in str(choose(filmed(play_addr_bytevc1=best), quality)) for quality in QUALITIES)
+def urls_of(post: Post, quality: Quality = "compatible") -> list[str]:
+    """The first link of each file that may be downloaded, in order."""
+    return [file.urls[0] for file in choose(post, quality)]
+
+
+def at(name: str, **over: Json) -> Object:
+    """An address with one link, which is told by its name."""
+    return address() | {"url_list": [f"https://cdn.example/{name}"], "url_key": "", "uri": name} | over
+
+
+H266: dict[str, Object] = {
+    "the key": {"play_addr": at("x", url_key="v0_bytevc2_720p_5")},
+    "both flags": {"play_addr": at("x"), "is_h265": 2, "is_bytevc1": 2},
+    "one flag, as on TikTok": {"play_addr": at("x"), "is_bytevc1": "2"},
+    "a flag against the key": {"play_addr": at("x", url_key="v0_h264_720p_5"), "is_h265": 2},
+    "a flag of a codec to come": {"play_addr": at("x"), "is_h265": 3},
+}
+
+
+@pytest.mark.parametrize("how", H266)
+def test_bytedances_h266_is_never_taken_however_it_is_marked(how: str) -> None:
+    best = H266[how]["play_addr"] | {"width": 2160, "height": 3840, "data_size": 1}
+    gears = [H266[how] | {"play_addr": best}]
+    for field in ("play_addr_h264", "play_addr_265", "play_addr_bytevc1"):  # which name the same file
+        post = filmed(play_addr=at("good"), bit_rate=gears, **{field: best})
+        assert [urls_of(post, quality) for quality in QUALITIES] == [["https://cdn.example/good"]] * 3
     with pytest.raises(PostUnavailable, match="without the address of a playable file"):
-        choose(filmed(play_addr=best, bit_rate=[{"play_addr": best}]), "best")
+        choose(filmed(play_addr=None, bit_rate=gears), "best")
+
+
+def test_the_flags_of_a_video_are_those_of_its_play_addr_if_that_has_no_key() -> None:
+    for key, taken in (("", ["https://cdn.example/b"]), ("v0_h264_540p_9", ["https://cdn.example/a"])):
+        post = filmed(play_addr=at("a", url_key=key), play_addr_265=at("b"), bit_rate=[], is_h265=2)
+        assert urls_of(post)[:1] == taken
+
+
+ONE_TRACK: dict[str, Object] = {
+    "by its format": {"format": "dash", "play_addr": at("x")},
+    "by its format in capitals": {"format": "DASH", "play_addr": at("x")},
+    "in a path": {"play_addr": at("x", url_list=["https://cdn.example/tos/media-video-avc1/x"])},
+    "at the end of a path": {"play_addr": at("x", url_list=["https://cdn.example/x/media-video-hvc1/"])},
+    "in a query": {"play_addr": at("x", url_list=["https://cdn.example/x?file=/media-video-hvc1/&a=1"])},
+    "in a query, escaped": {"play_addr": at("x", url_list=["https://cdn.example/x?file=%2Fmedia-video-hvc1%2F"])},
+    "in one of its links": {"play_addr": at("x", url_list=["https://a.example/x", "https://b.example/media-video-a/"])},
+    "as sound": {"play_addr": at("x", url_list=["https://cdn.example/tos/media-audio-und-mp4a/x"])},
+}
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("how", ONE_TRACK)
+def test_a_file_of_one_track_comes_after_all_others_whatever_the_quality(how: str, quality: Quality) -> None:
+    larger = {"width": 2160, "height": 3840, "data_size": 1, "url_key": "v0_h264_2160p_9"}
+    gear = ONE_TRACK[how] | {"play_addr": ONE_TRACK[how]["play_addr"] | larger}
+    plain = [
+        {"play_addr": at("h264", url_key="v0_h264_360p_1")},
+        {"play_addr": at("h265", url_key="v0_bytevc1_360p_1")},
+    ]
+    *good, last = choose(filmed(play_addr=None, bit_rate=[gear, *plain]), quality)
+    assert [file.tracks for file in good] == ["both", "both"]
+    assert last.tracks == ("sound" if how == "as sound" else "picture")
+    alone = filmed(play_addr=None, bit_rate=[gear])
+    assert choose(alone, quality) == (last,)
+
+
+def test_sound_alone_comes_after_pictures_alone() -> None:
+    names = ("media-audio-a/", "media-video-a/", "plain/")
+    post = filmed(play_addr=None, bit_rate=[{"format": "dash", "play_addr": at(name)} for name in names[:2]])
+    assert urls_of(post) == [f"https://cdn.example/{name}" for name in names[1::-1]]
+
+
+@pytest.mark.parametrize("url", ["https://media-video-cdn.example/x", "https://cdn.example/media-videos/"])
+def test_a_link_that_only_resembles_a_mark_is_none(url: str) -> None:
+    assert [file.tracks for file in filmed(play_addr=at("x", url_list=[url]), bit_rate=[]).renditions] == ["both"]
+
+
+def test_a_file_of_which_one_field_says_that_it_is_pictures_alone_is_so_in_all_fields() -> None:
+    file = address("bytevc1", 720, 1280)
+    post = filmed(play_addr_bytevc1=file, bit_rate=[{"format": "dash", "is_bytevc1": 1, "play_addr": file}])
+    assert [(found.side, found.tracks) for found in choose(post, "best")] == [(576, "both"), (720, "picture")]
+
+
+def test_a_file_with_sound_and_one_without_may_have_the_same_key() -> None:
+    key = {"url_key": "v0_h264_720p_5"}
+    gears = [{"format": "dash", "play_addr": at("silent", data_size=9, **key)}]
+    post = filmed(play_addr=at("sound", data_size=10, **key), bit_rate=gears)
+    assert urls_of(post) == ["https://cdn.example/sound", "https://cdn.example/silent"]
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({}, "it has no sound, although the post names music: another quality may have it"),
+        ({"video": video(bit_rate=[])}, "it has no sound, although the post names music"),
+        ({"music": None}, "it has no sound"),
+        (
+            {"video": video(play_addr=None, bit_rate=[ONE_TRACK["by its format"]])},
+            "it has no sound: TikHub's answer offers only files of the picture alone",
+        ),
+    ],
+)
+def test_the_warning_about_a_silent_file_says_as_much_as_is_known(over: Object, words: str) -> None:
+    assert why_silent(tiktok(**over)) == words
 
 
 @pytest.mark.parametrize("nowhere", [None, [], 5, [""], [None, 5, "ftp://x.example/", "/aweme/play", "//x.example/"]])

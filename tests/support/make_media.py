@@ -39,6 +39,7 @@ MOVFLAGS: dict[Layout, str] = {
     "fragmented": "+frag_keyframe+empty_moov",
     "fragmented with default base": "+frag_keyframe+empty_moov+default_base_moof",
 }
+CENC = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "0f" * 16, "encryption_kid": "a1" * 16}
 ALONE: dict[Codec, dict[str, str]] = {  # on one thread an encoder decides the same way every time
     "libx264": {"x264-params": "threads=1"},
     "libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1:info=0"},
@@ -55,17 +56,19 @@ def make(
     size: tuple[int, int] = (64, 64),
     seconds: float = 1.0,
     crf: int = 30,
+    encrypted: bool = False,
 ) -> Path:
     """Make a video of `size` pixels (width, height) with two key frames a second, or without a codec an M4A.
 
-    Of `crf`, the encoder's scale of quality, more is smaller and worse. Returns `path`.
+    Of `crf`, the encoder's scale of quality, more is smaller and worse. Encryption is that of ISO/IEC 23001-7 (CENC).
+    Returns `path`.
 
     Raises:
         ValueError: A picture is less than 64 pixels wide, which x265 answers by writing past its buffers.
     """
     if size[0] < 64:
         raise ValueError("x265 needs 64 pixels")
-    options = {"movflags": MOVFLAGS[layout], "fflags": "+bitexact"}
+    options = {"movflags": MOVFLAGS[layout], "fflags": "+bitexact"} | (CENC if encrypted else {})
     with av.open(path, "w", format="mp4" if codec else "ipod", options=options) as container:
         tracks: list[Iterator[Packet[Stream]]] = []
         if codec:
@@ -133,6 +136,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     make(folder / "h264.mp4", layout="moov first", size=(144, 256), seconds=3, crf=23)
     make(folder / "h264_large.mp4", layout="moov first", size=(360, 640), seconds=3, crf=28)
+    make(folder / "h264_dash.mp4", layout="moov first", size=(432, 768), seconds=3, crf=40, sound=False)
     make(folder / "h265.mp4", "libx265", layout="moov first", size=(360, 640), seconds=3, crf=32)
     make(folder / "h265_silent.mp4", "libx265", layout="moov first", size=(360, 640), seconds=3, crf=32, sound=False)
     make(folder / "music.m4a", None, layout="moov first", seconds=3)

@@ -30,7 +30,7 @@ from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.library import Videos
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link, Platform, named
-from tikhub_mcp.posts.post import Post, check_available, check_same_post, choose, parse_post
+from tikhub_mcp.posts.post import Post, check_available, check_same_post, choose, parse_post, why_silent
 from tikhub_mcp.storage.archive import Archive, StoredAnswer
 from tikhub_mcp.storage.atomic import make_folder
 from tikhub_mcp.storage.filenames import video_name
@@ -123,7 +123,10 @@ class Worker:
         if options.metrics_only:
             return
         async with self._locks.everywhere("file", options.folder, post.platform, post.video_id, options.quality):
-            outcome.saved = await self._save(job, stored, post)
+            saved = await self._save(job, stored, post)
+        if not saved.media.has_audio:
+            saved = replace(saved, warnings=(*saved.warnings, why_silent(post)))
+        outcome.saved = saved
 
     async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
         """Return for each link whether its file is on disk and whether it needs a paid call; an estimate, and free."""

@@ -297,7 +297,10 @@ def existing(path: Path, file: Rendition, *others: Rendition) -> Saved | None:
     found = max(same, key=lambda each: (_has_md5(each) and each.file_hash == digests.md5, each.size is not None))
     warnings = _warnings(found, digests.md5, sized=False)
     if found is not file:
-        warnings = (_another(file, "another one was saved before; refresh tries the first choice again"), *warnings)
+        warnings = (
+            _another(file, "another one was saved before; each refresh tries the first choice again"),
+            *warnings,
+        )
     saved = Saved(path, status.st_size, digests.sha256, media, reused=True, warnings=warnings)
     return replace(saved, first_choice=found is file, written=status.st_mtime)
 

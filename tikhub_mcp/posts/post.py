@@ -37,7 +37,7 @@ _VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
 _URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
 _FLAGGED = ("h264", "h265", "h266")  # by the value of a codec flag
-_ONE_TRACK = re.compile(r"/media-(video|audio)-", re.IGNORECASE)  # in the path or the query of a link
+_ONE_TRACK = re.compile(r"(?<!:/)/media-(video|audio)-", re.IGNORECASE)  # in the path or the query of a link
 _PREFERENCE: tuple[Tracks, ...] = ("sound", "picture", "both")  # the last is best
 _EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the Unix time of its expiry, in hex
 
@@ -209,6 +209,17 @@ def choose(post: Post, quality: Quality) -> tuple[Rendition, ...]:
         return _PREFERENCE.index(file.tracks), *order[quality](file)
 
     return tuple(sorted(post.renditions, key=rank, reverse=True))
+
+
+def why_silent(post: Post) -> str:
+    """Return the warning about a video file of the post that has no sound, with the reason as far as it is known."""
+    complete = [file for file in post.renditions if file.tracks == "both"]
+    if not complete:
+        return "it has no sound: TikHub's answer offers only files of the picture alone"
+    if not post.has_music:
+        return "it has no sound"
+    advice = ": another quality may have it" if len(complete) > 1 else ""
+    return f"it has no sound, although the post names music{advice}"
 
 
 def safe_id(value: Json) -> str:

@@ -122,7 +122,8 @@ class Services:
             return _error(request, scenario.status, scenario.retry_after, scenario.said)
         expires = int(time.time()) + (-_LINK_LIFETIME if scenario.stale and happens else _LINK_LIFETIME)
         shown = scenario.other or post_id
-        order = posts.Order(platform, shown, self.base_url, expires, self._library, scenario.clips, scenario.variants)
+        served = scenario.clips, scenario.variants, scenario.dead
+        order = posts.Order(platform, shown, self.base_url, expires, self._library, *served)
         data = posts.data(order, scenario.shape) if scenario.shape else None
         response = JSONResponse(posts.envelope(request.url.path, request.query_params["share_url"], data))
         half = bytes(response.body[: len(response.body) // 2])

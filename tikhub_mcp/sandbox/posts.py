@@ -33,6 +33,7 @@ class Order:
     library: Mapping[str, Clip]
     clips: tuple[str, ...]  # names in the library, the main rendition first
     variants: tuple[str, str, str]  # how CDN a, CDN b and the play API serve the files
+    dead: tuple[str, ...]  # names of clips that all of them refuse
 
     def number(self, what: str, limit: int) -> int:
         """Return an integer from 0 to `limit` - 1 that depends only on the post's id and `what`."""
@@ -160,7 +161,7 @@ def _media(order: Order) -> dict[str, JsonValue]:
         "h264": best.get("h264"),
         "h265": best.get("bytevc1"),
         "gears": list(gears.values()),
-        "h265_gears": [gears[clip.name] for clip in clips if clip.codec == "bytevc1"],
+        "other_gears": [gears[clip.name] for clip in clips if clip.codec != "h264" or clip.format == "dash"],
         # As on the platforms, these are not the real width and height of the file.
         "watermarked": {**_address(order, main, "watermark"), "width": 720, "height": 720},
         "cover": images[0],
@@ -173,24 +174,31 @@ def _media(order: Order) -> dict[str, JsonValue]:
 
 
 def _gear(order: Order, clip: Clip) -> JsonValue:
-    h265 = int(clip.codec == "bytevc1")
-    name = f"{'adapt' if h265 else 'normal'}_{clip.width}_0"
-    gear = {"gear_name": name, "quality_type": 20, "bit_rate": clip.bit_rate, "is_h265": h265, "is_bytevc1": h265}
-    return {**gear, "FPS": 30, "HDR_type": "", "play_addr": _address(order, clip)}
+    flag = {"bytevc1": 1, "bytevc2": 2}.get(clip.codec, 0)
+    name = f"{'adapt' if flag else 'normal'}_{clip.width}_0"
+    gear = {"gear_name": name, "quality_type": 20, "bit_rate": clip.bit_rate, "is_h265": flag, "is_bytevc1": flag}
+    return {**gear, "FPS": 30, "HDR_type": "", "format": clip.format, "play_addr": _address(order, clip)}
 
 
 def _address(order: Order, clip: Clip, variant: str = "") -> JsonValue:
     uri = f"v0sandbox{md5(order.post_id.encode())[:20]}"
     size = len(clip.content)
+    variants = (variant,) * 3 if variant else ("refused",) * 3 if clip.name in order.dead else order.variants
     known = {"data_size": size, "file_hash": clip.md5, "file_cs": f"c:0-{size}-{clip.md5[:4]}"}
     return {
         "uri": uri,
-        "url_list": _mirrors(order, clip, *((variant,) * 3 if variant else order.variants)),
+        "url_list": _mirrors(order, clip, *variants),
         "width": clip.width,
         "height": clip.height,
-        "url_key": f"{uri}_{clip.codec}_{clip.width}p_{clip.bit_rate}" if clip.codec else order.post_id,
+        "url_key": _url_key(order, clip, uri),
         **({} if "unsized" in order.variants else known),
     }
+
+
+def _url_key(order: Order, clip: Clip, uri: str) -> str:
+    if clip.codec == "bytevc2":  # some answers mark a file in H.266 by its gear's flags alone
+        return ""
+    return f"{uri}_{clip.codec}_{clip.width}p_{clip.bit_rate}" if clip.codec else order.post_id
 
 
 def _mirrors(order: Order, clip: Clip, a: str, b: str, play: str) -> list[str]:

@@ -16,6 +16,7 @@ _LINKS = {
 }
 _SHORT = re.compile(r"https://(?:v\.douyin\.com|v[mt]\.tiktok\.com|(?:www\.)?tiktok\.com/t)/([\w-]+)/?(?:\?\S*)?")
 _ID = re.compile(r"(?<![^/=])\d{5,25}(?![\w-])")
+_FILES = ("h264_large", "h264", "h265")  # the usual clips
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
 
 
@@ -29,8 +30,9 @@ class Scenario:
     what: str
     shape: str = "video"  # the template in shapes.json; "" gives an answer without data
     other: str = ""  # the id in the answer, if it differs from the requested one
-    clips: tuple[str, ...] = ("h264_large", "h264", "h265")
+    clips: tuple[str, ...] = _FILES
     variants: tuple[str, str, str] = ("ok", "ok", "ok")
+    dead: tuple[str, ...] = ()  # the clips that every mirror refuses
     status: int = 200
     said: str = ""  # TikHub's message, if it is not the usual one of `status`
     retry_after: str = ""
@@ -95,6 +97,19 @@ SCENARIOS = (
     Scenario(63, "page_as_video", "douyin", "a web page labelled video/mp4", variants=("page",) * 3),
     Scenario(64, "short_file", "tiktok", "two thirds of the file, as if that were all of it", variants=("short",) * 3),
     Scenario(65, "unsized", "douyin", "a file whose size is not given", variants=("unsized",) * 3),
+    Scenario(70, "dash", "douyin", "a larger file marked as DASH, without sound", clips=(*_FILES, "h264_dash")),
+    Scenario(
+        71,
+        "dash_link",
+        "tiktok",
+        "a larger file under /media-video-hvc1/, without sound",
+        clips=("h264_large", "media-video-hvc1"),
+    ),
+    Scenario(72, "dead_file", "tiktok", "the best file is gone, the next is there", dead=("h264_large",)),
+    Scenario(73, "sound_only", "douyin", "the best file is only sound", clips=("sound", "h264", "h265")),
+    Scenario(74, "encrypted", "tiktok", "the best file is encrypted", clips=("encrypted", "h264", "h265")),
+    Scenario(75, "all_encrypted", "douyin", "the only file is encrypted", clips=("encrypted",)),
+    Scenario(76, "h266", "douyin", "a larger file in H.266, marked by flags alone", clips=(*_FILES, "h266")),
 )
 # What a key ends in for which one platform's endpoint is refused, with the status.
 PARTIAL_KEYS = {

@@ -8,11 +8,10 @@ from pydantic import BaseModel, Field
 
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
 from tikhub_mcp.jobs.model import Call, Outcome, Status
-from tikhub_mcp.media.comparison import differences
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.posts.links import Link, Platform
-from tikhub_mcp.posts.post import Metrics, Post
+from tikhub_mcp.posts.post import Metrics
 from tikhub_mcp.summary import history
 from tikhub_mcp.summary.history import Top
 from tikhub_mcp.summary.rows import reported
@@ -195,7 +194,7 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
         video_id=_video_id(link, outcome),
         kind=post.kind if post else None,
         title=post.title if post else None,
-        file=_file(outcome.saved, post) if outcome.saved and post else None,
+        file=_file(outcome.saved, post.metrics.duration_ms if post else None) if outcome.saved else None,
         raw_json_path=_text(outcome.raw_path),
         metrics=post.metrics if post else None,
         cost=Cost(api_calls=outcome.api_calls, reused_answer=outcome.reused_answer),
@@ -351,8 +350,12 @@ def _video_id(link: Link | None, outcome: Outcome) -> str | None:
     return link.post_id if link else None
 
 
-def _file(saved: Saved, post: Post) -> File:
-    media = saved.media
+def _file(saved: Saved, expected_ms: int | None) -> File:
+    media, warnings = saved.media, list(saved.warnings)
+    if media.duration_ms is not None and expected_ms:
+        difference = abs(media.duration_ms - expected_ms)
+        if difference > 2000 and difference > 0.2 * expected_ms:
+            warnings.append(f"the file lasts {media.duration_ms} ms, the post {expected_ms} ms")
     return File(
         path=str(saved.path),
         uri=saved.path.as_uri(),
@@ -364,7 +367,7 @@ def _file(saved: Saved, post: Post) -> File:
         duration_ms=media.duration_ms,
         has_audio=media.has_audio,
         reused=saved.reused,
-        warnings=[*saved.warnings, *differences(saved, post)],
+        warnings=warnings,
     )
 
 
