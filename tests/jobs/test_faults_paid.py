@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import SecretStr
 
-from tests.support.downloads import PAGE
+from tests.support.downloads import ENCRYPTED, PAGE, VIDEO
 from tests.support.fake_tikhub import FIRST, FakeTikHub, call, link
 from tests.support.fault_server import Act, Faulty, Move, Request
 from tests.support.media_faults import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, SIZE, crossed
 from tests.support.payloads import ANSWERED, tiktok_post
 from tikhub_mcp.api.client import Budget
-from tikhub_mcp.jobs.model import Options, Outcome
+from tikhub_mcp.jobs.model import Call, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.media.transfer import Limits
@@ -55,8 +55,8 @@ class World:
             self.tikhub, Archive(folder / "raw", 3600.0), downloader, Locks(folder / ".lock"), folder / ".state", 3600.0
         )
 
-    async def get(self) -> Outcome:
-        return await self.jobs.get(call(), link(), Options(self.folder), lambda _: None)
+    async def get(self, waiting: Call | None = None, **options: Any) -> Outcome:  # noqa: ANN401 - of any option
+        return await self.jobs.get(waiting or call(), link(), Options(self.folder, **options), lambda _: None)
 
     def names(self) -> list[str]:
         return [entry.name for entry in self.folder.iterdir()]
@@ -325,3 +325,140 @@ def test_a_refusal_in_the_middle_means_the_next_address_from_its_beginning(
     show(story, answer(server, "a", known, first, *[(GOOD,)] * (mirrors - 1)))
     assert asked(server) == ["a1", "a1", "a1" if mirrors == 1 else "a2"]
     assert ["range" in request.headers for request in server.requests] == [False, True, False]
+
+
+# Other renditions
+
+OLD = "tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS"
+ANOTHER = Act(body=VIDEO)
+NOT_FIRST = "this is not the first choice (h264, 576x1024): "
+
+
+def offering(server: Faulty, post: dict[str, Any], name: str, *moves: Move) -> dict[str, Any]:
+    """The post with one more, smaller rendition on one mirror, whose file is VIDEO."""
+    urls = [server.on(f"/{name}", *moves)]
+    address = {"url_list": urls, "data_size": len(VIDEO), "width": 144, "height": 256}
+    gears = [*post["video"].get("bit_rate", []), {"play_addr": address, "bit_rate": 9}]
+    return post | {"video": post["video"] | {"bit_rate": gears}}
+
+
+def assert_another(world: World, outcome: Outcome, api_calls: int, why: str, *, reused: bool = False) -> None:
+    """The smaller rendition is there, with a warning that says so and why."""
+    assert (outcome.error, outcome.status, outcome.api_calls) == (None, "ok", api_calls)
+    assert outcome.saved is not None
+    assert outcome.saved.path.read_bytes() == VIDEO
+    assert world.names() == [outcome.saved.path.name]
+    assert outcome.saved.warnings == (f"{NOT_FIRST}{why}",)
+    assert outcome.saved.reused == reused
+
+
+HTTP_403 = "the CDN answered HTTP 403"
+SAVED_BEFORE = "another one was saved before; each refresh tries the first choice again"
+
+
+def test_another_rendition_costs_nothing_and_is_used_again_with_its_warning_until_a_refresh_brings_the_first_choice(
+    server: Faulty, show: Callable[..., None]
+) -> None:
+    async def story(world: World) -> None:
+        assert_another(world, await world.get(), 1, HTTP_403)
+        assert asked(server) == ["a1", "b"]
+        assert_another(world, await world.get(), 0, SAVED_BEFORE, reused=True)
+        assert asked(server) == ["a1", "b"]
+        assert_another(world, await world.get(refresh=True), 1, SAVED_BEFORE, reused=True)
+        assert asked(server)[2:] == ["a1", "a1"]
+        assert_film(world, await world.get(refresh=True), 1)
+
+    show(story, offering(server, answer(server, "a", "data_size", (*[refusal()] * 3, GOOD)), "b", ANOTHER))
+
+
+def test_in_a_piece_of_work_a_refresh_tries_the_first_choice_once(server: Faulty, show: Callable[..., None]) -> None:
+    async def story(world: World) -> None:
+        held = link(1)
+        lock = world.jobs._locks.here("answer", held.key)
+        await lock.acquire()
+        for paid, why in ((1, HTTP_403), (0, SAVED_BEFORE)):
+            waiting = call(seconds=0.5)
+            options = Options(world.folder, refresh=True)
+            outcomes = await world.jobs.get_all(waiting, [link(), held], options, 10, lambda _: None)
+            assert outcomes[held.key].status == "pending"
+            assert_another(world, outcomes[link().key], paid, why, reused=not paid)
+        lock.release()
+        assert asked(server)[:2] == ["a1", "b"]
+        assert asked(server).count("a1") == 1
+
+    show(story, offering(server, answer(server, "a", "data_size", (refusal(),)), "b", ANOTHER))
+
+
+def test_old_links_of_which_one_serves_are_not_renewed(
+    server: Faulty, show: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OLD, 0.0)
+
+    async def story(world: World) -> None:
+        assert_another(world, await world.get(), 1, HTTP_403)
+
+    show(story, offering(server, answer(server, "a", "data_size", (refusal(),)), "b", ANOTHER))
+
+
+def test_old_links_that_all_refuse_are_renewed_and_then_only_the_first_choice_is_tried(
+    server: Faulty, show: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OLD, 0.0)
+
+    async def story(world: World) -> None:
+        assert_gone(world, await world.get(), 2)
+
+    first = offering(server, answer(server, "a", "data_size", (refusal(),)), "b", refusal())
+    second = offering(server, answer(server, "c", "data_size", (refusal(),)), "d", ANOTHER)
+    show(story, first, second)
+    assert asked(server) == ["a1", "b", "a1", "c1", "c1"]
+
+
+def test_links_that_have_expired_are_renewed_first_and_then_all_renditions_are_tried(
+    server: Faulty, show: Callable[..., None]
+) -> None:
+    async def story(world: World) -> None:
+        assert_another(world, await world.get(), 2, HTTP_403)
+
+    first = offering(server, answer(server, "a", "data_size", (GOOD,), ends=EXPIRED), "b", ANOTHER)
+    second = offering(server, answer(server, "c", "data_size", (refusal(),)), "d", ANOTHER)
+    show(story, first, second)
+    assert asked(server) == ["c1", "d"]
+
+
+def test_links_that_have_expired_are_tried_where_no_call_may_pay_for_new_ones(
+    server: Faulty, show: Callable[..., None]
+) -> None:
+    async def story(world: World) -> None:
+        assert_another(world, await world.get(call(cap=1)), 1, HTTP_403)
+
+    show(story, offering(server, answer(server, "a", "data_size", (refusal(),), ends=EXPIRED), "b", ANOTHER))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_nothing_more_is_paid_after_a_file_was_refused_for_what_it_contains(
+    server: Faulty, show: Callable[..., None], first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OLD, 0.0)
+
+    async def story(world: World) -> None:
+        for api_calls in (1, 0):
+            outcome = await world.get()
+            assert outcome.error is not None
+            assert (outcome.api_calls, len(world.tikhub.asked)) == (api_calls, 1)
+            assert outcome.error.code == ("media_invalid" if first else "media_unavailable")
+            assert ("it is encrypted" in outcome.error.message) == first
+            assert world.names() == []
+
+    moves = (Act(body=ENCRYPTED), refusal()) if first else (refusal(), Act(body=ENCRYPTED))
+    show(story, offering(server, answer(server, "a", "no metadata", (moves[0],)), "b", moves[1]))
+
+
+def test_a_renewed_file_that_is_encrypted_is_not_blamed_on_its_links(server: Faulty, show: Callable[..., None]) -> None:
+    async def story(world: World) -> None:
+        outcome = await world.get()
+        assert outcome.error is not None
+        assert (outcome.error.code, outcome.api_calls, outcome.error.retry_after) == ("media_invalid", 2, None)
+        assert "expired" not in outcome.error.message
+
+    show(story, answer(server, "a", "no metadata", (Act(body=ENCRYPTED),), ends=EXPIRED))

@@ -1,7 +1,7 @@
 """What the tests of downloads share: real files, quick limits, and a folder that must end up clean."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -16,6 +16,7 @@ from tikhub_mcp.posts.post import Rendition
 
 MEDIA = Path(tikhub_mcp.__file__).parent / "sandbox" / "media"
 VIDEO, MUSIC = (MEDIA / "h264.mp4").read_bytes(), (MEDIA / "music.m4a").read_bytes()
+ENCRYPTED = VIDEO[: VIDEO.index(b"stsd")] + VIDEO[VIDEO.index(b"stsd") :].replace(b"avc1", b"encv", 1)
 H266 = VIDEO.replace(b"avc1", b"bvc2")
 SIZE = len(VIDEO)
 PAGE = b"<!DOCTYPE html><h1>Access Denied</h1>" * 3000
@@ -40,10 +41,11 @@ async def fetching(
     platform: Platform = "tiktok",
     progress: Callable[[int], None] = nothing,
     transport: httpx.AsyncBaseTransport | None = None,
+    others: Sequence[Rendition] = (),
 ) -> Saved:
     """Download, with limits that make faults quick."""
     network = Network(loopback_media=True, transport=transport)
-    return await Downloader(network, limits).fetch(file, platform, target, progress)
+    return await Downloader(network, limits).fetch(file, platform, target, progress, others=others)
 
 
 def fetch(
@@ -53,6 +55,7 @@ def fetch(
     platform: Platform = "tiktok",
     progress: Callable[[int], None] = nothing,
     transport: httpx.AsyncBaseTransport | None = None,
+    others: Sequence[Rendition] = (),
 ) -> Saved:
     """The same, from where no loop runs."""
-    return asyncio.run(fetching(file, target, limits, platform, progress, transport))
+    return asyncio.run(fetching(file, target, limits, platform, progress, transport, others))

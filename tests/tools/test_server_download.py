@@ -54,7 +54,6 @@ async def test_a_link_or_share_text_becomes_a_file_an_answer_and_numbers(
         ("tiktok", "best", "h264_large", ("h264", 360, 640, True)),
         ("tiktok", "smallest", "", None),
         ("h265", "compatible", "h265", ("h265", 360, 640, True)),
-        ("silent", "best", "h265_silent", ("h265", 360, 640, False)),
     ],
 )
 async def test_what_is_said_of_the_file_is_measured_from_the_file(
@@ -85,6 +84,37 @@ async def test_of_the_apps_share_text_the_post_is_fetched_and_what_is_left_out_i
     assert reply["note"] == f"Links that lead to no post or advertise the app, left out: 1 ({other})."
     batch = await desk.batch(text, metrics_only=True)
     assert ([item["url"] for item in batch["results"]], batch["note"]) == ([short_link("tiktok")], reply["note"])
+
+
+NOT_FIRST = "this is not the first choice (h264, 360x640): "
+
+
+@pytest.mark.parametrize(
+    ("scenario", "quality", "clip", "warnings"),
+    [
+        ("silent", "best", "h265_silent", ["it has no sound, although the post names music"]),
+        ("dash", "compatible", "h264_large", []),
+        ("dash", "best", "h264_large", []),
+        ("dash_link", "best", "h264_large", []),
+        ("dash_link", "smallest", "h264_large", []),
+        ("dead_file", "compatible", "h264", [f"{NOT_FIRST}the CDN answered HTTP 403"]),
+        ("sound_only", "compatible", "h265", [f"{NOT_FIRST}it has no video track"]),
+        ("encrypted", "compatible", "h264", [f"{NOT_FIRST}it is encrypted"]),
+        ("h266", "best", "h264_large", []),
+    ],
+)
+async def test_the_best_file_that_plays_is_taken_and_the_reply_warns_of_what_is_wrong_with_it(
+    desk: Desk, scenario: str, quality: str, clip: str, warnings: list[str]
+) -> None:
+    file = (await desk.one(link(scenario), quality=quality))["file"]
+    assert content(file["path"]) == content(MEDIA / f"{clip}.mp4")
+    assert file["warnings"] == warnings
+
+
+async def test_an_encrypted_file_is_no_video(desk: Desk) -> None:
+    reply = await desk.one(link("all_encrypted"))
+    assert (reply.code, desk.videos) == ("media_invalid", [])
+    assert "it is encrypted" in reply.message
 
 
 async def test_a_size_that_nobody_confirmed_is_named_in_the_reply(desk: Desk) -> None:

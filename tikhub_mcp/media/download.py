@@ -8,7 +8,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -205,11 +205,13 @@ async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Pat
     return saved
 
 
-def _not_worse(others: Iterable[_Mirrors], target: Path) -> list[_Mirrors]:
+def _not_worse(others: Sequence[_Mirrors], target: Path) -> Sequence[_Mirrors]:
     try:
+        if not stat.S_ISREG(target.stat(follow_symlinks=False).st_mode):
+            return others
         there = inspect(target)
     except (OSError, MediaInvalid):
-        return list(others)
+        return others
     side = min(there.width, there.height)
     good = ("both",) if there.has_audio else ("both", "picture")
     return [other for other in others if other.file.side >= side and other.file.tracks in good]
