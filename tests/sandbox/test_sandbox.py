@@ -165,6 +165,28 @@ def test_some_videos_have_h265_only(sandbox: Sandbox) -> None:
         assert video["play_addr_h264"] is None
 
 
+@pytest.mark.parametrize("platform", ["tiktok", "douyin"])
+def test_some_answers_offer_files_that_do_not_play(sandbox: Sandbox, platform: str) -> None:
+    def last_gear(name: str) -> dict[str, Any]:
+        return dict(post(sandbox, name, platform)["video"]["bit_rate"][-1])
+
+    dash, marked, h266 = (last_gear(name) for name in ("dash", "dash_link", "h266"))
+    assert (dash["format"], marked["format"], h266["format"]) == ("dash", "mp4", "mp4")
+    assert all("media-video-hvc1" in url for url in marked["play_addr"]["url_list"])
+    assert (h266["is_h265"], h266["is_bytevc1"], h266["play_addr"]["url_key"]) == (2, 2, "")
+    files = {name: post(sandbox, name, platform)["video"] for name in ("dead_file", "sound_only", "encrypted")}
+    main = {name: get(video["play_addr"]["url_list"][0]) for name, video in files.items()}
+    assert {name: file.status_code for name, file in main.items()} == {
+        "dead_file": 403,
+        "sound_only": 200,
+        "encrypted": 200,
+    }
+    assert main["sound_only"].content == (PACKAGE / "media" / "music.m4a").read_bytes()
+    assert main["sound_only"].headers["content-type"] == "video/mp4"
+    assert b"encv" in main["encrypted"].content
+    assert all(get(video["bit_rate"][-1]["play_addr"]["url_list"][0]).status_code == 200 for video in files.values())
+
+
 @pytest.mark.parametrize("name", WITHOUT_POST)
 def test_an_answer_without_a_post_says_why_where_it_knows(sandbox: Sandbox, name: str) -> None:
     for platform in ("tiktok", "douyin"):

@@ -235,10 +235,9 @@ class Worker:
         """Return the post's video from the folder, or download it into it."""
         options, files = job.options, choose(post, job.options.quality)
         there = await in_thread(self._videos.find, options.folder, options.quality, post, files)
-        if there is not None:
-            tried = not options.refresh or there.written > job.created  # a refresh tries the first choice again, once
-            if there.first_choice or tried:
-                return there
+        # A refresh tries the first choice again, once in a piece of work.
+        if there is not None and (there.first_choice or not options.refresh or there.written > job.created):
+            return there
         await in_thread(make_folder, options.folder)
         saved = await self._download(job, stored, post, there)
         await in_thread(self._videos.add, saved.path)

@@ -37,7 +37,7 @@ _VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
 _URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
 _FLAGGED = ("h264", "h265", "h266")  # by the value of a codec flag
-_ONE_TRACK = re.compile(r"(?<!:/)/media-(video|audio)-", re.IGNORECASE)  # in the path or the query of a link
+_ONE_TRACK = re.compile(r"(?<!:/)/media-(video|audio)-")  # in the path or the query of a link
 _PREFERENCE: tuple[Tracks, ...] = ("sound", "picture", "both")  # the last is best
 _EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the Unix time of its expiry, in hex
 
@@ -319,5 +319,5 @@ def _rendition(address: Address, codec: str, bit_rate: int | None, expires: int 
 
 def _tracks(urls: list[str]) -> Tracks:
     """What the links say that the file contains."""
-    marks = {mark[1].lower() for url in urls if (mark := _ONE_TRACK.search(unquote(url)))}
+    marks = {mark[1] for url in urls if (mark := _ONE_TRACK.search(unquote(url)))}
     return "sound" if "audio" in marks else "picture" if marks else "both"
