@@ -454,11 +454,17 @@ def test_nothing_more_is_paid_after_a_file_was_refused_for_what_it_contains(
     show(story, offering(server, answer(server, "a", "no metadata", (moves[0],)), "b", moves[1]))
 
 
-def test_a_renewed_file_that_is_encrypted_is_not_blamed_on_its_links(server: Faulty, show: Callable[..., None]) -> None:
+@pytest.mark.parametrize("ends", [EXPIRED, LIVE])
+def test_a_renewed_file_that_is_encrypted_is_not_blamed_on_its_links(
+    server: Faulty, show: Callable[..., None], ends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OLD, 0.0)
+
     async def story(world: World) -> None:
         outcome = await world.get()
         assert outcome.error is not None
         assert (outcome.error.code, outcome.api_calls, outcome.error.retry_after) == ("media_invalid", 2, None)
         assert "expired" not in outcome.error.message
 
-    show(story, answer(server, "a", "no metadata", (Act(body=ENCRYPTED),), ends=EXPIRED))
+    first = answer(server, "a", "no metadata", (refusal(),), ends=ends)
+    show(story, first, answer(server, "b", "no metadata", (Act(body=ENCRYPTED),), ends=ends))
