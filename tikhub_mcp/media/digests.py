@@ -7,7 +7,7 @@ class Digests:
     """The SHA-256 of the pieces that were added, and their MD5 if it is wanted.
 
     Args:
-        md5: Whether the MD5 is wanted; it takes as long as the SHA-256, and serves only for a comparison.
+        md5: Whether the MD5 is wanted; it takes twice as long as the SHA-256, and serves only to compare.
     """
 
     def __init__(self, *, md5: bool) -> None:
