@@ -163,8 +163,9 @@ def test_of_many_open_entries_the_failed_ones_are_shown_first_and_in_their_order
 
 
 def test_the_fields_stand_in_the_order_of_their_weight_and_the_first_are_short() -> None:
-    call = Call(SecretStr("a-key"), api_calls=999, stop=InsufficientBalance("Stop this task now. " + "x" * 150))
-    call.stop.tell_human = "y" * 200  # type: ignore[union-attr]
+    call, error = Call(SecretStr("a-key"), api_calls=999), InsufficientBalance("Stop this task now. " + "x" * 150)
+    error.tell_human = "y" * 200
+    call.stop(error)
     reply = reply_of([FAILED, Outcome("failed", error=MediaUnavailable("no"))] * 500, call)
     reply.note = "很" * 2000
     reply.output_dir = reply.raw_dir = reply.results_path = "/home/someone/Downloads/tikhub_mcp/" + "z" * 30
