@@ -389,7 +389,7 @@ def test_no_text_of_a_post_runs_and_nothing_is_asked_of_the_network(tmp_path: Pa
     assert (page.told["images"], page.told["resources"]) == (0, 0)
     assert page.told["scripts"] == 4  # the page's own three, and the one of this test
     assert set(page.told["links"]) == {"https:"}
-    assert len(page.told["links"]) == 2 * len(EVIL) + 1  # what has an odd link has none
+    assert len(page.told["links"]) == len(EVIL) + 1  # what has an odd link, or none, has none
     assert all(text in page.told["body"] for text in EVIL if "\u2028" not in text)
     assert folder in page.told["about"]
     assert [address for address in page.asked if "example" in address or "vega" in address] == []

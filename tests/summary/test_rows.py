@@ -23,8 +23,8 @@ from tests.support.payloads import (
 )
 from tests.support.summary_inputs import body, row, row_of, rows, save_all
 from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.summary import answers, schema
 from tikhub_mcp.summary import rows as summary_rows
-from tikhub_mcp.summary import schema
 from tikhub_mcp.summary.columns import COLUMNS, OURS
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.summarize import summarize
@@ -63,7 +63,7 @@ def carefully(content: bytes) -> Row:
 
 def quickly(content: bytes) -> Row:
     """The row by msgspec; a test fails that needs the other way."""
-    with patch.object(summary_rows, "parse_json", side_effect=AssertionError("not this way")):
+    with patch.object(answers, "parse_json", side_effect=AssertionError("not this way")):
         return row("raw.json", content)
 
 
@@ -376,9 +376,9 @@ def test_the_id_of_a_call_is_a_text_also_in_a_broken_row() -> None:
     assert row_of({"request_id": 2**60, "code": 200, "data": {}})["request_id"] == str(2**60)
 
 
-def test_a_broken_row_has_none_of_our_own_columns() -> None:
+def test_a_broken_row_has_none_of_our_own_columns_but_the_link_that_was_asked_for() -> None:
     made = row_of(private_answer())
-    assert {made[name] for name in OURS} == {None}
+    assert {name: made[name] for name in OURS} == dict.fromkeys(OURS) | {"link": made["share_url"]}
     assert set(summary_rows.reported(made).values()) == {None}
 
 

@@ -42,8 +42,8 @@ from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.storage import reading
 from tikhub_mcp.summary import spool
+from tikhub_mcp.summary.answers import MAX_ODD_BYTES
 from tikhub_mcp.summary.columns import COLUMNS
-from tikhub_mcp.summary.rows import MAX_ODD_BYTES
 from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, MAX_FILE_BYTES, SummaryStopped, summarize
 
 CONTRACT = (
@@ -56,7 +56,7 @@ CONTRACT = (
     "music_author,music_is_original_sound,music_is_commerce_music,music_commercial_right_type,"
     "music_user_count,is_ads,commerce_info_min,aigc_created_by_ai,aigc_label_type,hashtags"
 )
-OURS = "platform,as_of,engagement_rate,is_latest"
+OURS = "platform,as_of,engagement_rate,is_latest,link"
 WRITTEN = [HISTORY_NAME, CSV_NAME, JSON_NAME]  # in order of name
 PARTS = ["author", "statistics", "music", "aigc_info", "commerce_info", "video", "text_extra"]
 
@@ -168,6 +168,7 @@ def test_a_tiktok_answer_gives_every_field_with_the_apis_own_value(raw: Path) ->
         "as_of": "2025-10-09T08:53:20Z",
         "engagement_rate": round((4321 + 87 + 65 + 43) / 98_765, 6),
         "is_latest": True,
+        "link": f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}",
     }
 
 
@@ -196,15 +197,41 @@ def test_a_photo_post_parses(raw: Path) -> None:
 def test_what_other_tools_save_is_read_with_and_without_an_envelope(raw: Path, saved: Json) -> None:
     row = row_of(raw, saved)
     assert (row["parse_ok"], row["aweme_id"], row["digg_count"]) == (True, TIKTOK_ID, 4321)
-    assert row["share_url"] == tiktok_post()["share_url"]
+    assert (row["share_url"], row["link"]) == ("", tiktok_post()["share_url"])
 
 
 @pytest.mark.parametrize("params", [None, "x", {}, {"share_url": None}, {"share_url": ""}, {"share_url": 5}])
-@pytest.mark.parametrize(("own", "expected"), [("https://own.example/", "https://own.example/"), (7, ""), (None, "")])
-def test_the_link_is_the_one_asked_for_else_the_posts_own_else_empty(
-    raw: Path, params: Json, own: Json, expected: str
+@pytest.mark.parametrize("own", ["https://own.example/", 7, None])
+def test_the_link_that_was_asked_for_is_never_replaced_by_the_posts_own(raw: Path, params: Json, own: Json) -> None:
+    assert row_of(raw, envelope(tiktok_post(share_url=own), params=params))["share_url"] == ""
+
+
+LINKS = [
+    (envelope(tiktok_post()), f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}"),
+    (envelope(tiktok_post(author={"unique_id": "a/../b?c"})), f"https://www.tiktok.com/@/video/{TIKTOK_ID}"),
+    (envelope(tiktok_post(author=None, aweme_id=int(TIKTOK_ID))), f"https://www.tiktok.com/@/video/{TIKTOK_ID}"),
+    (envelope(photo_post(aweme_type=0)), f"https://www.tiktok.com/@paper.boats/photo/{PHOTO_ID}"),
+    (envelope(photo_post(image_post_info=None)), f"https://www.tiktok.com/@paper.boats/photo/{PHOTO_ID}"),
+    (envelope(douyin_post(), douyin=True), f"https://www.douyin.com/video/{DOUYIN_ID}"),
+    (envelope(douyin_post(images=[{"uri": "a"}]), douyin=True), f"https://www.douyin.com/note/{DOUYIN_ID}"),
+    (envelope(douyin_post(aweme_type=68), douyin=True), f"https://www.douyin.com/note/{DOUYIN_ID}"),
+    (tiktok_post(share_url=f"{tiktok_post()['share_url']}?_t=tracking"), tiktok_post()["share_url"]),
+    (envelope(tiktok_post(aweme_id="12/../34")), "https://vm.example/ABC/"),
+    (tiktok_post(share_url=None), None),
+    (private_answer(), "https://vm.example/ABC/"),
+    (private_answer(params={"aweme_id": DOUYIN_ID}), f"https://www.douyin.com/video/{DOUYIN_ID}"),
+    (private_answer(params={"aweme_id": "../x"}), None),
+    (error_answer(), "https://vm.example/ABC/"),
+    (b"", None),
+]
+
+
+@pytest.mark.parametrize(("answer", "link"), LINKS)
+def test_the_last_column_is_the_posts_address_or_the_link_that_gave_none(
+    raw: Path, answer: Json, link: str | None
 ) -> None:
-    assert row_of(raw, envelope(tiktok_post(share_url=own), params=params))["share_url"] == expected
+    assert row_of(raw, answer)["link"] == link
+    assert table(raw.parent / "out")[0]["link"] == (link or "")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +296,7 @@ def test_the_first_link_is_taken_as_it_is(raw: Path, links: list[Json], first: s
         (private_answer("5"), "is private"),
         (private_answer(8), "copyright"),
         (private_answer(10), "some people only"),
-        (private_answer(99), "private, deleted or blocked"),
+        (private_answer(99), "TikHub gives the reason code 99"),
         (private_answer({"a": 1}), "private, deleted or blocked"),
         (private_answer(data={"filter_list": "x", "status_code": 2053}), "not there any more"),
         (private_answer(data={"filter_list": [7], "statusCode": 10204}), "not there any more"),
@@ -294,6 +321,7 @@ def test_an_error_body_tells_its_code_its_message_and_never_its_headers(raw: Pat
         "api_code": 402,
         "router": "/api/v1/tiktok/app/v3/fetch_one_video_by_share_url",
         "share_url": "https://vm.example/ABC/",
+        "link": "https://vm.example/ABC/",
     }
     outputs = raw.parent / "out"
     assert not any(ECHOED_KEY.encode() in path.read_bytes() for path in outputs.iterdir())
@@ -873,7 +901,8 @@ def test_the_json_is_for_people_too(raw: Path) -> None:
     text = summarize(raw, raw / "out").paths["json"].read_text(encoding="utf-8")
     assert text.startswith(f'{{\n  "generated_from": "{raw}",\n  "video_count": 1,\n  "videos": [\n    {{\n')
     assert '\n      "desc": "河上的纸船 #纸船",\n' in text
-    assert text.endswith('\n      "is_latest": true\n    }\n  ]\n}\n')
+    link = f"https://www.douyin.com/video/{DOUYIN_ID}"
+    assert text.endswith(f'\n      "is_latest": true,\n      "link": "{link}"\n    }}\n  ]\n}}\n')
 
 
 @pytest.mark.parametrize("name", [CSV_NAME, JSON_NAME])

@@ -29,6 +29,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import xlsx
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.history import HISTORY
+from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.summarize import XLSX_NAME, Summary, summarize
 from tikhub_mcp.summary.xlsx import CHANGES, POSTS
 
@@ -117,7 +118,7 @@ def test_without_history_its_sheet_is_hidden(tmp_path: Path) -> None:
 def test_the_header_stays_in_sight_and_the_filter_lies_over_all_rows(tmp_path: Path) -> None:
     book, _ = made(tmp_path, MIXED)
     assert [book[name].freeze_panes for name in book.sheetnames] == ["B2", "B2", "A2"]
-    assert [book[name].auto_filter.ref for name in ("Posts", "History")] == ["A1:BC6", "A1:Z3"]
+    assert [book[name].auto_filter.ref for name in ("Posts", "History")] == ["A1:BD6", "A1:Z3"]
     assert all(cell.font.b for name in book.sheetnames for cell in book[name][1])
 
 
@@ -144,7 +145,7 @@ def test_the_last_sheet_says_what_every_column_of_the_others_means(tmp_path: Pat
     assert told.keys() == COLUMNS.keys() | HISTORY.keys()
     assert all(told[name][0] == meaning for name, meaning in COLUMNS.items())
     assert all(told[name][0] == meaning for name, meaning in HISTORY.items() if name not in COLUMNS)
-    ours = {"source_file", "parse_ok", "error", "platform", "as_of", "engagement_rate", "is_latest"}
+    ours = {"source_file", "parse_ok", "error", "platform", "as_of", "engagement_rate", "is_latest", "link"}
     api = {name for name, (_, source) in told.items() if source == "the API"}
     assert api == COLUMNS.keys() - ours
 
@@ -163,10 +164,34 @@ def shown(column: str, value: Json) -> Json:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
-def test_every_cell_holds_what_the_json_holds(tmp_path: Path) -> None:
+def for_people(row: Row) -> Row:
+    """The row without Douyin's plays, which are not reported."""
+    return row | ({"play_count": None} if row["platform"] == "douyin" else {})
+
+
+@pytest.mark.parametrize("douyin", [False, True])
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((0, 0, 0), (None, None, None)),
+        (("0", 0.0, 0), (None, None, None)),
+        ((0, 34, 0), (0, 34, 0)),
+        ((0, None, 0), (0, None, 0)),
+    ],
+)
+def test_counts_of_an_author_that_are_all_0_are_blank_in_the_workbook_and_0_in_the_tables(
+    tmp_path: Path, douyin: bool, counts: tuple[Json, ...], expected: tuple[Json, ...]
+) -> None:
+    names = ("follower_count", "following_count", "aweme_count")
+    book, done = made(tmp_path, [answer("1", douyin=douyin, author=dict(zip(names, counts, strict=True)))])
+    assert tuple(cells(book["Posts"], 2)[f"author_{name}"].value for name in names) == expected
+    assert tuple(rows(done.paths["json"])[0][f"author_{name}"] for name in names) == counts
+
+
+def test_every_cell_holds_what_the_json_holds_but_for_what_is_not_reported(tmp_path: Path) -> None:
     book, done = made(tmp_path, MIXED)
     found = [[cell.value for cell in row] for row in book["Posts"].iter_rows(min_row=2)]
-    expected = [[shown(name, row[name]) for name in POSTS] for row in rows(done.paths["json"])]
+    expected = [[shown(name, row[name]) for name in POSTS] for row in map(for_people, rows(done.paths["json"]))]
     assert found == expected
     assert [[type(value) for value in row] for row in found] == [[type(value) for value in row] for row in expected]
 
@@ -337,17 +362,17 @@ def test_a_text_is_cut_to_what_a_cell_holds(tmp_path: Path, text: str, expected:
 
 
 def linked(tmp_path: Path, link: str) -> Cell:
-    cell = first(tmp_path, answer("1", link=link))["share_url"]
+    cell = first(tmp_path, answer("1", link=link))["link"]
     assert text_of(cell) == link
     return cell
 
 
 def test_links_can_be_followed_and_those_that_give_the_answer_away_are_none(tmp_path: Path) -> None:
     row = first(tmp_path, envelope(tiktok_post()))
-    for name in ("share_url", "cover_url", "play_url_sample"):
+    for name in ("link", "cover_url", "play_url_sample"):
         assert target(row[name]) == row[name].value
     assert str(row["cache_url"].value).startswith("https://cache.example/")
-    assert [name for name, cell in row.items() if cell.hyperlink] == ["share_url", "cover_url", "play_url_sample"]
+    assert [name for name, cell in row.items() if cell.hyperlink] == ["link", "cover_url", "play_url_sample"]
 
 
 @pytest.mark.parametrize(
@@ -393,7 +418,7 @@ def test_a_sheet_has_no_more_links_than_excel_bears_and_the_rest_is_text(
     book, done = made(tmp_path, [answer(str(number)) for number in range(3)])
     found = [cell for row in book["Posts"].iter_rows(min_row=2) for cell in row if cell.hyperlink]
     assert len(found) == 4
-    assert [cells(book["Posts"], at)["share_url"].value for at in (2, 3, 4)] == ["https://vm.example/ABC/"] * 3
+    assert [cells(book["Posts"], at)["link"].value for at in (2, 3, 4)] == ["https://vm.example/ABC/"] * 3
     assert cells(book["Posts"], 4)["play_url_sample"].value == rows(done.paths["json"])[2]["play_url_sample"]
 
 
@@ -542,6 +567,7 @@ def test_libreoffice_shows_the_same_values_and_runs_none_of_the_texts(tmp_path: 
     folder = converted(done.paths["xlsx"], tmp_path)
     header, *found = read(folder / f"{XLSX_NAME.removesuffix('.xlsx')}-Posts.csv")
     assert header == [(True, name) for name in POSTS]
-    assert found == [[displayed(name, row[name]) for name in POSTS] for row in rows(done.paths["json"])]
+    told = map(for_people, rows(done.paths["json"]))
+    assert found == [[displayed(name, row[name]) for name in POSTS] for row in told]
     _, *lines_found = read(folder / f"{XLSX_NAME.removesuffix('.xlsx')}-History.csv")
     assert [line[1] for line in lines_found] == [(True, "7300000000000000001")] * 2

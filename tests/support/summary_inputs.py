@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.support.payloads import ANSWERED, Object, douyin_post, envelope, tiktok_post
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.summary.rows import AnswerFields, Row, read_fields
+from tikhub_mcp.summary.answers import read_posts
+from tikhub_mcp.summary.rows import AnswerFields, Row
 from tikhub_mcp.summary.rows import row as row_in
 
 DAY = 86_400  # seconds
@@ -33,8 +34,8 @@ def body(value: Json) -> bytes:
 
 
 def row(name: str, content: bytes) -> Row:
-    """The row of a file."""
-    found = read_fields(name, content)
+    """The row of a file with one post, or none."""
+    [found] = read_posts(name, content)
     return row_in(found) if isinstance(found, AnswerFields) else found
 
 

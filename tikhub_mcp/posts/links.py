@@ -73,6 +73,7 @@ _IN_QUERY = {site: [re.compile(rf"(?a)[?&;]{name}={_ID}") for name in names] for
 _REDIRECT = re.compile(r"[?&;]redirect_url=([^&#]+)")  # of a page that asks for a login before it shows the post
 _APPS = {f"{scheme}://": platform for platform, schemes in APP_SCHEMES.items() for scheme in schemes}
 _CODE = re.compile(r"(?a)[\w-]{1,64}(?![\w-])")
+_USER = re.compile(r"(?a)[\w.-]{1,30}")
 _HOST_AND_PORT = re.compile(r"(?P<host>[\w-]+(?:\.[\w-]+)+\.?)(?P<port>:[0-9]{0,5})?")
 # The words of a text that has no link, because only the app finds the post by the text's code.
 _PASS_PHRASE = re.compile(r"(?ai)(?:复制|打开|長按|长按)[^\n]{0,30}?(?:抖音|dou音)")
@@ -157,6 +158,13 @@ def shown(link: str) -> str:
     return f"{_split(link)[0]}{host}{'/' if host else ''}…"
 
 
+def canonical(platform: Platform, post_id: str, kind: str, user: str = "") -> str:
+    """The address of a post, without anything that is not needed; a user's name that is none is left out."""
+    name = user if _USER.fullmatch(user) else ""
+    site = "www.douyin.com" if platform == "douyin" else f"www.tiktok.com/@{name}"
+    return f"https://{site}/{kind}/{post_id}"
+
+
 def named(link: Link) -> str:
     """What messages call the post that a link leads to."""
     return f"post {link.post_id}" if link.post_id else f"the post behind {link.url}"
@@ -231,9 +239,7 @@ def _post(given: str, address: _Address) -> Link | None:
         return None
     parts = match.groupdict(default="")
     kind = _KINDS[platform][parts.get("kind", "").lower() or "video"]
-    user = re.fullmatch(r"(?a)[\w.-]{1,30}", parts.get("user", ""))
-    site = "www.douyin.com" if platform == "douyin" else f"www.tiktok.com/@{user[0] if user else ''}"
-    return Link(given, platform, f"https://{site}/{kind}/{parts['id']}", parts["id"])
+    return Link(given, platform, canonical(platform, parts["id"], kind, parts.get("user", "")), parts["id"])
 
 
 def _short_link(given: str, address: _Address) -> Link | None:

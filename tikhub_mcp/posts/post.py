@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, Field
 
-from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
-from tikhub_mcp.posts.answer import Json, find_post, why_missing
+from tikhub_mcp.errors import NotAVideo, PostUnavailable, UnexpectedAnswer, WrongPost
+from tikhub_mcp.posts.answer import UNKNOWN_REASON, Json, find_post, is_other_form, why_missing
 from tikhub_mcp.posts.aweme import (
     BEFORE_TIKTOK,
     EXACT,
@@ -134,10 +134,15 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
 
     Raises:
         PostUnavailable: The answer has no post; it was charged nevertheless.
+        UnexpectedAnswer: The answer holds something else in the place of the post; it was charged as well.
     """
     found = find_post(answer)
+    if found is None and is_other_form(answer):
+        raise UnexpectedAnswer(
+            f"TikHub's answer about {named(link)} was charged, and is not in a form that this reads: no post is in it."
+        )
     if found is None:
-        reason = why_missing(answer) or "is not available (private, deleted or blocked; TikHub does not say which)"
+        reason = why_missing(answer) or UNKNOWN_REASON
         raise PostUnavailable(f"TikHub answered, and charged, but {named(link)} {reason}.")
     aweme = Aweme.model_validate(found)
     images = bool(aweme.image_post_info.images or aweme.images or aweme.aweme_type in PHOTO_TYPES)

@@ -5,12 +5,13 @@ from typing import Final
 from tikhub_mcp.posts.counts import COUNTS
 
 # Columns that this project adds after those of the API. `is_latest` is known only when all files are read: `spool`
-# fills it in, and so it stays the last one.
+# fills it in.
 OURS: Final = {
     "platform": "tiktok or douyin",
     "as_of": "When TikHub answered, that is the time of all numbers in the row (ISO 8601, UTC)",
     "engagement_rate": "(likes + comments + shares + saves) / plays; empty where plays were not reported",
     "is_latest": "Whether this is the newest answer about its post among the files read",
+    "link": "The post's address, without tracking parameters; where the post is missing, the link that was asked for",
 }
 COLUMNS: Final = {
     "source_file": "Name of the raw file",
@@ -20,7 +21,7 @@ COLUMNS: Final = {
     "api_code": "TikHub's code; 200 is success",
     "api_message": "TikHub's message",
     "router": "Path of the endpoint that answered",
-    "share_url": "The link that was asked for, else the post's own",
+    "share_url": "The link that was asked for, as it was sent to TikHub",
     "cache_url": "Gives the same answer again for 24 hours, to whoever has this link: keep it to yourself",
     "aweme_id": "Id of the post, a text: longer than numbers in spreadsheets can be",
     "desc": "The post's text, its first 2,000 characters",
@@ -31,7 +32,7 @@ COLUMNS: Final = {
     "author_unique_id": "The author's handle",
     "author_sec_uid": "The author's id in links",
     "author_uid": "The author's id",
-    "author_follower_count": "Followers; Douyin's answers give 0",
+    "author_follower_count": "Followers; this and the next two are all 0 where they are not reported",
     "author_following_count": "Accounts that the author follows",
     "author_aweme_count": "The author's posts",
     "author_verification_type": "The API's number for how the author is verified",

@@ -14,7 +14,7 @@ MAX_CELL_UNITS = 32_767  # UTF-16 code units; Excel moves the rest of a longer t
 MAX_DEPTH = 300  # levels of nested objects and lists in a value, well below the limits of the JSON libraries
 
 _NOTHING = Raw(b"")
-_PLAIN = frozenset((str, int, float, bool))
+_PLAIN = frozenset((str, int, float, bool, Raw))
 # What spreadsheets execute: texts that begin with a trigger, after any blanks and quotes, which they may strip; and
 # DDE calls.
 _TRIGGERS = "=+-@＝＋－＠"
@@ -43,7 +43,7 @@ _RUNS = re.compile(
 
 
 def line(values: Iterable[Json]) -> bytes:
-    """Return a line of CSV (RFC 4180) without its line end: texts are quoted, None is an empty cell.
+    """Return a line of CSV (RFC 4180) without its line end: texts are quoted, None is an empty cell, Raw is as it is.
 
     It is made from a JSON array, which differs from such a line only in its escapes. This takes a third of the time of
     csv.writer.

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path
 
 from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors, write_all
@@ -85,18 +85,22 @@ class JsonTable(Output):
     Args:
         target: The final path.
         source: The file or folder that was read.
-        count: The number of rows that will be added.
+        rows: All rows; how many they are is known when the first of them is added.
     """
 
-    def __init__(self, target: Path, source: str, count: int) -> None:
+    def __init__(self, target: Path, source: str, rows: Sized) -> None:
         super().__init__(target)
-        head = json.dumps({"generated_from": source, "video_count": count}, ensure_ascii=False, indent=2)
-        self.write(f'{head[:-2]},\n  "videos": ['.encode())
-        self._begun = False
+        self._source, self._rows, self._begun = source, rows, False
 
     def add(self, written: Written) -> None:
         """Append rows."""
-        self.write(written.json if self._begun else written.json[1:])  # the first row has no comma before it
+        if self._begun:
+            self.write(written.json)
+            return
+        values = {"generated_from": self._source, "video_count": len(self._rows)}
+        head = json.dumps(values, ensure_ascii=False, indent=2)
+        self.write(f'{head[:-2]},\n  "videos": ['.encode())
+        self.write(written.json[1:])  # the first row has no comma before it
         self._begun = True
 
     def finish(self, found: Findings) -> None:

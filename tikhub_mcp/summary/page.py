@@ -125,7 +125,7 @@ def _push(heap: list[tuple[float, int, Row]], item: tuple[float, int, Row], most
 
 def _post(row: Row) -> Row:
     counts = reported(row)
-    texts = {"author": "author_nickname", "handle": "author_unique_id", "id": "aweme_id", "url": "share_url"}
+    texts = {"author": "author_nickname", "handle": "author_unique_id", "id": "aweme_id", "url": "link"}
     return {
         **{name: clean(row[field]) if isinstance(row[field], str) else "" for name, field in texts.items()},
         "text": clean(row["desc"], 200),

@@ -103,20 +103,24 @@ class PostFields(Fields):
     music: MusicFields | None = None
     aigc_info: AigcFields | None = None
     commerce_info: Any = None
+    images: Any = None
+    image_post_info: Any = None
     text_extra: list[ExtraFields | None] | None = None
 
 
 class BodyFields(PostFields):
-    """The platform's answer, with the post under one of two keys or at the top level."""
+    """The platform's answer, with the posts under one of two keys or the post at the top level."""
 
     aweme_detail: PostFields | None = None
     aweme_details: list[PostFields | None] | None = None
+    filter_list: Any = None
 
-    def post(self) -> PostFields | None:
-        """Return the post if it has an id, else None; see `answer.find_post`."""
-        first = self.aweme_details[0] if self.aweme_details else None
-        post = self.aweme_detail or first or self
-        return post if post.aweme_id is not None else None
+    def posts(self) -> list[PostFields]:
+        """Return the posts, see `answer.find_posts`; an empty list unless every one is there and has an id."""
+        found = [self.aweme_detail] if self.aweme_detail else self.aweme_details or [self]
+        if self.filter_list:  # of several posts that were asked for, some are missing
+            return []
+        return [post for post in found if post] if all(post and post.aweme_id is not None for post in found) else []
 
 
 class RootFields(BodyFields):
@@ -141,7 +145,7 @@ OBJECTS = {
     for field in part.__struct_fields__
 } - {
     field
-    for part in (RootFields, PostFields, VideoFields, AddressFields)
+    for part in (RootFields, BodyFields, PostFields, VideoFields, AddressFields)
     for field, kind in part.__annotations__.items()
     if kind is Any
 }

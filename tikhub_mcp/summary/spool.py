@@ -1,7 +1,7 @@
 """Temporary storage of rows on disk, so that a summary of any size needs little memory.
 
-Rows are stored as JSON and CSV text when they are read. Their last value, `is_latest`, is inserted at the end, when all
-rows are known.
+Rows are stored as JSON and CSV text when they are read. One value, `is_latest`, is inserted at the end, when all rows
+are known.
 """
 
 import errno
@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import decode, encode
 from msgspec.json import format as indented
 
@@ -25,11 +25,13 @@ from tikhub_mcp.summary.rows import Row
 CHUNK = 2**18  # bytes that are written at once
 BLOCK = 64  # rows that are completed at once, if they have at most CHUNK bytes
 
-_GAP = b"\0"  # placeholder of a row's last value; it occurs in neither the JSON nor the CSV text
-_LAST = (b"false\n    }", b"true\n    }", b"null\n    }")  # the values of `is_latest`, indexed by `Snapshots.latest`
-_LAST_CELL = (b"false\r\n", b"true\r\n", b"\r\n")
+_GAP = b"\0"  # placeholder of `is_latest`; it occurs in neither the JSON nor the CSV text
+_VALUES = (b"false", b"true", b"null")  # of `is_latest`, indexed by `Snapshots.latest`
+_CELLS = (b"false", b"true", b"")
+_GAP_CELL = {"is_latest": Raw(_GAP)}
+_UNKNOWN, _FILLED = b'"is_latest": null', b'"is_latest": \0'  # in a row's JSON text
 # The lengths of the text before and after a row in the indented JSON that `Spool.add` makes of it.
-_HEAD, _TAIL = len(b'{\n  "videos": [\n    null'), len(b"null\n    }\n  ]\n}")
+_HEAD, _TAIL = len(b'{\n  "videos": [\n    null'), len(b"\n  ]\n}")
 
 
 class Written(Struct, gc=False):
@@ -52,7 +54,7 @@ class Written(Struct, gc=False):
 
 
 class Spool:
-    """The texts of all rows without their last value, in unnamed temporary files.
+    """The texts of all rows without their `is_latest`, in unnamed temporary files.
 
     Args:
         folder: Where the temporary files are created.
@@ -73,40 +75,40 @@ class Spool:
         return len(self._json)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Append rows, whose last values are still None.
+        """Append rows, whose `is_latest` is still None.
 
         Each step is done for all rows before the next step, which is faster because it uses the CPU's caches better.
 
         Raises:
             RecursionError: One of the rows is nested too deeply; none is added.
         """
-        lines = [line(row.values()) for row in rows]
+        lines = [line((row | _GAP_CELL).values()) + b"\r\n" for row in rows]
         texts = [encode({"videos": [None, row]}) for row in rows]
-        self._json.add([indented(text, indent=2)[_HEAD:-_TAIL] for text in texts])
+        self._json.add([_gapped(indented(text, indent=2)[_HEAD:-_TAIL]) for text in texts])
         self._csv.add(lines)
 
     def __getitem__(self, number: int) -> Row:
-        """Return the row with this number, counted from 0; its last value is None."""
-        row: Row = decode(self._json.read(number, number + 1)[1:-1] + _LAST[2])
+        """Return the row with this number, counted from 0; its `is_latest` is None."""
+        row: Row = decode(self._json.read(number, number + 1)[1:].replace(_GAP, b"null"))
         return row
 
-    def written(self, last: Sequence[int]) -> Iterator[Written]:
-        """Yield all rows as text, with their last values, in blocks.
+    def written(self, latest: Sequence[int]) -> Iterator[Written]:
+        """Yield all rows as text, with their `is_latest`, in blocks.
 
         Args:
-            last: For each row 0 for false, 1 for true, 2 for None.
+            latest: For each row 0 for false, 1 for true, 2 for None.
         """
         start = 0
         while start < len(self):
             stop = self._json.block_end(start)
             json, csv = (texts.read(start, stop) for texts in (self._json, self._csv))
-            values = last[start:stop]
-            yield Written(len(values), _filled(json, values, _LAST), _filled(csv, values, _LAST_CELL))
+            values = latest[start:stop]
+            yield Written(len(values), _filled(json, values, _VALUES), _filled(csv, values, _CELLS))
             start = stop
 
 
 class _Texts:
-    """Texts in an unnamed temporary file, each followed by a gap; only their offsets are in memory."""
+    """Texts in an unnamed temporary file, each with one gap; only their offsets are in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._place = folder / "spool"  # the path in error messages
@@ -130,7 +132,7 @@ class _Texts:
         """Append texts; must not be called after `read`."""
         self._pending += texts
         for text in texts:
-            self._ends.append(self._ends[-1] + len(text) + len(_GAP))
+            self._ends.append(self._ends[-1] + len(text))
         if self._ends[-1] - self._file_size >= CHUNK:
             self._flush()
 
@@ -143,7 +145,7 @@ class _Texts:
         return max(stop, start + 1)
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the texts from `start` to `stop` (exclusive), with their gaps."""
+        """Return the texts from `start` to `stop` (exclusive)."""
         self._flush()
         size, content = self._ends[stop] - self._ends[start], bytearray()
         with os_errors(self._place):
@@ -156,15 +158,21 @@ class _Texts:
         return bytes(content)
 
     def _flush(self) -> None:
-        texts = _GAP.join([*self._pending, b""])
+        texts = b"".join(self._pending)
         self._pending.clear()
         with os_errors(self._place):
             write_all(self._file, texts)
         self._file_size = self._ends[-1]
 
 
+def _gapped(text: bytes) -> bytes:
+    """Return a row's JSON text with a gap for `is_latest`, behind which texts with escaped quotes stand only."""
+    before, _, after = text.rpartition(_UNKNOWN)
+    return before + _FILLED + after
+
+
 def _filled(text: bytes, values: Sequence[int], choices: tuple[bytes, ...]) -> bytes:
     """Return the texts with their gaps replaced; each value is an index of `choices`."""
-    *pieces, _ = text.split(_GAP)  # the part after the last gap is empty
+    *pieces, end = text.split(_GAP)
     fillings = [choices[value] for value in values]
-    return b"".join(chain.from_iterable(zip(pieces, fillings, strict=True)))
+    return b"".join(chain.from_iterable(zip(pieces, fillings, strict=True))) + end

@@ -1,27 +1,31 @@
 """Summaries of raw files: reads the files, and writes all requested outputs or none.
 
-Every file gives one row. The row of a file without a post gives the reason.
+Every file gives one row, or one for each post in it. The row of a file without a post gives the reason.
 """
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
 from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.atomic import make_folder, os_errors
 from tikhub_mcp.storage.reading import read_regular, read_start
+from tikhub_mcp.summary.answers import broken_row, read_posts
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.csv_cells import line
 from tikhub_mcp.summary.extras import install_command, is_installed
 from tikhub_mcp.summary.history import HISTORY, Findings, Snapshots, Top, history
 from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable
-from tikhub_mcp.summary.rows import AnswerFields, Row, broken_row, read_fields, row
+from tikhub_mcp.summary.rows import AnswerFields, Row, row
+from tikhub_mcp.summary.selection import Selection
 from tikhub_mcp.summary.spool import Spool
 from tikhub_mcp.text import clean, writable
 
@@ -63,15 +67,21 @@ class Summary:
         paths: The files that were written, by format; the key "history" has the CSV file of the history.
         found: The statistics.
         older: The names of outputs of an earlier run in the same folder, in formats that this run did not write.
+        files: How many files were read.
+        without: A sentence about the links without a saved answer, or "".
     """
 
     source: Path
     paths: dict[str, Path]
     found: Findings
     older: tuple[str, ...] = ()
+    files: int = 1
+    without: str = ""
 
     def remarks(self) -> Iterator[str]:
         """Yield sentences about what the caller may not expect."""
+        if self.without:
+            yield self.without
         if not self.found.parsed:
             yield "There is no post in what was read; each row's `error` says why."
         if self.older:
@@ -83,6 +93,7 @@ def summarize(
     out_dir: Path,
     formats: Collection[Format] = DEFAULT_FORMATS,
     *,
+    about: Collection[Link] = (),
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -96,13 +107,15 @@ def summarize(
         source: A file or folder. The caller checks whether it may be read.
         out_dir: The folder of the outputs; created if it is missing.
         formats: The outputs to write.
-        progress: Called with the number of steps done and the total. Each file has two steps: reading it and writing
-            its row. Rows are written in blocks, so the number may rise by more than one.
+        about: Links to the only posts that the summary is about; all posts if there are none.
+        progress: Called with the number of steps done and the total. Reading a file is a step (two if there are links),
+            and so is writing a row. Rows are written in blocks, so the number may rise by more than one.
         stopped: Called before each step, before each line of the history, and before the outputs get their final
             names; if it returns True, the summary is stopped.
 
     Raises:
-        InvalidInput: There is nothing to read, or a format needs an extra that is not installed.
+        InvalidInput: There is nothing to read, nothing about the links, or a format needs an extra that is not
+            installed.
         DiskFull, NotWritable: The outputs could not be written.
         SummaryStopped: `stopped` returned True.
     """
@@ -111,19 +124,20 @@ def summarize(
     folder, names = _inputs(source)
     make_folder(out_dir)
 
-    track = partial(_tracked, total=2 * len(names), progress=progress, stopped=stopped)
+    track = partial(_tracked, progress=progress, stopped=stopped)
     with ExitStack() as stack:
-        outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, len(names))}
         spool = stack.enter_context(Spool(out_dir))
-        snapshots = _read(spool, (_answer(folder, name) for name in track(names)))
-        for written in track(spool.written(snapshots.latest()), len(names), attrgetter("count")):
+        outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, spool)}
+        snapshots, remark, done = _read(spool, folder, names, about, track)
+        written = spool.written(snapshots.latest())
+        for block in track(written, done, attrgetter("count"), total=done + len(spool)):
             for output in outputs.values():
-                output.add(written)
+                output.add(block)
         found = _find(spool, snapshots)
         _write_histories(spool, snapshots, outputs.values(), stopped)
         _commit_all(outputs.values(), found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
-    return Summary(source, paths, found, tuple(_older(out_dir, paths.values())))
+    return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), remark)
 
 
 def _tracked(
@@ -161,19 +175,42 @@ def _commit_all(outputs: Collection[Output], found: Findings, stopped: Callable[
             output.commit()
 
 
-def _read(spool: Spool, answers: Iterator[tuple[AnswerFields | Row, int]]) -> Snapshots:
-    """Convert the answers into rows, and add these to the spool and to the snapshots, which are returned."""
+def _read(
+    spool: Spool, folder: Path, names: list[str], about: Collection[Link], track: Callable[..., Iterator[str]]
+) -> tuple[Snapshots, str, int]:
+    """Add the rows of the files to the spool; return what the snapshots say, a remark, and the number of steps done.
+
+    Raises:
+        InvalidInput: No row is about the links.
+    """
+    done, rest = 0, len(names)  # about as many rows are written then as files are read
+    learned: Iterable[list[Row]] = ()
+    if about:
+        learned = _rows(folder, track(names, total=3 * rest))
+        done = rest
+    selection = Selection(about, chain.from_iterable(learned))
     snapshots = Snapshots()
-    for group in _groups(answers):
-        rows = [row(answer) if isinstance(answer, AnswerFields) else answer for answer in group]
-        try:
-            spool.add(rows)
-        except RecursionError:
-            rows = [_without_deep_nesting(added) for added in rows]
-            spool.add(rows)
-        for added in rows:
-            snapshots.add(added)
-    return snapshots
+    for group in _rows(folder, track(names, done, total=done + 2 * rest)):
+        _add([row for row in group if selection.takes(row)], spool, snapshots)
+    if not len(spool):
+        raise InvalidInput(f"{selection.remark()} Get them with batch_download first. Nothing was written.")
+    return snapshots, selection.remark(), done + rest
+
+
+def _add(rows: list[Row], spool: Spool, snapshots: Snapshots) -> None:
+    try:
+        spool.add(rows)
+    except RecursionError:
+        rows = [_without_deep_nesting(added) for added in rows]
+        spool.add(rows)
+    for added in rows:
+        snapshots.add(added)
+
+
+def _rows(folder: Path, names: Iterable[str]) -> Iterator[list[Row]]:
+    """Yield the rows of files in groups."""
+    for group in _groups(answer for name in names for answer in _answers(folder, name)):
+        yield [row(answer) if isinstance(answer, AnswerFields) else answer for answer in group]
 
 
 def _groups(answers: Iterator[tuple[AnswerFields | Row, int]]) -> Iterator[list[AnswerFields | Row]]:
@@ -209,7 +246,7 @@ def _check_formats(formats: Collection[Format]) -> None:
         )
 
 
-def _outputs(formats: Collection[Format], out_dir: Path, source: Path, count: int) -> Iterator[tuple[str, Output]]:
+def _outputs(formats: Collection[Format], out_dir: Path, source: Path, rows: Sized) -> Iterator[tuple[str, Output]]:
     """Yield the outputs by name, in the order in which they get their final names.
 
     Tables come first: on Windows a spreadsheet program locks the file that it shows, and then no output is replaced.
@@ -226,7 +263,7 @@ def _outputs(formats: Collection[Format], out_dir: Path, source: Path, count: in
 
         yield "html", Report(out_dir / HTML_NAME, source)
     if "json" in formats:
-        yield "json", JsonTable(out_dir / JSON_NAME, writable(str(source)), count)
+        yield "json", JsonTable(out_dir / JSON_NAME, writable(str(source)), rows)
 
 
 def _find(spool: Spool, snapshots: Snapshots) -> Findings:
@@ -299,12 +336,14 @@ def _is_summary(path: Path) -> bool:
     return all(marker in head for marker in _MARKERS)
 
 
-def _answer(folder: Path, name: str) -> tuple[AnswerFields | Row, int]:
-    """Return the fields of a file, or its row if it has no post, and its size in bytes."""
+def _answers(folder: Path, name: str) -> Iterator[tuple[AnswerFields | Row, int]]:
+    """Yield the posts of a file, or the row that gives the reason if it has none, with the file's size in bytes."""
     try:
         body = read_regular(f"{folder}{os.sep}{name}", MAX_FILE_BYTES)  # creating a Path takes longer than a row
-        return read_fields(name, body) if body else broken_row(name, f"{_NO_JSON}: it is empty."), len(body)
+        posts = read_posts(name, body) if body else [broken_row(name, f"{_NO_JSON}: it is empty.")]
+        for post in posts:
+            yield post, len(body) // len(posts)
     except OSError as error:
-        return broken_row(name, f"The file cannot be read: {error.strerror}."), 0
+        yield broken_row(name, f"The file cannot be read: {error.strerror}."), 0
     except ValueError as error:
-        return broken_row(name, f"{_NO_JSON}: {error}."), 0
+        yield broken_row(name, f"{_NO_JSON}: {error}."), 0

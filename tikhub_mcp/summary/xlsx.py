@@ -23,7 +23,7 @@ from tikhub_mcp.summary.columns import COLUMNS, OURS
 from tikhub_mcp.summary.csv_cells import fitting
 from tikhub_mcp.summary.history import HISTORY, Findings
 from tikhub_mcp.summary.outputs import Output
-from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.summary.rows import Row, without_unreported
 from tikhub_mcp.summary.spool import Written
 
 MAX_ROWS = 1_048_576  # in a sheet, including the header
@@ -42,7 +42,7 @@ _FOREMOST: Final = (  # the columns that people look for come first, then the ot
     "engagement_rate",
     "as_of",
     "is_latest",
-    "share_url",
+    "link",
     "aweme_id",
     "parse_ok",
     "error",
@@ -51,13 +51,14 @@ POSTS: Final = tuple(dict.fromkeys((*_FOREMOST, *COLUMNS)))
 CHANGES: Final = tuple(dict.fromkeys(("author_nickname", *HISTORY)))
 
 _MOMENTS: Final = {"create_time_unix", "as_of"}
-_LINKS: Final = {"share_url", "cover_url", "play_url_sample"}
+_LINKS: Final = {"link", "cover_url", "play_url_sample"}
 _RATES: Final = {"engagement_rate"}
 _WIDTHS: Final = {  # in characters; other columns are as wide as their name
     "desc": 60,
     "error": 40,
     "hashtags": 30,
     "source_file": 42,
+    "link": 40,
     "share_url": 40,
     "author_nickname": 24,
     "author_unique_id": 20,
@@ -105,10 +106,10 @@ class Workbook(Output):
         return sheet
 
     def add(self, written: Written) -> None:
-        """Add rows to the sheet "Posts"."""
+        """Add rows to the sheet "Posts", which leaves blank what is not reported."""
         with os_errors(self.target):
             for row in written.rows():
-                self._posts.add(row)
+                self._posts.add(without_unreported(row))
 
     def add_history(self, line: Row) -> None:
         """Add a line to the sheet "History"."""
