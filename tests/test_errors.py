@@ -102,3 +102,11 @@ def test_the_module_imports_nothing_of_the_package() -> None:
     imports = [node.module for node in ast.walk(source) if isinstance(node, ast.ImportFrom)]
     assert imports == ["typing"]
     assert not [node for node in ast.walk(source) if isinstance(node, ast.Import)]
+
+
+@pytest.mark.parametrize(("name", "exit_code"), [(row[3], row[2]) for row in ROWS if row[0] != "tikhub_unavailable"])
+def test_a_message_begins_with_the_advice_not_to_retry_where_the_same_would_come_again(
+    name: str, exit_code: str
+) -> None:
+    error = classes()[name]("The post is gone.")
+    assert error.message == str(error) == ("Do not retry: " if exit_code == "4" else "") + "The post is gone."

@@ -7,7 +7,8 @@
     ├── AnswerError                    TikHub gave no usable post
     │   ├── KeyInvalid, InsufficientBalance, PermissionDenied      stop, and tell the human
     │   ├── RateLimited, TikHubUnavailable                         may succeed later
-    │   └── PostUnavailable, NotAVideo, WrongPost, UnexpectedAnswer
+    │   └── NoVideo                                            the same again, however often it is asked for
+    │       └── PostUnavailable, NotAVideo, WrongPost, UnexpectedAnswer
     ├── FileError                      the video could not be saved
     │   ├── MediaUnavailable, MediaInvalid                         may succeed later
     │   └── TooLarge, DiskFull, NotWritable
@@ -30,6 +31,7 @@ class TikHubMCPError(Exception):
         retryable: Whether the same call may succeed later without any change.
         stop: Whether no further call can succeed until a human has acted.
         platform: The platform whose posts alone `stop` concerns; None for all posts.
+        lead: How every message of this kind begins.
         exit_code: The exit code of `tikhub-mcp one`.
         tell_human: What the human must do, or None.
         retry_after: Seconds to wait before the next request, if the server named them; otherwise None.
@@ -39,12 +41,13 @@ class TikHubMCPError(Exception):
     retryable: bool = False
     stop: ClassVar[bool] = False
     platform: str | None = None
+    lead: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
     tell_human: str | None = None
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(self.lead + message)
+        self.message = self.lead + message
         self.retry_after = retry_after
 
 
@@ -145,32 +148,38 @@ class TikHubUnavailable(AnswerError):
         self.attempts = attempts
 
 
-class PostUnavailable(AnswerError):
+class NoVideo(AnswerError):
+    """Another call gives the same.
+
+    Some agent frameworks ask the model to try again after every error, hence the beginning of the messages.
+    """
+
+    lead = "Do not retry: "
+    exit_code = 4
+
+
+class PostUnavailable(NoVideo):
     """The post is private, deleted or blocked; TikHub answered and charged for it."""
 
     code = "post_unavailable"
-    exit_code = 4
 
 
-class NotAVideo(AnswerError):
+class NotAVideo(NoVideo):
     """The post is a photo post; its only media file is the music."""
 
     code = "not_a_video"
-    exit_code = 4
 
 
-class WrongPost(AnswerError):
+class WrongPost(NoVideo):
     """TikHub returned a different post from the one that the link names."""
 
     code = "wrong_post"
-    exit_code = 4
 
 
-class UnexpectedAnswer(AnswerError):
+class UnexpectedAnswer(NoVideo):
     """The response is not a TikHub answer, but for example a firewall's page, broken JSON or a redirect."""
 
     code = "unexpected_answer"
-    exit_code = 4
 
 
 class FileError(TikHubMCPError):

@@ -18,7 +18,7 @@ from tikhub_mcp.posts.answer import REDACTED, Json
 GOOD = envelope(tiktok_post())
 BODY = json.dumps(GOOD).encode()
 DEEP = b"[" * 200_000 + b"]" * 200_000
-TOO_LARGE = rf"TikHub's answer for post {TIKTOK_ID} is larger than 0 MiB.* It was charged\."
+TOO_LARGE = rf"Do not retry: TikHub's answer for post {TIKTOK_ID} is larger than 0 MiB.* It was charged\."
 
 
 def kept(body: bytes, encoding: str = "") -> tuple[bytes, Json]:

@@ -19,7 +19,7 @@ from tests.support.payloads import (
     tiktok_post,
     video,
 )
-from tikhub_mcp.errors import NotAVideo, PostUnavailable, WrongPost
+from tikhub_mcp.errors import NotAVideo, PostUnavailable, UnexpectedAnswer, WrongPost
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import (
@@ -40,7 +40,7 @@ SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
 RECEIVED = ANSWERED + 3600.0
 END = 0x70000000
 NO_IDS: list[Json] = [None, "", True, 7.3e18, [TIKTOK_ID], {}]
-NO_DATA: list[Json] = [None, [], "x", 5, {}, {"aweme_details": ["x"]}]
+NO_DATA: list[Json] = [None, [], {}, {"aweme_details": [None]}]
 NO_FLAGS: list[Json] = [False, 0, None, "", []]
 UNTROUBLED: list[Json] = [
     *(dict.fromkeys(("is_delete", "is_prohibited", "private_status"), flag) for flag in NO_FLAGS),
@@ -200,7 +200,7 @@ UNKNOWN = "is not available (private, deleted or blocked; TikHub does not say wh
         (private_answer("5"), "is private"),
         (private_answer(8), "is blocked for copyright reasons, or gone"),
         (private_answer(10), "is visible to some people only"),
-        (private_answer(77), UNKNOWN),
+        (private_answer(77), "is not available; TikHub gives the reason code 77"),
         (private_answer(None), UNKNOWN),
         (private_answer({"a": []}), UNKNOWN),
         (envelope(data={"filter_list": [5, {}, {"reason": 10}]}), "is visible to some people only"),
@@ -214,9 +214,17 @@ UNKNOWN = "is not available (private, deleted or blocked; TikHub does not say wh
 def test_an_answer_without_a_post_says_why_and_that_it_was_charged(answer: Json, why: str) -> None:
     with pytest.raises(PostUnavailable) as caught:
         parse_post(answer, TIKTOK, RECEIVED)
-    assert caught.value.message == f"TikHub answered, and charged, but post {TIKTOK_ID} {why}."
+    assert caught.value.message == f"Do not retry: TikHub answered, and charged, but post {TIKTOK_ID} {why}."
     with pytest.raises(PostUnavailable, match=f"the post behind {SHORT.url} "):
         parse_post(answer, SHORT, RECEIVED)
+
+
+@pytest.mark.parametrize(
+    "data", ["x", 5, {"aweme_details": ["x"]}, {"aweme_list": [tiktok_post()]}, {"itemInfo": {"itemStruct": {"id": 1}}}]
+)
+def test_an_answer_in_another_form_is_not_called_a_missing_post(data: Json) -> None:
+    with pytest.raises(UnexpectedAnswer, match="not in a form that this reads"):
+        parse_post(envelope(data=data), TIKTOK, RECEIVED)
 
 
 @pytest.mark.parametrize(

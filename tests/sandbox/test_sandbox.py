@@ -44,12 +44,19 @@ STATUS = {
     "unavailable": 503,
     "timed_out": 522,
 }
-WITHOUT_POST = {
+WITHOUT_POST: dict[str, dict[str, Any]] = {
     "private": {"reason": 5},
     "friends_only": {"reason": 10},
     "blocked": {"reason": 8},
     "gone_on_tiktok": {"statusCode": 10204},
     "gone_on_douyin": {"status_code": 2053},
+    "removed": {"filter_reason": "core_dep"},
+    "under_review": {"filter_reason": "status_audit"},
+    "story_ended": {"filter_reason": "story_25_filter"},
+    "self_see": {"statusMsg": "item_privacy_authorization&status_self_see"},
+    "region": {"statusMsg": "copyright_geo_filter"},
+    "new_reason": {"filter_reason": "new_rule_7"},
+    "other_form": {},
     "empty": {},
     "no_details": {},
 }
@@ -57,7 +64,7 @@ ECHOING = ["bad_key", "no_balance", "no_scope", "unverified", "disabled"]
 ONCE = ["failed_once", "busy_once", "error_once"]
 PAGES = ["firewall", "timed_out", "web_page"]
 NOT_VIDEOS = {*STATUS, *WITHOUT_POST, *PAGES, "photos", "album", "null_data", "deleted", "no_addresses", "half"}
-VIDEOS = [scenario for scenario in SCENARIOS if scenario.name not in {*NOT_VIDEOS, "slow"}]
+VIDEOS = [scenario for scenario in SCENARIOS if scenario.name not in {*NOT_VIDEOS, "slow", "no_author_counts"}]
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +201,20 @@ def test_an_answer_without_a_post_says_why_where_it_knows(sandbox: Sandbox, name
         assert not data.get("aweme_detail")
         assert not data.get("aweme_details")
         assert ("aweme_details" in data) == (platform == "tiktok")
-        said = data.get("filter_list", [data])[0]
+        said = data.get("filter_list", [data | data.get("filter_detail", {})])[0]
         assert said | WITHOUT_POST[name] == said
         assert ("filter_list" in data) == ("reason" in WITHOUT_POST[name])
+
+
+def test_answers_can_lack_the_link_or_the_counts_of_the_author_or_hold_several_posts_or_a_list(
+    sandbox: Sandbox,
+) -> None:
+    assert ask(sandbox, link("no_params")).json()["params"] is None
+    author = post(sandbox, "no_author_counts")["author"]
+    assert (author["follower_count"], author["following_count"], author["aweme_count"]) == (0, 0, 0)
+    found = ask(sandbox, link("several_posts")).json()["data"]["aweme_details"]
+    assert len({aweme["aweme_id"] for aweme in found}) == 3
+    assert len(ask(sandbox, link("other_form")).json()["data"]["aweme_list"]) == 1
 
 
 def test_an_answer_can_have_code_400_and_no_data(sandbox: Sandbox) -> None:

@@ -36,7 +36,7 @@ ARGUMENTS = {
         "dry_run",
         "max_api_calls",
     ],
-    "summarize_raw": ["input", "out_dir", "formats"],
+    "summarize_raw": ["input", "out_dir", "urls", "urls_file", "formats"],
 }
 
 

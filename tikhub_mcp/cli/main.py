@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.tools.replies import BatchReply
 from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
-from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_summary, print_video, progress_bar
+from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_video, progress_bar
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
 
@@ -104,7 +104,10 @@ def _parser() -> argparse.ArgumentParser:
 
     summarize = commands.add_parser("summarize", help="make a table of saved raw answers (offline, free)")
     summarize.add_argument("-i", "--input", type=Path, metavar="PATH", help="a raw file or a folder (default: raw/)")
-    summarize.add_argument("-o", "--out-dir", type=Path, default=Path(), metavar="DIR", help="default: here")
+    summarize.add_argument(
+        "-o", "--out-dir", type=Path, metavar="DIR", help="default: here; with --urls reports/selection/"
+    )
+    summarize.add_argument("--urls", type=Path, metavar="FILE", help="only the posts of the links in this text file")
     summarize.add_argument(
         "--formats",
         type=_formats,
@@ -219,18 +222,9 @@ def _batch(args: argparse.Namespace) -> int:
 
 
 def _summarize(args: argparse.Namespace) -> int:
-    from tikhub_mcp.settings.environment import load_settings
-    from tikhub_mcp.summary.summarize import summarize
+    from tikhub_mcp.cli.summary import run
 
-    source = absolute(args.input) or load_settings().raw
-    summary = summarize(source, absolute(args.out_dir) or Path.cwd(), args.formats)
-    if args.json:
-        from tikhub_mcp.tools.replies import summary_reply
-
-        print_json(summary_reply(summary))
-    else:
-        print_summary(summary)
-    return 0
+    return run(absolute(args.input), absolute(args.out_dir), args.urls, args.formats, as_json=args.json)
 
 
 def _formats(text: str) -> "tuple[Format, ...]":

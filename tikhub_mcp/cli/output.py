@@ -92,8 +92,8 @@ def print_batch(reply: "BatchReply") -> None:
         print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
 
 
-def print_summary(summary: "Summary") -> None:
-    """Print the result of `summarize`: the files written, the totals and the top posts."""
+def print_summary(summary: "Summary", note: str = "") -> None:
+    """Print the result of `summarize`: the files written, the totals, the top posts, and notes."""
     from tikhub_mcp.posts.counts import API_COUNTS
     from tikhub_mcp.summary.rows import reported
     from tikhub_mcp.summary.summarize import FORMATS
@@ -104,7 +104,7 @@ def print_summary(summary: "Summary") -> None:
             print(f"{name}: {summary.paths[name]}")
     without = found.rows - found.parsed
     broken = f"; {without:,} without a post, the column `error` says why" if without else ""
-    print(f"{_counted(found.rows, 'file')} read from {summary.source}{broken}")
+    print(f"{_counted(summary.files, 'file')} read from {summary.source}{broken}")
     if found.parsed:
         sums = [(found.totals.counts[name], shown) for shown, name in API_COUNTS.items()]
         known = [f"{number:,} {shown}" for number, shown in sums if number is not None]
@@ -115,7 +115,7 @@ def print_summary(summary: "Summary") -> None:
         for top in tops:
             number = reported(top.row)[API_COUNTS[shown]]
             print(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}")
-    for remark in summary.remarks():
+    for remark in filter(None, (note, *summary.remarks())):
         print(f"note: {remark}", file=sys.stderr)
 
 

@@ -125,7 +125,8 @@ class Services:
         served = scenario.clips, scenario.variants, scenario.dead
         order = posts.Order(platform, shown, self.base_url, expires, self._library, *served)
         data = posts.data(order, scenario.shape) if scenario.shape else None
-        response = JSONResponse(posts.envelope(request.url.path, request.query_params["share_url"], data))
+        answer = posts.envelope(request.url.path, request.query_params["share_url"], data)
+        response = JSONResponse(answer if scenario.params else answer | {"params": None})
         half = bytes(response.body[: len(response.body) // 2])
         return Response(half, media_type="application/json") if scenario.half else response
 

@@ -75,7 +75,10 @@ def data(order: Order, shape: str) -> JsonValue:
         return _fill({**SHAPES[f"{order.platform}_missing"], **SHAPES["missing"][shape]}, {**log, "id": order.post_id})
     values = {**_words(order), **_numbers(order), **_media(order)}
     post = _fill({**SHAPES["post"], **SHAPES["found"][shape]}, values)
-    return _fill(SHAPES[f"{order.platform}_found"], {**log, "post": post})
+    number = int(order.post_id)
+    more = {name: {**post, "aweme_id": str(number + add)} for name, add in (("second", 10**6), ("third", 2 * 10**6))}
+    found = SHAPES["several_found" if shape == "several" else f"{order.platform}_found"]
+    return _fill(found, {**log, **more, "post": post})
 
 
 def _head(code: int, path: str, share_url: str) -> JsonValue:

@@ -40,6 +40,7 @@ class Scenario:
     half: bool = False  # the body ends in the middle
     delay: float = 0.0  # seconds before the response
     stale: bool = False  # the media links have expired
+    params: bool = True  # whether the answer repeats the link
     once: bool = False  # `status` and `stale` apply to the first request only
 
     @property
@@ -71,6 +72,16 @@ SCENARIOS = (
     Scenario(17, "null_data", "douyin", "200 with code 400 and no data", shape=""),
     Scenario(18, "deleted", "tiktok", "the post is there, and says that it was deleted", shape="deleted"),
     Scenario(19, "no_addresses", "douyin", "a video without an address", shape="no_addresses"),
+    Scenario(21, "removed", "douyin", "200 without the post: removed (core_dep)", shape="removed"),
+    Scenario(22, "under_review", "douyin", "200 without the post: under review", shape="under_review"),
+    Scenario(23, "story_ended", "douyin", "200 without the post: a daily story that ended", shape="story_ended"),
+    Scenario(24, "self_see", "tiktok", "200 without the post: private (statusMsg)", shape="self_see"),
+    Scenario(25, "region", "tiktok", "200 without the post: blocked in the region", shape="region"),
+    Scenario(26, "new_reason", "douyin", "200 without the post: a reason that is new", shape="new_reason"),
+    Scenario(27, "other_form", "tiktok", "200 with a list of posts", shape="list"),
+    Scenario(28, "several_posts", "tiktok", "three posts in one answer", shape="several"),
+    Scenario(29, "no_author_counts", "tiktok", "a video whose author's counts are all 0", shape="no_author_counts"),
+    Scenario(46, "no_params", "tiktok", "a video; the answer does not say what was asked for", params=False),
     Scenario(20, "wrong_post", "tiktok", "another post comes back", other="7300000000000000000"),
     Scenario(30, "failed_once", "tiktok", "400 once, then the video", status=400, once=True),
     Scenario(31, "failed", "douyin", "400 always", status=400),

@@ -69,6 +69,11 @@ class Settings:
         return self.root / "reports"
 
     @property
+    def selection(self) -> Path:
+        """The default folder for summaries of some posts only, which replace none of all posts."""
+        return self.reports / "selection"
+
+    @property
     def on_loopback(self) -> bool:
         """Whether the API is a test server on this machine; only then may media come from this machine too."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")

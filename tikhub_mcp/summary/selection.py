@@ -17,38 +17,41 @@ class Selection:
     Args:
         given: The links.
         rows: All rows: a short link names its post only in the answers that it led to.
+
+    Attributes:
+        remark: A sentence about the links without a saved answer, or "".
+
+    Raises:
+        InvalidInput: No row is about any of the links.
     """
 
     def __init__(self, given: Collection[Link], rows: Iterable[Row]) -> None:
-        self._links = {link.key: link for link in given}
+        distinct = {link.key: link for link in given}
         self._leads_to: dict[str, str] = {}  # key of a short link → key of its post
+        keys: set[str | None] = set()
         for row in rows:
             asked, post = _asked(row), _post(row)
+            keys.add(post or (asked.key if asked else None))
             if asked and asked.post_id is None and post:
                 self._leads_to[asked.key] = post
-        self._wanted = {self._post_of(key) for key in self._links}
-        self._found: set[str] = set()
+        found = set(map(self._post_of, keys))
+        self._wanted = set(map(self._post_of, distinct))
+        missing = [link.url for key, link in distinct.items() if self._post_of(key) not in found]
+        named = ", ".join([*missing[:MAX_NAMED], *["…"] * (len(missing) > MAX_NAMED)])
+        self.remark = f"Links without a saved answer: {len(missing)} of {len(distinct)} ({named})." if missing else ""
+        if missing and not self._wanted & found:
+            raise InvalidInput(f"{self.remark} Get them with batch_download first. Nothing was written.")
 
     def takes(self, row: Row) -> bool:
         """Return whether a row is about one of the posts: by the post in it, else by the link that was asked for."""
-        if not self._links:
+        if not self._wanted:
             return True
-        key = _post(row)
-        if key is None and (asked := _asked(row)):
-            key = self._post_of(asked.key)
-        if key not in self._wanted:
-            return False
-        self._found.add(key)
-        return True
+        asked = None if (post := _post(row)) else _asked(row)
+        return self._post_of(asked.key if asked else post) in self._wanted
 
-    def remark(self) -> str:
-        """Return a sentence about the links about whose posts no row was taken; "" if there are none."""
-        missing = [link.url for key, link in self._links.items() if self._post_of(key) not in self._found]
-        named = ", ".join([*missing[:MAX_NAMED], *["…"] * (len(missing) > MAX_NAMED)])
-        return f"Links without a saved answer: {len(missing)} of {len(self._links)} ({named})." if missing else ""
-
-    def _post_of(self, key: str) -> str:
-        return self._leads_to.get(key, key)
+    def _post_of(self, key: str | None) -> str | None:
+        """Return the key of the post that a key leads to, as far as that is known."""
+        return key and self._leads_to.get(key, key)
 
 
 def _post(row: Row) -> str | None:

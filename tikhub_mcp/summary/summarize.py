@@ -122,14 +122,17 @@ def summarize(
     _check_formats(formats)
     source = source.absolute()
     folder, names = _inputs(source)
+    track = partial(_tracked, progress=progress, stopped=stopped)
+    first, steps = (len(names), 3 * len(names)) if about else (0, 2 * len(names))  # until the rows are counted
+    selection = Selection(about, chain.from_iterable(_rows(folder, track(names[:first], total=steps))))
     make_folder(out_dir)
 
-    track = partial(_tracked, progress=progress, stopped=stopped)
     with ExitStack() as stack:
         spool = stack.enter_context(Spool(out_dir))
         outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, spool)}
-        snapshots, remark, done = _read(spool, folder, names, about, track)
+        snapshots = _read(spool, _rows(folder, track(names, first, total=steps)), selection)
         written = spool.written(snapshots.latest())
+        done = first + len(names)
         for block in track(written, done, attrgetter("count"), total=done + len(spool)):
             for output in outputs.values():
                 output.add(block)
@@ -137,7 +140,7 @@ def summarize(
         _write_histories(spool, snapshots, outputs.values(), stopped)
         _commit_all(outputs.values(), found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
-    return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), remark)
+    return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), selection.remark)
 
 
 def _tracked(
@@ -175,36 +178,19 @@ def _commit_all(outputs: Collection[Output], found: Findings, stopped: Callable[
             output.commit()
 
 
-def _read(
-    spool: Spool, folder: Path, names: list[str], about: Collection[Link], track: Callable[..., Iterator[str]]
-) -> tuple[Snapshots, str, int]:
-    """Add the rows of the files to the spool; return what the snapshots say, a remark, and the number of steps done.
-
-    Raises:
-        InvalidInput: No row is about the links.
-    """
-    done, rest = 0, len(names)  # about as many rows are written then as files are read
-    learned: Iterable[list[Row]] = ()
-    if about:
-        learned = _rows(folder, track(names, total=3 * rest))
-        done = rest
-    selection = Selection(about, chain.from_iterable(learned))
+def _read(spool: Spool, groups: Iterator[list[Row]], selection: Selection) -> Snapshots:
+    """Add the rows that are selected to the spool and to the snapshots, which are returned."""
     snapshots = Snapshots()
-    for group in _rows(folder, track(names, done, total=done + 2 * rest)):
-        _add([row for row in group if selection.takes(row)], spool, snapshots)
-    if not len(spool):
-        raise InvalidInput(f"{selection.remark()} Get them with batch_download first. Nothing was written.")
-    return snapshots, selection.remark(), done + rest
-
-
-def _add(rows: list[Row], spool: Spool, snapshots: Snapshots) -> None:
-    try:
-        spool.add(rows)
-    except RecursionError:
-        rows = [_without_deep_nesting(added) for added in rows]
-        spool.add(rows)
-    for added in rows:
-        snapshots.add(added)
+    for group in groups:
+        rows = list(filter(selection.takes, group))
+        try:
+            spool.add(rows)
+        except RecursionError:
+            rows = [_without_deep_nesting(added) for added in rows]
+            spool.add(rows)
+        for added in rows:
+            snapshots.add(added)
+    return snapshots
 
 
 def _rows(folder: Path, names: Iterable[str]) -> Iterator[list[Row]]:

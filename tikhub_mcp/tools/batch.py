@@ -64,6 +64,22 @@ class Given:
     def __add__(self, other: "Given") -> "Given":
         return Given(self.entries + other.entries, _joined(self.note, other.note))
 
+    def posts(self) -> tuple[Link, ...]:
+        """Return the links to posts.
+
+        Raises:
+            InvalidInput: There are none.
+        """
+        found = tuple(entry.link for entry in self.entries if entry.link)
+        if not found:
+            raise InvalidInput("None of the links leads to a post. Give the links of posts that were asked for before.")
+        return found
+
+    def posts_note(self) -> str:
+        """Return the note, which also says how many entries are no link to a post."""
+        others = sum(entry.link is None for entry in self.entries)
+        return _joined(self.note, f"Left out, because they lead to no post: {others}." if others else "")
+
 
 async def plan_or_run(
     jobs: Jobs,

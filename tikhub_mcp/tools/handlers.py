@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.jobs.model import Call, Job, Options, Watch
 from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, MAX_JOBS, Jobs
+from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.post import Quality
 from tikhub_mcp.settings.api_key import find_key
 from tikhub_mcp.settings.environment import Settings, load_settings
@@ -60,7 +61,7 @@ class Tools:
         self._environ = environ
         self._jobs: Jobs | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._summaries: dict[tuple[Path, Path, tuple[summarize.Format, ...]], _SummaryRun] = {}
+        self._summaries: dict[tuple[object, ...], _SummaryRun] = {}
 
     async def download_video(
         self,
@@ -123,25 +124,34 @@ class Tools:
         self,
         ctx: Context,
         input: Annotated[str, Field(description="A raw JSON file or a folder of them (default: raw/)")] = "",  # noqa: A002 - the argument's public name
-        out_dir: Annotated[str, Field(description="Folder for the outputs (default: reports/)")] = "",
+        out_dir: Annotated[
+            str, Field(description="Folder for the outputs (default: reports/, or reports/selection/ with links)")
+        ] = "",
+        urls: Annotated[Links, Field(description="Only the posts of these links; default: all")] = [],  # noqa: B006 - read only
+        urls_file: Annotated[str, Field(description="Text file with such links, one a line")] = "",
         formats: Annotated[
             Formats, Field(description="Any of csv, json, xlsx (a workbook), html (a page with charts)")
         ] = ["csv", "json"],  # noqa: B006 - read only
     ) -> Annotated[CallToolResult, SummaryReply]:
-        """Saved raw answers → tikhub_videos_summary.csv and .json, one row per file, and totals and top posts here.
+        """Saved raw answers → tikhub_videos_summary.csv and .json, one row per answer, and totals and top posts here.
 
         Offline, free, needs no key. With csv comes the history of posts that were asked for more than once.
         """
         settings = load_settings(self._environ)
         source = allowed_path(settings, input, settings.raw)
-        target = allowed_path(settings, out_dir, settings.reports)
+        selected = bool(urls or urls_file.strip())
+        target = allowed_path(settings, out_dir, settings.selection if selected else settings.reports)
         wanted = tuple(name for name in summarize.FORMATS if name in formats) or summarize.DEFAULT_FORMATS
-        run = self._summaries.get((source, target, wanted))
+        given = (
+            await asyncio.to_thread(_given, settings, urls, urls_file, "summarize --urls") if selected else Given([])
+        )
+        about = given.posts() if selected else ()
+        run = self._summaries.get((source, target, wanted, about))
         if run is None or run.is_over():
-            run = _SummaryRun(source, target, wanted)
+            run = _SummaryRun(source, target, wanted, about)
             self._summaries = {key: other for key, other in self._summaries.items() if not other.is_over()}
-            self._summaries[source, target, wanted] = run
-        return result(await run.wait(ctx, settings.call_seconds))
+            self._summaries[source, target, wanted, about] = run
+        return result(await run.wait(ctx, settings.call_seconds, given.posts_note()))
 
     def sweep(self) -> None:
         """Remove the part files that killed processes have left in the default folders."""
@@ -175,7 +185,7 @@ class Tools:
         return settings, self._jobs, Call(key, settings.call_seconds, at_least_none(max_api_calls))
 
 
-def _given(settings: Settings, urls: list[str], urls_file: str) -> Given:
+def _given(settings: Settings, urls: list[str], urls_file: str, command: str = "batch") -> Given:
     given = parse_entries(urls)
     if urls_file.strip():
         given += read_list(allowed_path(settings, urls_file, settings.root))
@@ -184,7 +194,7 @@ def _given(settings: Settings, urls: list[str], urls_file: str) -> Given:
     if len(given.entries) > MAX_LINKS:
         raise InvalidInput(
             f"{len(given.entries)} links are more than the {MAX_LINKS} that one call takes. Split them, or run "
-            "`tikhub-mcp batch FILE` in a shell, which has no limit."
+            f"`tikhub-mcp {command} FILE` in a shell, which has no limit."
         )
     return given
 
@@ -201,12 +211,20 @@ class _SummaryRun:
     It may outlive the call that started it. A repeated call joins it while it runs, and gets its result afterwards.
     """
 
-    def __init__(self, source: Path, target: Path, formats: tuple[summarize.Format, ...]) -> None:
+    def __init__(
+        self, source: Path, target: Path, formats: tuple[summarize.Format, ...], about: tuple[Link, ...]
+    ) -> None:
         self.stop, self.seen, self._ended = threading.Event(), False, 0.0
         self.done, self.total, self._waiters = 0, 0, 0
         self._task = asyncio.create_task(
             asyncio.to_thread(
-                summarize.summarize, source, target, formats, progress=self._note, stopped=self.stop.is_set
+                summarize.summarize,
+                source,
+                target,
+                formats,
+                about=about,
+                progress=self._note,
+                stopped=self.stop.is_set,
             )
         )
         self._task.add_done_callback(self._end)
@@ -220,7 +238,7 @@ class _SummaryRun:
         self.stop.set()
         return self._task
 
-    async def wait(self, ctx: Context, seconds: float) -> SummaryReply:
+    async def wait(self, ctx: Context, seconds: float, note: str) -> SummaryReply:
         """Wait for the result and return the reply, which is `pending` after `seconds`.
 
         If the call is cancelled and no other call is waiting, the run is stopped.
@@ -236,7 +254,7 @@ class _SummaryRun:
         finally:
             self._waiters -= 1
         self.seen = self._task.done()
-        return replies.summary_reply(self._task.result()) if self.seen else replies.summary_pending()
+        return replies.summary_reply(self._task.result(), note) if self.seen else replies.summary_pending()
 
     def _end(self, task: asyncio.Task[summarize.Summary]) -> None:
         self._ended = time.monotonic()

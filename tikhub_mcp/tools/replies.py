@@ -272,8 +272,13 @@ def _most_telling(items: list[BatchItem]) -> list[BatchItem]:
     return [items[number] for number in sorted(shown)]
 
 
-def summary_reply(summary: Summary) -> SummaryReply:
-    """Return the reply of a summary, with top posts removed until it fits into MAX_SUMMARY_BYTES."""
+def summary_reply(summary: Summary, note: str = "") -> SummaryReply:
+    """Return the reply of a summary, with top posts removed until it fits into MAX_SUMMARY_BYTES.
+
+    Args:
+        summary: The summary.
+        note: What else is to be said.
+    """
     found = summary.found
     reply = SummaryReply(
         status="ok",
@@ -290,7 +295,7 @@ def summary_reply(summary: Summary) -> SummaryReply:
         totals=_totals(found.totals),
         top_by_plays=[_top(top, "play_count_change") for top in found.by_plays],
         top_by_likes=[_top(top, "digg_count_change") for top in found.by_likes],
-        note=" ".join(summary.remarks()) or None,
+        note=" ".join(filter(None, (note, *summary.remarks()))) or None,
     )
     tops = reply.top_by_likes, reply.top_by_plays
     while any(tops) and json_size(reply.model_dump()) > MAX_SUMMARY_BYTES:
