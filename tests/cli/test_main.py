@@ -346,6 +346,25 @@ def test_a_summary_needs_no_key_and_goes_into_the_current_directory(cli: Cli, ro
     assert cli("summarize", "-i", reply.input).out.splitlines()[2] == f"1 file read from {reply.input}"
 
 
+def test_a_summary_of_some_posts_goes_into_a_folder_of_its_own_unless_one_is_given(cli: Cli, root: Path) -> None:
+    links = [link("tiktok"), link("private"), *good_links(2)]
+    cli("batch", "--metrics-only", listed(Path("links.txt"), *links[:3]))
+    some = listed(Path("some.txt"), "Posts to look at:", *links[1:])
+    ran = cli("summarize", "--urls", some, "--json")
+    reply = SummaryReply.model_validate_json(ran.out)
+    assert (ran.code, reply.rows, reply.broken) == (0, 2, 1)
+    assert reply.csv_path == f"{root}/reports/selection/tikhub_videos_summary.csv"
+    ran = cli("summarize", "--urls", some, "-o", "here", "--formats", "csv")
+    assert ran.out.splitlines()[0] == f"csv: {Path.cwd()}/here/tikhub_videos_summary.csv"
+    assert f"3 files read from {root / 'raw'}; 1 without a post" in ran.out
+    assert ran.err.splitlines() == [
+        "note: Lines of the file without a link, left out: 1 (numbers 1).",
+        f"note: Links without a saved answer: 1 of 3 ({links[3]}).",
+    ]
+    ran = cli("summarize", "--urls", listed(Path("none.txt"), links[3]))
+    assert (ran.code, ran.out) == (2, "")
+
+
 def test_a_summary_says_how_posts_grew_what_is_older_beside_it_and_that_no_post_was_there(cli: Cli) -> None:
     counts = ({"play_count": 1000, "digg_count": 50}, {"play_count": 2500, "digg_count": 40})
     save_all(Path("raw"), [answer("1", day, **count) for day, count in enumerate(counts)])

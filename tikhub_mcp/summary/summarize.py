@@ -114,8 +114,7 @@ def summarize(
             names; if it returns True, the summary is stopped.
 
     Raises:
-        InvalidInput: There is nothing to read, nothing about the links, or a format needs an extra that is not
-            installed.
+        InvalidInput: There is nothing to read, nothing about the links, or an extra is not installed.
         DiskFull, NotWritable: The outputs could not be written.
         SummaryStopped: `stopped` returned True.
     """
@@ -126,13 +125,11 @@ def summarize(
     first, steps = (len(names), 3 * len(names)) if about else (0, 2 * len(names))  # until the rows are counted
     selection = Selection(about, chain.from_iterable(_rows(folder, track(names[:first], total=steps))))
     make_folder(out_dir)
-
     with ExitStack() as stack:
         spool = stack.enter_context(Spool(out_dir))
         outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, spool)}
         snapshots = _read(spool, _rows(folder, track(names, first, total=steps)), selection)
-        written = spool.written(snapshots.latest())
-        done = first + len(names)
+        written, done = spool.written(snapshots.latest()), first + len(names)
         for block in track(written, done, attrgetter("count"), total=done + len(spool)):
             for output in outputs.values():
                 output.add(block)
