@@ -35,8 +35,13 @@ def body(value: Json) -> bytes:
 
 def row(name: str, content: bytes) -> Row:
     """The row of a file with one post, or none."""
-    [found] = read_posts(name, content)
-    return row_in(found) if isinstance(found, AnswerFields) else found
+    [found] = rows_in(name, content)
+    return found
+
+
+def rows_in(name: str, content: bytes) -> list[Row]:
+    """The rows of a file."""
+    return [row_in(found) if isinstance(found, AnswerFields) else found for found in read_posts(name, content)]
 
 
 def row_of(value: Json, name: str = "raw.json") -> Row:

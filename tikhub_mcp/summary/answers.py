@@ -110,7 +110,7 @@ def _missing(name: str, value: Json, posts: list[Json]) -> Iterator[Row]:
     data = _object(_object(value).get("data")) or _object(value)
     if posts is not data.get("aweme_details"):  # one post was asked for
         return
-    there = {id_text(post.get("aweme_id")) for post in posts if isinstance(post, dict)}
+    there = [id_text(post.get("aweme_id")) for post in posts if isinstance(post, dict)]  # of any type, also unhashable
     listed = data.get("filter_list")
     for item in listed if isinstance(listed, list) else ():
         aweme_id = id_text(_object(item).get("aweme_id"))
