@@ -76,6 +76,16 @@ def test_a_block_has_so_many_rows_or_so_many_bytes(tmp_path: Path, size: int, mo
     assert set(counts[:-1]) == {most}
 
 
+def test_only_the_column_is_filled_in_and_nothing_that_looks_like_it(tmp_path: Path) -> None:
+    row = {"first": {"is_latest": None}, "text": '"is_latest": null', "is_latest": None, "link": '"is_latest": null'}
+    with Spool(tmp_path) as spool:
+        spool.add([row, row])
+        [block] = spool.written(bytes([1, 0]))
+        assert block.rows() == [row | {"is_latest": True}, row | {"is_latest": False}]
+        assert [line.split(b",")[-2] for line in block.csv.splitlines()] == [b"true", b"false"]
+        assert spool[1] == row
+
+
 def test_no_rows_are_no_blocks(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         spool.add([])
