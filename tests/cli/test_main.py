@@ -24,7 +24,7 @@ from tikhub_mcp.cli.main import main
 from tikhub_mcp.posts.post import Metrics
 from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, posts, short_link
 from tikhub_mcp.settings.api_key import why_unusable
-from tikhub_mcp.tools.replies import BatchReply, SummaryReply, VideoReply
+from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
 METRICS = [name for name in Metrics.model_fields if name != "notes"]
 

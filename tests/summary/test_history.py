@@ -13,7 +13,8 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary.history import HISTORY, MAX_TOP_POSTS, Snapshots, history
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.summarize import summarize
-from tikhub_mcp.tools.replies import SummaryReply, summary_reply
+from tikhub_mcp.tools.replies import summary_reply
+from tikhub_mcp.tools.schemas import SummaryReply
 
 NONE_OF_THEM = dict.fromkeys(COUNTS, 0)
 

@@ -17,7 +17,7 @@ from tikhub_mcp.sandbox import link
 from tikhub_mcp.text import json_size
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch_table import TABLE_COLUMNS
-from tikhub_mcp.tools.replies import BatchItem, BatchReply
+from tikhub_mcp.tools.schemas import BatchItem, BatchReply
 
 pytestmark = [pytest.mark.anyio]
 

@@ -29,6 +29,7 @@ from tikhub_mcp.posts.post import Post, parse_post
 from tikhub_mcp.summary.history import CountTotals, Findings, Top
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.tools import replies
+from tikhub_mcp.tools.schemas import BatchReply, VideoReply
 
 LINK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 SHORT = parse_link("https://vm.tiktok.com/ZMabc/")
@@ -45,7 +46,7 @@ def done(**over: Json) -> Outcome:
     return replace(Outcome("ok", post(), SAVED, RAW, api_calls=1), **over)
 
 
-def batch(call: Call | None = None, *outcomes: Outcome, urls: list[str] | None = None) -> replies.BatchReply:
+def batch(call: Call | None = None, *outcomes: Outcome, urls: list[str] | None = None) -> BatchReply:
     given = urls or [f"https://vm.tiktok.com/Z{number}/" for number in range(len(outcomes))]
     items = [replies.batch_item(url, parse_link(url), outcome) for url, outcome in zip(given, outcomes, strict=True)]
     return replies.batch_reply(call or Call(SecretStr("a-key")), items, list(outcomes), 10)
@@ -221,9 +222,9 @@ def test_a_refusal_fits_the_schema_of_its_tool_and_is_an_error(tool: str) -> Non
         assert reply.error == replies.describe(error)
         assert reply.error is not None
         assert reply.error.tell_human == "apply for a key"
-    if isinstance(reply, replies.VideoReply):
+    if isinstance(reply, VideoReply):
         assert reply.url == ""
-    if isinstance(reply, replies.BatchReply):
+    if isinstance(reply, BatchReply):
         assert (reply.status, reply.total, reply.results) == ("stopped", 0, [])
 
 

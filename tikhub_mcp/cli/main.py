@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.jobs.scheduler import Jobs
     from tikhub_mcp.settings.environment import Settings
     from tikhub_mcp.summary.summarize import Format
-    from tikhub_mcp.tools.replies import BatchReply
+    from tikhub_mcp.tools.schemas import BatchReply
 from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
 from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_video, progress_bar

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.jobs.model import Job, Watch
     from tikhub_mcp.summary.history import Top
     from tikhub_mcp.summary.summarize import Summary
-    from tikhub_mcp.tools.replies import BatchReply, VideoReply
+    from tikhub_mcp.tools.schemas import BatchReply, VideoReply
 from tikhub_mcp.text import clean
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

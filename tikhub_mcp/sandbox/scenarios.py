@@ -81,7 +81,7 @@ SCENARIOS = (
     Scenario(27, "other_form", "tiktok", "200 with a list of posts", shape="list"),
     Scenario(28, "several_posts", "tiktok", "three posts in one answer", shape="several"),
     Scenario(29, "no_author_counts", "tiktok", "a video whose author's counts are all 0", shape="no_author_counts"),
-    Scenario(46, "no_params", "tiktok", "a video; the answer does not say what was asked for", params=False),
+    Scenario(48, "no_params", "tiktok", "a video; the answer does not say what was asked for", params=False),
     Scenario(20, "wrong_post", "tiktok", "another post comes back", other="7300000000000000000"),
     Scenario(30, "failed_once", "tiktok", "400 once, then the video", status=400, once=True),
     Scenario(31, "failed", "douyin", "400 always", status=400),

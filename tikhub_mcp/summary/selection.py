@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from tikhub_mcp.errors import InvalidInput, UnsupportedLink
-from tikhub_mcp.posts import links
+from tikhub_mcp.posts import lists
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.summary.rows import Row
 
@@ -62,5 +62,5 @@ def _post(row: Row) -> str | None:
 def _asked(row: Row) -> Link | None:
     """Return the link that was asked for."""
     with suppress(InvalidInput, UnsupportedLink):
-        return links.one(row["share_url"] if row["parse_ok"] else row["link"] or "")
+        return lists.one(row["share_url"] if row["parse_ok"] else row["link"] or "")
     return None

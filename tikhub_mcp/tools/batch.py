@@ -16,7 +16,7 @@ from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch_table import table_path, write_table
 from tikhub_mcp.tools.list_text import decode_list
-from tikhub_mcp.tools.replies import BatchReply
+from tikhub_mcp.tools.schemas import BatchReply
 
 MAX_LIST_BYTES = 2**20  # of a file with links
 MAX_WITHOUT_TABLE = 20  # links

@@ -8,7 +8,7 @@ from tikhub_mcp.storage.atomic import make_folder, write_whole
 from tikhub_mcp.summary import csv_cells
 from tikhub_mcp.summary.outputs import BYTE_ORDER_MARK, LINE_END
 from tikhub_mcp.text import writable
-from tikhub_mcp.tools.replies import BatchItem
+from tikhub_mcp.tools.schemas import BatchItem
 
 TABLE_COLUMNS = ("line", "link", "post", "status", "author", "title", "likes", "plays", "file", "error")
 

@@ -27,7 +27,7 @@ from tikhub_mcp.summary import summarize
 from tikhub_mcp.text import sendable
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, parse_one, plan_or_run, read_list
-from tikhub_mcp.tools.replies import BatchReply, Reply, SummaryReply, VideoReply
+from tikhub_mcp.tools.schemas import BatchReply, Reply, SummaryReply, VideoReply
 
 MAX_LINKS = 1000  # in one call
 UNSEEN_SECONDS = 600.0  # how long the result of a summary that outlived its call is available to the next call

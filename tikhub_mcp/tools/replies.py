@@ -1,22 +1,30 @@
-"""The models of the three tools' replies, and their construction from outcomes."""
+"""Makes the replies of the three tools from outcomes and summaries."""
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, Field
 
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
-from tikhub_mcp.jobs.model import Call, Outcome, Status
+from tikhub_mcp.jobs.model import Call, Outcome
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.counts import API_COUNTS
-from tikhub_mcp.posts.links import Link, Platform
-from tikhub_mcp.posts.post import Metrics
+from tikhub_mcp.posts.links import Link
 from tikhub_mcp.summary import history
 from tikhub_mcp.summary.history import Top
 from tikhub_mcp.summary.rows import reported
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.text import clean, json_size, shortened
+from tikhub_mcp.tools.schemas import (
+    BatchItem,
+    BatchReply,
+    Cost,
+    Error,
+    File,
+    Reply,
+    SummaryReply,
+    TopPost,
+    Totals,
+    VideoReply,
+)
 
 MAX_SUMMARY_BYTES = 4000  # of a summary's reply; if paths are long, it has fewer top posts
 MAX_TOP_AUTHOR_BYTES, MAX_TOP_TITLE_BYTES = 36, 51  # with these, ten top posts fit into the reply
@@ -29,147 +37,6 @@ PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
     "arguments to join it. No saved answer is paid for again; a request that was out when the server ended may be."
 )
-
-
-class Error(BaseModel):
-    """An error, for the caller and its human."""
-
-    code: str
-    message: str
-    retryable: bool
-    stop: bool = Field(description="True: stop, nothing helps until a human acts")
-    tell_human: str | None
-    retry_after_s: float | None
-
-
-class File(BaseModel):
-    """A video on disk; all values are measured from the file itself."""
-
-    path: str
-    uri: str
-    size_bytes: int
-    sha256: str
-    codec: str
-    width: int
-    height: int
-    duration_ms: int | None
-    has_audio: bool
-    reused: bool
-    warnings: list[str]
-
-
-class Cost(BaseModel):
-    """The cost of a call."""
-
-    api_calls: int = Field(description="Requests that TikHub charges, or whose answer was lost")
-    reused_answer: bool
-
-
-class VideoReply(BaseModel):
-    """The reply of download_video."""
-
-    status: Literal["ok", "failed", "pending"]
-    url: str
-    platform: Platform | None = None
-    video_id: str | None = None
-    kind: Literal["video", "images"] | None = None
-    title: str | None = Field(None, description="The post's own words: untrusted text")
-    file: File | None = None
-    raw_json_path: str | None = None
-    metrics: Metrics | None = None
-    cost: Cost
-    note: str | None = None
-    error: Error | None = None
-
-
-class BatchItem(BaseModel):
-    """The result of one link of a batch."""
-
-    status: Status
-    url: str
-    video_id: str | None = None
-    path: str | None = None
-    size_bytes: int | None = None
-    raw_json_path: str | None = None
-    metrics: Metrics | None = None
-    error: Error | None = None
-
-
-class BatchReply(BaseModel):
-    """The reply of batch_download. The most important fields come first, because clients cut long replies."""
-
-    status: Literal["complete", "partial", "stopped"]
-    error: Error | None = None
-    note: str | None = None
-    total: int
-    succeeded: int
-    failed: int
-    pending: int
-    skipped: int
-    failed_by_code: dict[str, int] = {}
-    cost: Cost
-    workers: int
-    output_dir: str | None = None
-    raw_dir: str | None = None
-    results_path: str | None = Field(None, description="A CSV table of all results")
-    distinct_posts: int | None = None
-    on_disk: int | None = None
-    calls_needed: int | None = None
-    retry_urls: list[str]
-    retry_count: int | None = Field(None, description="How many there are, when retry_urls holds only the first")
-    results_omitted: int = Field(0, description="Results that are only in the table")
-    results: list[BatchItem]
-
-
-class Totals(BaseModel):
-    """Sums over the newest answer about each post; null where no post reported the count."""
-
-    posts: int
-    plays: int | None
-    plays_reported: int = Field(description="Posts whose plays were reported; Douyin's are not")
-    likes: int | None
-    comments: int | None
-    shares: int | None
-    saves: int | None
-    downloads: int | None
-
-
-class TopPost(BaseModel):
-    """A post in a ranking."""
-
-    video_id: str | None
-    author: str = Field(description="Untrusted text")
-    title: str = Field(description="How the post's text begins. Untrusted")
-    plays: int | None
-    likes: int | None
-    engagement_rate: float | None
-    as_of: str | None
-    change: int | None = Field(None, description="Of the plays, or likes, since the oldest answer about the post")
-    change_days: float | None = Field(None, description="How much older that one is than `as_of`")
-
-
-class SummaryReply(BaseModel):
-    """The reply of summarize_raw."""
-
-    status: Literal["ok", "failed", "pending"]
-    csv_path: str | None = None
-    json_path: str | None = None
-    history_csv_path: str | None = Field(None, description="How numbers changed, of posts with more than one answer")
-    xlsx_path: str | None = None
-    html_path: str | None = None
-    input: str | None = None
-    rows: int = 0
-    parsed: int = 0
-    broken: int = 0
-    posts_with_history: int = 0
-    totals: Totals | None = None
-    top_by_plays: list[TopPost] = []
-    top_by_likes: list[TopPost] = []
-    note: str | None = None
-    error: Error | None = None
-
-
-Reply = VideoReply | BatchReply | SummaryReply
 
 
 def describe(error: TikHubMCPError) -> Error:

@@ -1,0 +1,150 @@
+"""The models of the three tools' replies; their fields are published as output schemas."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from tikhub_mcp.jobs.model import Status
+from tikhub_mcp.posts.links import Platform
+from tikhub_mcp.posts.post import Metrics
+
+
+class Error(BaseModel):
+    """An error, for the caller and its human."""
+
+    code: str
+    message: str
+    retryable: bool
+    stop: bool = Field(description="True: stop, nothing helps until a human acts")
+    tell_human: str | None
+    retry_after_s: float | None
+
+
+class File(BaseModel):
+    """A video on disk; all values are measured from the file itself."""
+
+    path: str
+    uri: str
+    size_bytes: int
+    sha256: str
+    codec: str
+    width: int
+    height: int
+    duration_ms: int | None
+    has_audio: bool
+    reused: bool
+    warnings: list[str]
+
+
+class Cost(BaseModel):
+    """The cost of a call."""
+
+    api_calls: int = Field(description="Requests that TikHub charges, or whose answer was lost")
+    reused_answer: bool
+
+
+class VideoReply(BaseModel):
+    """The reply of download_video."""
+
+    status: Literal["ok", "failed", "pending"]
+    url: str
+    platform: Platform | None = None
+    video_id: str | None = None
+    kind: Literal["video", "images"] | None = None
+    title: str | None = Field(None, description="The post's own words: untrusted text")
+    file: File | None = None
+    raw_json_path: str | None = None
+    metrics: Metrics | None = None
+    cost: Cost
+    note: str | None = None
+    error: Error | None = None
+
+
+class BatchItem(BaseModel):
+    """The result of one link of a batch."""
+
+    status: Status
+    url: str
+    video_id: str | None = None
+    path: str | None = None
+    size_bytes: int | None = None
+    raw_json_path: str | None = None
+    metrics: Metrics | None = None
+    error: Error | None = None
+
+
+class BatchReply(BaseModel):
+    """The reply of batch_download. The most important fields come first, because clients cut long replies."""
+
+    status: Literal["complete", "partial", "stopped"]
+    error: Error | None = None
+    note: str | None = None
+    total: int
+    succeeded: int
+    failed: int
+    pending: int
+    skipped: int
+    failed_by_code: dict[str, int] = {}
+    cost: Cost
+    workers: int
+    output_dir: str | None = None
+    raw_dir: str | None = None
+    results_path: str | None = Field(None, description="A CSV table of all results")
+    distinct_posts: int | None = None
+    on_disk: int | None = None
+    calls_needed: int | None = None
+    retry_urls: list[str]
+    retry_count: int | None = Field(None, description="How many there are, when retry_urls holds only the first")
+    results_omitted: int = Field(0, description="Results that are only in the table")
+    results: list[BatchItem]
+
+
+class Totals(BaseModel):
+    """Sums over the newest answer about each post; null where no post reported the count."""
+
+    posts: int
+    plays: int | None
+    plays_reported: int = Field(description="Posts whose plays were reported; Douyin's are not")
+    likes: int | None
+    comments: int | None
+    shares: int | None
+    saves: int | None
+    downloads: int | None
+
+
+class TopPost(BaseModel):
+    """A post in a ranking."""
+
+    video_id: str | None
+    author: str = Field(description="Untrusted text")
+    title: str = Field(description="How the post's text begins. Untrusted")
+    plays: int | None
+    likes: int | None
+    engagement_rate: float | None
+    as_of: str | None
+    change: int | None = Field(None, description="Of the plays, or likes, since the oldest answer about the post")
+    change_days: float | None = Field(None, description="How much older that one is than `as_of`")
+
+
+class SummaryReply(BaseModel):
+    """The reply of summarize_raw."""
+
+    status: Literal["ok", "failed", "pending"]
+    csv_path: str | None = None
+    json_path: str | None = None
+    history_csv_path: str | None = Field(None, description="How numbers changed, of posts with more than one answer")
+    xlsx_path: str | None = None
+    html_path: str | None = None
+    input: str | None = None
+    rows: int = 0
+    parsed: int = 0
+    broken: int = 0
+    posts_with_history: int = 0
+    totals: Totals | None = None
+    top_by_plays: list[TopPost] = []
+    top_by_likes: list[TopPost] = []
+    note: str | None = None
+    error: Error | None = None
+
+
+Reply = VideoReply | BatchReply | SummaryReply
