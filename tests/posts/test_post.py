@@ -128,7 +128,8 @@ def test_words_of_others_are_cleaned_and_cut() -> None:
 def test_a_photo_post_has_numbers_but_no_file_to_take_for_its_video(post: Object, link: Link) -> None:
     found = parse_post(envelope(post, douyin=link is DOUYIN), link, RECEIVED)
     assert (found.kind, found.renditions, found.metrics.likes) == ("images", (), 4321)
-    assert found.metrics.notes["resolution"] == "a photo post has none"
+    assert (found.metrics.resolution, found.metrics.duration_ms) == (None, None)
+    assert [found.metrics.notes[name] for name in ("resolution", "duration_ms")] == ["a photo post has none"] * 2
     for quality in QUALITIES:
         with pytest.raises(NotAVideo, match=rf"{found.video_id} is a photo post"):
             choose(found, quality)

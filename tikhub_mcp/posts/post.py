@@ -260,13 +260,15 @@ def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, image
     resolution = f"{size.width}x{size.height}" if size.width and size.height and not images else None
     if resolution is None:
         notes["resolution"] = "a photo post has none" if images else "not in the answer"
-    if aweme.video.duration is None:
-        notes["duration_ms"] = _why_null(as_object(found.get("video")).get("duration"))
+    duration = None if images else aweme.video.duration  # photo posts say 0, or the music's
+    if duration is None:
+        served_duration = as_object(found.get("video")).get("duration")
+        notes["duration_ms"] = "a photo post has none" if images else _why_null(served_duration)
     return Metrics(
         video_id=video_id,
         author=clean(aweme.author.nickname, 100),
         **values,
-        duration_ms=aweme.video.duration,
+        duration_ms=duration,
         resolution=resolution,
         as_of=datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         notes=notes,
