@@ -346,7 +346,9 @@ def test_a_summary_needs_no_key_and_goes_into_the_current_directory(cli: Cli, ro
     assert cli("summarize", "-i", reply.input).out.splitlines()[2] == f"1 file read from {reply.input}"
 
 
-def test_a_summary_of_some_posts_goes_into_a_folder_of_its_own_unless_one_is_given(cli: Cli, root: Path) -> None:
+def test_a_summary_of_some_posts_goes_into_a_folder_of_its_own_unless_one_is_given(
+    cli: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     links = [link("tiktok"), link("private"), *good_links(2)]
     cli("batch", "--metrics-only", listed(Path("links.txt"), *links[:3]))
     some = listed(Path("some.txt"), "Posts to look at:", *links[1:])
@@ -361,6 +363,8 @@ def test_a_summary_of_some_posts_goes_into_a_folder_of_its_own_unless_one_is_giv
         "note: Lines of the file without a link, left out: 1 (numbers 1).",
         f"note: Links without a saved answer: 1 of 3 ({links[3]}).",
     ]
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(links[0].encode())))
+    assert SummaryReply.model_validate_json(cli("summarize", "--urls", "-", "--json").out).rows == 1
     ran = cli("summarize", "--urls", listed(Path("none.txt"), links[3]))
     assert (ran.code, ran.out) == (2, "")
 

@@ -140,6 +140,25 @@ async def test_a_table_that_cannot_be_written_costs_no_result(desk: Desk) -> Non
 
 
 @ONE_ERA
+async def test_results_that_are_neither_in_the_reply_nor_in_a_table_are_named_and_can_be_had_for_nothing(
+    desk: Desk,
+) -> None:
+    good = saved_posts(desk, 101)
+    reply = await desk.batch(good, metrics_only=True, save_raw=False)
+    assert (reply["succeeded"], reply["results"], reply["note"]) == (101, [], replies.NO_TABLE)
+    half = await desk.batch(good[:100], metrics_only=True, save_raw=False)
+    assert (len(half["results"]), half["note"], len(desk.asked)) == (100, None, 0)
+
+
+@ONE_ERA
+async def test_warnings_about_files_stand_in_the_batch_and_in_its_table(desk: Desk) -> None:
+    reply = await desk.batch([link("silent"), link("tiktok"), *saved_posts(desk, 19)], quality="best")
+    assert [bool(item["warnings"]) for item in reply["results"][:2]] == [True, False]
+    warning = reply["results"][0]["warnings"][0]
+    assert table(reply["results_path"])[0]["error"] == f"warning: {warning}"
+
+
+@ONE_ERA
 async def test_a_call_takes_1000_links(desk: Desk) -> None:
     links = [f"https://www.tiktok.com/@someone/video/{FIRST + number}" for number in range(1001)]
     reply = await desk.batch(links, dry_run=True)

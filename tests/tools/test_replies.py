@@ -15,6 +15,7 @@ from tikhub_mcp.errors import (
     KeyMissing,
     MediaUnavailable,
     NotAVideo,
+    PermissionDenied,
     RateLimited,
     TikHubMCPError,
     UnsupportedLink,
@@ -136,7 +137,7 @@ def test_what_is_not_done_in_time_says_how_to_get_it() -> None:
     reply = replies.video_reply("x", SHORT, Outcome("pending", raw_path=RAW, api_calls=1))
     assert (reply.status, reply.note, reply.error, reply.video_id) == ("pending", replies.PENDING, None, None)
     assert not replies.failed(reply)
-    assert replies.summary_pending().note == replies.PENDING
+    assert replies.summary_pending().note == replies.SUMMARY_PENDING
     assert not replies.failed(replies.summary_pending())
 
 
@@ -194,6 +195,17 @@ def test_a_batch_that_a_refusal_stopped_says_so_and_keeps_what_was_done() -> Non
     assert (reply.error.code, reply.error.stop) == ("insufficient_balance", True)
     assert replies.failed(batch(call, refused, Outcome("skipped")))
     assert not replies.failed(batch(call, refused, Outcome("pending")))
+
+
+def test_a_key_that_both_platforms_refuse_is_an_error_with_the_words_of_both() -> None:
+    call, refusals = Call(SecretStr("a-key")), [InsufficientBalance("Douyin: top up."), PermissionDenied("TikTok: no.")]
+    for refusal, platform in zip(refusals, ("douyin", "tiktok"), strict=True):
+        refusal.platform, refusal.tell_human = platform, f"Do it for {platform}."
+        call.stop(refusal)
+    error = batch(call, Outcome("skipped")).error
+    assert error is not None
+    assert (error.code, error.message) == ("insufficient_balance", "Douyin: top up. TikTok: no.")
+    assert error.tell_human == "Do it for douyin. Do it for tiktok."
 
 
 def test_the_callers_own_cap_stops_a_batch_without_making_an_error_of_each_item() -> None:

@@ -36,7 +36,8 @@ async def test_a_link_or_share_text_becomes_a_file_an_answer_and_numbers(
     assert (reply["status"], reply["platform"], reply["kind"]) == ("ok", platform, "video")
     assert reply["url"] in text
     assert reply["video_id"] == {"tiktok": "7000000000000000001", "douyin": "7000000000000000002"}[platform]
-    assert reply["error"] is reply["note"] is None
+    assert reply["error"] is None
+    assert (reply["note"] is None) is (" and " not in text)  # what else the text links to
     assert reply["cost"] == {"api_calls": 1, "reused_answer": False}
     assert len(desk.asked) == 1
     raw = json.loads(content(reply["raw_json_path"]))

@@ -78,6 +78,8 @@ def print_batch(reply: "BatchReply") -> None:
     for item in reply.results:
         detail = f"{item.error.code}: {item.error.message}" if item.error else item.path or item.raw_json_path or ""
         print(f"{item.status:<8} {item.url}  {detail}".rstrip())
+        for warning in item.warnings or ():
+            print(f"warning: {warning}", file=sys.stderr)
     counts = ", ".join(f"{getattr(reply, name)} {name}" for name in ("succeeded", "failed", "skipped"))
     if reply.calls_needed is not None:
         counts = (

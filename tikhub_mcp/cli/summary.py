@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tikhub_mcp.cli.inputs import read_links
 from tikhub_mcp.cli.output import print_json, print_summary
 from tikhub_mcp.settings.environment import load_settings
 from tikhub_mcp.summary.summarize import Format, summarize
@@ -25,10 +26,8 @@ def run(
     """
     about: tuple[Link, ...] = ()
     note = ""
-    if urls:  # imported only where it is needed, as it imports the HTTP client
-        from tikhub_mcp.tools.batch import read_list
-
-        given = read_list(urls, largest=None)
+    if urls:
+        given = read_links([str(urls)])
         about, note = given.posts(), given.posts_note()
     default = load_settings().selection if urls else Path.cwd()
     summary = summarize(source or load_settings().raw, out_dir or default, formats, about=about)

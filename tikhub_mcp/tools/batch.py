@@ -143,14 +143,14 @@ async def _add_table(reply: BatchReply, entries: list[Entry], outcomes: list[Out
 
 
 def parse_one(text: str) -> tuple[Link, str]:
-    """Parse a link or share text; return the link to its one post, and a note about other links of our sites in it.
+    """Parse a link or share text; return the link to its one post, and a note about the other links in it.
 
     Raises:
         InvalidInput: It links to different posts.
         UnsupportedLink: It links to none.
     """
     link = lists.one(text)
-    return link, _left_out([other for _, other in lists.parse_text(text).left_out if links.platform_in(other)])
+    return link, _left_out([other for _, other in lists.parse_text(text).left_out])
 
 
 def parse_entries(texts: list[str]) -> Given:

@@ -45,8 +45,12 @@ def _row(line: int, title: str | None, item: BatchItem) -> tuple[str | int | Non
         metrics.author if metrics else None,
         title,
         item.path,
-        f"{error.code}: {error.message}" if error else None,
+        f"{error.code}: {error.message}" if error else _warning(item),
     )
     link, post, status, author, title, file, reason = (None if text is None else writable(text) for text in texts)
     counts = (metrics.likes, metrics.plays) if metrics else (None, None)
     return line, link, post, status, author, title, *counts, file, reason
+
+
+def _warning(item: BatchItem) -> str | None:
+    return f"warning: {'; '.join(item.warnings)}" if item.warnings else None

@@ -133,7 +133,7 @@ class Tools:
             Formats, Field(description="Any of csv, json, xlsx (a workbook), html (a page with charts)")
         ] = ["csv", "json"],  # noqa: B006 - read only
     ) -> Annotated[CallToolResult, SummaryReply]:
-        """Saved raw answers → tikhub_videos_summary.csv and .json, one row per answer, and totals and top posts here.
+        """Saved raw answers → tikhub_videos_summary.csv and .json, one row per post, and totals and top posts here.
 
         Offline, free, needs no key. With csv comes the history of posts that were asked for more than once.
         """

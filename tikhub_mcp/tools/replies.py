@@ -37,6 +37,11 @@ PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
     "arguments to join it. No saved answer is paid for again; a request that was out when the server ended may be."
 )
+SUMMARY_PENDING = "Not done within this call. The work continues: call again with the same arguments to get its result."
+NO_TABLE = (
+    f"There is no table, and the results of more than {MAX_RESULTS} links do not fit here. Call again with at most so "
+    "many links at a time, without refresh: what was answered is used again, and costs nothing."
+)
 
 
 def describe(error: TikHubMCPError) -> Error:
@@ -61,7 +66,7 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
         video_id=_video_id(link, outcome),
         kind=post.kind if post else None,
         title=post.title if post else None,
-        file=_file(outcome.saved, post.metrics.duration_ms if post else None) if outcome.saved else None,
+        file=_file(outcome.saved, outcome) if outcome.saved else None,
         raw_json_path=_text(outcome.raw_path),
         metrics=post.metrics if post else None,
         cost=Cost(api_calls=outcome.api_calls, reused_answer=outcome.reused_answer),
@@ -79,6 +84,7 @@ def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
         video_id=_video_id(link, outcome),
         path=_text(saved.path) if saved else None,
         size_bytes=saved.size if saved else None,
+        warnings=_warnings(saved, outcome) or None if saved else None,
         raw_json_path=_text(outcome.raw_path),
         metrics=outcome.post.metrics if outcome.post else None,
         error=describe(outcome.error) if outcome.error and outcome.status == "failed" else None,
@@ -94,9 +100,9 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
         if item.status in ("pending", "skipped") or (item.error is not None and item.error.retryable)
     )
     capped = any(isinstance(outcome.error, ApiCallLimit) for outcome in outcomes)
-    error = next(iter(call.stops.values()), None) or (call.limit() if capped else None)
+    errors = list(call.stops.values()) or [call.limit()] * capped
     return BatchReply(
-        status="stopped" if error else "partial" if count["pending"] else "complete",
+        status="stopped" if errors else "partial" if count["pending"] else "complete",
         total=len(items),
         succeeded=count["ok"],
         failed=count["failed"],
@@ -111,16 +117,26 @@ def batch_reply(call: Call, items: list[BatchItem], outcomes: list[Outcome], wor
             reused_answer=any(outcome.reused_answer for outcome in outcomes),
         ),
         note=PENDING if count["pending"] else None,
-        error=describe(error) if error else None,
+        error=_together(errors) if errors else None,
     )
+
+
+def _together(errors: list[TikHubMCPError]) -> Error:
+    """Return the first error, with the words of the others: a key may be refused for each platform by itself."""
+    first = describe(errors[0])
+    first.message = " ".join(error.message for error in errors)
+    first.tell_human = " ".join(filter(None, (error.tell_human for error in errors))) or None
+    return first
 
 
 def bounded(reply: BatchReply) -> BatchReply:
     """Return the reply of a batch as a tool gives it: with a note, retry_urls and results of limited length."""
-    rest = reply.model_dump(exclude={"note", "retry_urls", "retry_count", "results_omitted", "results"})
-    note_bytes = max(MIN_NOTE_BYTES, MAX_HEAD_BYTES - json_size(rest) - len('"note":"",'))
     many = len(reply.results) > MAX_RESULTS
     results = _most_telling(reply.results) if many else reply.results
+    if many and not reply.results_path and reply.succeeded:
+        reply.note = f"{NO_TABLE} {reply.note or ''}"
+    rest = reply.model_dump(exclude={"note", "retry_urls", "retry_count", "results_omitted", "results"})
+    note_bytes = max(MIN_NOTE_BYTES, MAX_HEAD_BYTES - json_size(rest) - len('"note":"",'))
     return reply.model_copy(
         update={
             "note": reply.note and shortened(reply.note, note_bytes),
@@ -193,7 +209,7 @@ def _top(top: Top, by: str) -> TopPost:
 
 def summary_pending() -> SummaryReply:
     """Return the reply of a summary that takes longer than the call."""
-    return SummaryReply(status="pending", note=PENDING)
+    return SummaryReply(status="pending", note=SUMMARY_PENDING)
 
 
 def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
@@ -222,12 +238,19 @@ def _video_id(link: Link | None, outcome: Outcome) -> str | None:
     return link.post_id if link else None
 
 
-def _file(saved: Saved, expected_ms: int | None) -> File:
-    media, warnings = saved.media, list(saved.warnings)
-    if media.duration_ms is not None and expected_ms:
-        difference = abs(media.duration_ms - expected_ms)
-        if difference > 2000 and difference > 0.2 * expected_ms:
-            warnings.append(f"the file lasts {media.duration_ms} ms, the post {expected_ms} ms")
+def _warnings(saved: Saved, outcome: Outcome) -> list[str]:
+    """What is to be said of a file: also when it is much longer or shorter than the post."""
+    measured, announced = saved.media.duration_ms, outcome.post.metrics.duration_ms if outcome.post else None
+    warnings = list(saved.warnings)
+    if measured is not None and announced:
+        difference = abs(measured - announced)
+        if difference > 2000 and difference > 0.2 * announced:
+            warnings.append(f"the file lasts {measured} ms, the post {announced} ms")
+    return warnings
+
+
+def _file(saved: Saved, outcome: Outcome) -> File:
+    media = saved.media
     return File(
         path=str(saved.path),
         uri=saved.path.as_uri(),
@@ -239,7 +262,7 @@ def _file(saved: Saved, expected_ms: int | None) -> File:
         duration_ms=media.duration_ms,
         has_audio=media.has_audio,
         reused=saved.reused,
-        warnings=warnings,
+        warnings=_warnings(saved, outcome),
     )
 
 

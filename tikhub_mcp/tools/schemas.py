@@ -68,6 +68,7 @@ class BatchItem(BaseModel):
     video_id: str | None = None
     path: str | None = None
     size_bytes: int | None = None
+    warnings: list[str] | None = None
     raw_json_path: str | None = None
     metrics: Metrics | None = None
     error: Error | None = None
