@@ -51,9 +51,7 @@ class World:
     def __init__(self, folder: Path, limits: Limits, answers: tuple[dict[str, Any], ...]) -> None:
         self.tikhub, self.folder = Renewing(*answers), folder / "videos"
         downloader = Downloader(Network(loopback_media=True), limits)
-        self.jobs = Jobs(
-            self.tikhub, Archive(folder / "raw", 3600.0), downloader, Locks(folder / ".lock"), folder / ".state", 3600.0
-        )
+        self.jobs = Jobs(self.tikhub, Archive(folder / "raw", 3600.0), downloader, Locks(folder / ".lock"), 3600.0)
 
     async def get(self, waiting: Call | None = None, **options: Any) -> Outcome:  # noqa: ANN401 - of any option
         return await self.jobs.get(waiting or call(), link(), Options(self.folder, **options), lambda _: None)

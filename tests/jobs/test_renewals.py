@@ -1,12 +1,11 @@
 """Links that have expired: at most one new answer is paid for within the time of reuse, and the error says so."""
 
-import os
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_tikhub import World, call, link, show, video
+from tests.support.raw_answers import change_index
 from tikhub_mcp.errors import MediaUnavailable
 from tikhub_mcp.jobs.model import Outcome
 from tikhub_mcp.posts.links import parse_link
@@ -65,10 +64,8 @@ def test_when_the_time_of_reuse_is_over_the_post_is_asked_for_and_renewed_once_m
         assert_final(await world.get(call(), link()), api_calls=2)
 
     show(tmp_path, first)
-    (mark,) = (tmp_path / ".state").glob("renewal-*")
-    mark.write_text(str(time.time() - 3601))
-    for raw in (tmp_path / "raw").iterdir():
-        os.utime(raw, times=(time.time() - 3601,) * 2)
+    change_index(tmp_path / "raw", "UPDATE moments SET at = at - 3601 WHERE kind = 'renewal'")
+    change_index(tmp_path / "raw", "UPDATE answers SET received = received - 3601")
     show(tmp_path, second)
 
 

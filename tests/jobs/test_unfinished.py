@@ -1,7 +1,6 @@
 """Calls that end before their work does, and the same calls again: one piece of work, and one payment a post."""
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -11,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support.fake_tikhub import World, call, link, show, until
+from tests.support.mcp_session import patience
+from tests.support.raw_answers import change_index
 from tikhub_mcp.jobs.model import Options, Outcome
 from tikhub_mcp.posts.links import Link
-from tikhub_mcp.storage.moments import Moments
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
 MANY = [link(number) for number in range(30)]
@@ -28,7 +28,7 @@ def stories(tmp_path: Path, *told: Story, reuse_seconds: float = 3600.0) -> None
 async def pending(world: World, links: list[Link], options: Options, answered: int) -> dict[str, Outcome]:
     """A call whose time is up when so many of its posts are answered, and none is fetched."""
     world.downloader.go.clear()
-    outcomes = await world.jobs.get_all(call(seconds=0.3), links, options, 10, world.seen.append)
+    outcomes = await world.jobs.get_all(call(seconds=patience(0.3)), links, options, 10, world.seen.append)
     assert {outcome.status for outcome in outcomes.values()} == {"pending"}
     assert len(world.tikhub.asked) == answered
     world.downloader.go.set()
@@ -86,7 +86,6 @@ def test_of_many_calls_the_first_ones_start_is_what_counts(tmp_path: Path, resta
 def test_the_same_call_by_two_processes_at_once_pays_once_a_post(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         other = World(tmp_path)
-        other.jobs._archive._journal = world.jobs._archive._journal = tmp_path / ".journal"
         options = replace(world.options, refresh=True)
         world.downloader.go.clear()
         one = asyncio.create_task(world.jobs.get_all(call(), MANY[:5], options, 10, world.seen.append))
@@ -152,8 +151,7 @@ def test_half_an_hour_after_a_call_the_same_again_is_a_new_one(tmp_path: Path, m
         await done(world, MANY[:10], replace(world.options, refresh=True), paid=paid)
 
     show(tmp_path, first)
-    (mark,) = (tmp_path / ".state").glob("call-*")
-    os.utime(mark, times=(time.time() - 60 * minutes,) * 2)
+    change_index(tmp_path / "raw", "UPDATE moments SET touched = touched - ? WHERE kind = 'call'", 60 * minutes)
     show(tmp_path, second)
 
 
@@ -165,11 +163,11 @@ def test_each_answer_notes_that_its_call_goes_on_so_that_one_of_hours_can_be_joi
         world.downloader.go.clear()
         running = asyncio.create_task(world.jobs.get_all(call(), MANY[:2], options, 1, world.seen.append))
         await until(lambda: len(world.downloader.targets) == 1)
-        (mark,) = (tmp_path / ".state").glob("call-*")
-        os.utime(mark, times=(time.time() - 7200,) * 2)  # when it began
+        change_index(tmp_path / "raw", "UPDATE moments SET touched = touched - 7200")  # when it began
         world.downloader.go.set()
         await until(lambda: len(world.downloader.targets) == 2)  # a further answer came
-        assert mark.stat().st_mtime > time.time() - 60
+        ((touched,),) = world.jobs._archive.database.read("SELECT touched FROM moments WHERE kind = 'call'")
+        assert float(touched) > time.time() - 60
         await running
 
     show(tmp_path, story)
@@ -179,7 +177,6 @@ def test_a_call_that_ended_pending_is_resumed_although_the_same_call_of_another_
     async def story(world: World) -> None:
         options = replace(world.options, refresh=True)
         other = World(tmp_path)
-        other.jobs._archive._journal = world.jobs._archive._journal = tmp_path / ".journal"
         other.downloader.go.clear()
         slow = asyncio.create_task(other.jobs.get_all(call(), MANY[:5], options, 10, other.seen.append))
         await until(lambda: len(other.downloader.targets) == 5)
@@ -237,57 +234,3 @@ def test_an_answer_that_is_not_json_is_paid_for_once_in_a_piece_of_work(tmp_path
         assert world.tikhub.asked.count(page.key) == 2
 
     show(tmp_path, story)
-
-
-def test_where_the_folder_cannot_be_written_times_are_remembered_in_this_process(tmp_path: Path) -> None:
-    (tmp_path / ".state").write_text("no folder")
-    moments = Moments(tmp_path / ".state", "call")
-    moments.put(100.0, "name")
-    found = moments.get("name")
-    assert found is not None
-    assert found.at == 100.0
-    assert moments.oldest(0.0) == 100.0
-    moments.touch("name")
-    moments.remove("name")
-    assert moments.get("name") is None
-    assert (tmp_path / ".state").read_text() == "no folder"
-
-
-@pytest.mark.parametrize("content", [b"", b"x", b"nan", b"9" * 300, b"inf", b"99999999999"])
-def test_a_time_that_is_damaged_or_to_come_is_none(tmp_path: Path, content: bytes) -> None:
-    moments = Moments(tmp_path / ".state", "call")
-    (tmp_path / ".state").mkdir()
-    moments.put(100.0, "name")
-    (file,) = (tmp_path / ".state").iterdir()
-    file.write_bytes(content)
-    assert moments.get("name") is None
-
-
-def test_what_is_no_file_in_a_times_place_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
-    moments, victim = Moments(tmp_path / ".state", "call"), tmp_path / "victim"
-    (tmp_path / ".state").mkdir()
-    victim.write_text("as it was")
-    moments.put(100.0, "name")
-    (file,) = (tmp_path / ".state").iterdir()
-    moments.remove("name")
-    makers: list[Callable[[], None]] = [lambda: file.symlink_to(victim), lambda: os.mkfifo(file), file.mkdir]
-    for make in makers:
-        make()
-        assert moments.get("name") is None
-        moments.put(200.0, "name")
-        moments.touch("name")
-        found = moments.get("name")
-        assert found is not None
-        assert found.at == 200.0
-        moments.remove("name")
-        file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
-    assert victim.read_text() == "as it was"
-
-
-def test_times_that_were_not_needed_for_a_day_are_swept(tmp_path: Path) -> None:
-    moments = Moments(tmp_path / ".state", "call")
-    moments.put(100.0, "old")
-    (file,) = (tmp_path / ".state").iterdir()
-    os.utime(file, times=(time.time() - 90_000,) * 2)
-    Moments(tmp_path / ".state", "call").put(200.0, "new")
-    assert not file.exists()

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.jobs.scheduler import JOURNAL_NAME, LOCK_NAME, MAX_JOBS, STATE_NAME
+from tikhub_mcp.jobs.scheduler import LOCK_NAME, MAX_JOBS
 from tikhub_mcp.sandbox import Sandbox, good_links
 from tikhub_mcp.stdio import lifetime
+from tikhub_mcp.storage.database import INDEX_NAME
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and process groups as POSIX has them")
 
@@ -54,8 +55,8 @@ def environment(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
 
 def files(folder: Path) -> list[str]:
     """What is there, beside what servers that share a folder keep for each other."""
-    names = (path.name for path in folder.rglob("*") if path.is_file() and path.parent.name != STATE_NAME)
-    return sorted(name for name in names if name not in (LOCK_NAME, JOURNAL_NAME))
+    names = (path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != LOCK_NAME and not name.startswith(INDEX_NAME))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

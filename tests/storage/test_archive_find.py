@@ -87,10 +87,13 @@ def test_the_newest_answer_is_the_one_that_is_found(archive: Archive, folder: Pa
 def test_only_what_came_after_the_asked_moment_is_found(archive: Archive) -> None:
     archive.store(TIKTOK, answered(received=1000.0), save=True)
     archive.store(TIKTOK, answered(received=time.time()), save=False)
-    moment = time.time() + 5
+    moment = time.time()
     archive.store(TIKTOK, answered(received=moment), save=True)
     assert archive.find(TIKTOK, moment - 0.001, save=True)
     assert archive.find(TIKTOK, moment, save=True) is None
+
+
+NO_TIME = envelope(tiktok_post(), time_stamp=None)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_only_what_came_after_the_asked_moment_is_found(archive: Archive) -> Non
 def test_a_new_process_reads_files_only_as_old_as_reuse_goes_and_ten_minutes_at_least(
     archive: Archive, folder: Path, monkeypatch: pytest.MonkeyPatch, reuse: float, seconds: float, found: bool
 ) -> None:
-    archive.store(TIKTOK, answered(), save=True)
+    (folder / NAME).write_bytes(answered(NO_TIME).body)
     age(folder / NAME, seconds)
     read, real = list[str](), reading.read_regular
 
@@ -115,8 +118,9 @@ def test_a_new_process_reads_files_only_as_old_as_reuse_goes_and_ten_minutes_at_
         assert again.received == pytest.approx(time.time() - seconds, abs=5)
 
 
-def test_a_file_from_the_future_is_not_taken_for_fresh(archive: Archive, folder: Path, restarted: Restart) -> None:
-    archive.store(TIKTOK, answered(), save=True)
+def test_a_file_from_the_future_is_not_taken_for_fresh(folder: Path, restarted: Restart) -> None:
+    folder.mkdir()
+    (folder / NAME).write_bytes(answered(NO_TIME).body)
     age(folder / NAME, -3600)
     assert restarted().find(TIKTOK, time.time(), save=True) is None
 
@@ -224,9 +228,10 @@ def test_the_folder_is_scanned_once_and_a_file_that_vanishes_meanwhile_is_passed
 
 
 def test_a_folder_that_cannot_be_read_holds_nothing(
-    archive: Archive, restarted: Restart, monkeypatch: pytest.MonkeyPatch
+    folder: Path, restarted: Restart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive.store(TIKTOK, answered(), save=True)
+    folder.mkdir()
+    (folder / NAME).write_bytes(answered(NO_TIME).body)
 
     def refused(_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -235,14 +240,13 @@ def test_a_folder_that_cannot_be_read_holds_nothing(
     assert restarted().find(TIKTOK, 0, save=True) is None
 
 
-def test_the_index_forgets_what_has_grown_old(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_in_memory_alone_is_forgotten_when_it_is_old(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     for number in range(20):
         monkeypatch.setattr("tikhub_mcp.storage.archive.time.time", lambda number=number: now + 1000 * number)
         link = parse_link(f"https://vm.tiktok.com/code{number}/")
         archive.store(link, answered(private_answer(), received=now + 1000 * number), save=False)
         archive.store(TIKTOK, answered(received=now + 1000 * number), save=False)
-    assert archive._index is not None
-    assert len(archive._index) == 5
-    assert archive.find(parse_link("https://vm.tiktok.com/code15/"), 0, save=False) is None
-    assert archive.find(parse_link("https://vm.tiktok.com/code16/"), 0, save=False)
+    assert len(archive._unsaved) == 9
+    assert archive.find(parse_link("https://vm.tiktok.com/code11/"), 0, save=False) is None
+    assert archive.find(parse_link("https://vm.tiktok.com/code12/"), 0, save=False)

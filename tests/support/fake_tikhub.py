@@ -115,7 +115,6 @@ class World:
             Archive(folder / "raw", reuse_seconds),
             self.downloader,
             Locks(folder / ".lock"),
-            folder / ".state",
             reuse_seconds,
         )
         self.options = Options(folder / "videos")

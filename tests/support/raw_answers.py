@@ -1,14 +1,17 @@
 """What the tests of the archive share: answers to keep, and the archive that keeps them."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from tests.support.payloads import DOUYIN_ID, TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.posts.answer import Answer, Json, write
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.storage.archive import Archive
+from tikhub_mcp.storage.database import INDEX_NAME
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")
@@ -32,6 +35,12 @@ def other(desc: str) -> Answer:
 def desc(value: Json) -> Json:
     """What tells them apart."""
     return value["data"]["aweme_details"][0]["desc"]
+
+
+def change_index(folder: Path, statement: str, *values: object) -> None:
+    """Change the index of a raw folder, as time or another program would."""
+    with closing(sqlite3.connect(folder / INDEX_NAME, isolation_level=None)) as connection:
+        connection.execute(statement, values)
 
 
 def age(path: Path, seconds: float) -> None:

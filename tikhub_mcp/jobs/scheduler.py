@@ -28,7 +28,7 @@ from tikhub_mcp.storage.moments import Moments
 
 logger = logging.getLogger(__name__)
 
-LOCK_NAME, JOURNAL_NAME, STATE_NAME = ".lock", ".journal", ".state"  # in the output folder, shared by all processes
+LOCK_NAME = ".lock"  # in the output folder, shared by all processes
 MAX_JOBS = 10  # running at once in this process
 CLOSING_SECONDS = 1.5  # clients kill a server that has not exited after 2 s
 
@@ -41,7 +41,6 @@ class Jobs:
         archive: The store of raw answers.
         downloader: Fetches the video files.
         locks: Prevent two jobs, in this or another process, from paying for the same post or fetching the same file.
-        state: Folder for the state that all processes share; created, with its parents, when it is first needed.
         reuse_seconds: How long a stored answer is reused, in seconds.
     """
 
@@ -51,7 +50,6 @@ class Jobs:
         archive: Archive,
         downloader: Downloader,
         locks: Locks,
-        state: Path,
         reuse_seconds: float,
     ) -> None:
         self._tikhub = tikhub
@@ -59,8 +57,8 @@ class Jobs:
         self._locks = locks
         self._slots = asyncio.Semaphore(MAX_JOBS)
         self._jobs: dict[tuple[str, Options], Job] = {}
-        self._unfinished = UnfinishedCalls(Moments(state, "call"), Moments(state, "undone"))
-        renewals = Moments(state, "renewal", reuse_seconds)
+        self._unfinished = UnfinishedCalls(Moments(archive.database, "call"), Moments(archive.database, "undone"))
+        renewals = Moments(archive.database, "renewal", reuse_seconds)
         self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
         self._closed = False
 
@@ -76,10 +74,9 @@ class Jobs:
         limits = Limits(seconds=settings.download_seconds, largest=settings.max_bytes)
         return cls(
             TikHub(settings.base_url, network),
-            Archive(raw or settings.raw, settings.reuse_seconds, settings.root / JOURNAL_NAME),
+            Archive(raw or settings.raw, settings.reuse_seconds),
             Downloader(network, limits),
             Locks(settings.root / LOCK_NAME),
-            settings.root / STATE_NAME,
             settings.reuse_seconds,
         )
 
@@ -108,7 +105,6 @@ class Jobs:
                 outcomes[link.key] = await self._get(call, link, options, watch)
 
         await self._unfinished.begin(call, links, options)
-        self._archive.needed_since = self._unfinished.needed_since
         ended: dict[str, Outcome] = {}
         try:
             async with asyncio.TaskGroup() as group:
@@ -156,6 +152,7 @@ class Jobs:
             posts = ", ".join(sorted(map(named, lost)))
             logger.warning("Ended before TikHub's answer was stored, which may be charged, for %s", posts)
         self._locks.close()
+        self._archive.database.close()
 
     def _start(self, call: Call, link: Link, options: Options) -> Job:
         key = (link.key, options)

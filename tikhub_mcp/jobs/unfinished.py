@@ -6,7 +6,6 @@ nothing is paid for twice. This also works after a restart and in other processe
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -24,9 +23,6 @@ class UnfinishedCalls:
     Args:
         moments: Where the start times are stored.
         ends: Where it is stored when a call of a piece of work last ended before everything was done.
-
-    Attributes:
-        needed_since: Answers received after this unix time are still needed, whatever their age; infinity for none.
     """
 
     def __init__(self, moments: Moments, ends: Moments) -> None:
@@ -34,10 +30,8 @@ class UnfinishedCalls:
         self._ends = ends
         # By link as well, because a call with other links, such as the `retry_urls` of a reply, may finish them.
         self._remaining: dict[tuple[str, Options], Moment] = {}
-        self._active: set[Call] = set()
         self._undone: dict[Work, set[str]] = {}  # the links that each piece of work still needs
         self._turn = asyncio.Lock()
-        self.needed_since = math.inf
 
     async def begin(self, call: Call, links: Iterable[Link], options: Options) -> None:
         """Set `call.since` to the start of the piece of work that the call resumes, if there is one.
@@ -50,7 +44,7 @@ class UnfinishedCalls:
         now = call.began = time.time()
         call.work = (options, tuple(sorted({link.key for link in links})))
         async with self._turn:
-            oldest = await in_thread(self._resume, call, now - REJOIN_SECONDS)
+            await in_thread(self._resume, call)
             self._remaining = {
                 key: remaining for key, remaining in self._remaining.items() if remaining.touched > now - REJOIN_SECONDS
             }
@@ -59,15 +53,11 @@ class UnfinishedCalls:
                 for work, keys in self._undone.items()
                 if any((key, work[0]) in self._remaining for key in keys)
             }
-            self._active.add(call)
-            self.needed_since = min(oldest, *(each.since for each in self._active))
 
-    def _resume(self, call: Call, active_since: float) -> float:
-        """Resume the piece of work of a call, and return the start of the oldest one that is active."""
+    def _resume(self, call: Call) -> None:
         call.recorded = self._started_before(call)
         if call.recorded:
             self._moments.touch(*call.work)
-        return self._moments.oldest(active_since)
 
     def since(self, call: Call, link: Link, options: Options) -> float:
         """The unix time after which answers are fresh for one link of a call."""
@@ -104,7 +94,6 @@ class UnfinishedCalls:
         options, keys = call.work
         done = {key for key, outcome in outcomes.items() if outcome.status not in ("pending", "skipped")}
         undone = set(keys) - done
-        self._active.discard(call)
         async with self._turn:
             for key in done:
                 self._remaining.pop((key, options), None)

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import json
 import math
 import os
 import shutil
@@ -10,19 +9,31 @@ import stat
 import tempfile
 import time
 import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp.errors import DiskFull, NotWritable, UnsupportedLink
 from tikhub_mcp.posts.answer import Answer, Json, find_post, parse_json, platform_asked
+from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import safe_id
 from tikhub_mcp.storage.atomic import make_folder, os_errors, write_all, write_whole
+from tikhub_mcp.storage.database import INDEX_NAME, Database
 from tikhub_mcp.storage.filenames import raw_name
-from tikhub_mcp.storage.reading import open_nofollow, read_regular
+from tikhub_mcp.storage.reading import read_regular
 
-_MAX_COPIES = 1000  # answers of different content under one name
+CLOCK_STEP_SECONDS = 5.0  # a clock that is set may go back this far without making an answer one of the future
+_MAX_COPIES = 100_000  # answers of different content under one name
+_INDEX_SECONDS = 24 * 3600.0  # a piece of work that takes long needs answers that are older than the reuse time
+_UNSAVED_SECONDS = 2 * 3600.0  # the same, in memory
+_MIN_YOUNG_SECONDS = 600.0  # files that are younger are read when the index is made anew
+_FILES_AT_ONCE = 500
+_ADD = """
+INSERT INTO answers (key, file, received) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE
+SET file = ?2, received = ?3 WHERE typeof(received) <> 'real' OR received <= ?3 OR received > ?4
+"""
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # temporary, and independent of the file
 MIN_FREE_BYTES_TO_PAY = 64 * 2**20  # bytes of disk space; with less, nothing is paid for
 _PROBE = 2**18  # bytes of a test file, written before the first request and after a failed write; answers have 83 kB
@@ -57,31 +68,24 @@ class _Entry:
 
 
 class Archive:
-    """The folder of raw answers, and an index of those recent enough to be used again.
+    """The folder of raw answers, and an index of the recent ones, which all processes with the same folder share.
 
-    One scan at first use builds the index. After that it is updated by the writes of this process and from the journal,
-    to which every process that shares the folder appends a line for each answer. The methods block, and must be called
-    from one thread at a time.
+    The methods block, and must be called from one thread at a time.
 
     Args:
-        folder: The folder of raw answers; `check` creates it.
+        folder: The folder of raw answers; `check_room` creates it.
         reuse_seconds: How long an answer can be used again, in seconds.
-        journal: The journal file, whose folder may be missing; None to share nothing with other processes.
 
     Attributes:
-        needed_since: Answers received after this time, in Unix seconds, stay in the index too; infinity for none.
+        database: The file that holds the index.
     """
 
-    def __init__(self, folder: Path, reuse_seconds: float, journal: Path | None = None) -> None:
+    def __init__(self, folder: Path, reuse_seconds: float) -> None:
         self._folder = folder
-        self._journal = journal
-        # A call uses the answers that it received itself, even when reuse_seconds is shorter than the call.
-        self._horizon = max(reuse_seconds, 600.0)
-        self.needed_since = math.inf
+        self._reuse_seconds = reuse_seconds
         self._proven = False  # whether the last attempt to write succeeded
-        self._index: dict[str, _Entry] = {}
-        self._scanned = False
-        self._journal_number = self._bytes_read = 0  # the journal's inode, and the bytes read from it
+        self._unsaved: dict[str, _Entry] = {}  # in order of age
+        self.database = Database(folder / INDEX_NAME)
 
     def store(self, link: Link, answer: Answer, save: bool) -> StoredAnswer:
         """Store an answer.
@@ -104,11 +108,11 @@ class Archive:
             self._proven = False
             raise
         finally:
-            packed = b"" if path else zlib.compress(answer.body, 1)
-            keys = [link.key, f"{link.platform}:{aweme_id}"] if aweme_id else [link.key]
-            self._remember(keys, _Entry(answer.received, path, packed))
-        if path:
-            self._announce(answer.received, path, keys)
+            keys = {link.key, f"{link.platform}:{aweme_id}"} if aweme_id else {link.key}
+            if path:
+                self._add_rows([(key, path.name, answer.received) for key in keys])
+            else:
+                self._add_unsaved(keys, _Entry(answer.received, packed=zlib.compress(answer.body, 1)))
         return StoredAnswer(answer.value, path, answer.received)
 
     def find(self, link: Link, newer_than: float, save: bool) -> StoredAnswer | None:
@@ -122,32 +126,30 @@ class Archive:
         Raises:
             DiskFull, NotWritable: The answer could not be written, or the system lacks the resources to read it.
         """
-        self._scan()
-        self._catch_up()
-        entry = self._index.get(link.key)
-        if entry is None or entry.received <= newer_than:
-            return None
-        try:
-            body = entry.read()
-            value = parse_json(body, errors="replace")
-        except ValueError:  # another program changed the file, so the answer is requested again
-            return None
-        except OSError as error:  # another program removed it
-            _raise_if_shortage(error, self._folder)
-            return None
-        if save and entry.path is None:
-            make_folder(self._folder)
-            request_id = value.get("request_id") if isinstance(value, dict) else None
-            return self.store(link, Answer(body, value, entry.received, request_id), save=True)
-        return StoredAnswer(value, entry.path, entry.received)
+        self._build()
+        for entry in self._entries(link, newer_than):
+            try:
+                body = entry.read()
+                value = parse_json(body, errors="replace")
+            except ValueError:  # another program changed the file
+                continue
+            except OSError as error:  # another program removed it
+                _raise_if_shortage(error, self._folder)
+                continue
+            if save and entry.path is None:
+                make_folder(self._folder)
+                request_id = value.get("request_id") if isinstance(value, dict) else None
+                return self.store(link, Answer(body, value, entry.received, request_id), save=True)
+            return StoredAnswer(value, entry.path, entry.received)
+        return None
 
     def is_unreadable(self, link: Link, newer_than: float) -> bool:
         """Whether the newest answer for the link was received after `newer_than` (unix seconds), and is not JSON."""
-        entry = self._index.get(link.key)
-        if entry is None or entry.received <= newer_than:
+        newest = next(self._entries(link, newer_than), None)
+        if newest is None:
             return False
         try:
-            parse_json(entry.read(), errors="replace")
+            parse_json(newest.read(), errors="replace")
         except ValueError:
             return True
         except OSError:  # removed, or not readable now: then it may be paid for again
@@ -178,7 +180,9 @@ class Archive:
         for copy in range(1, _MAX_COPIES + 1):
             path = self._folder / raw_name(aweme_id, link.url, answer.request_id, copy)
             try:
-                if stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == answer.body:
+                status = path.lstat()
+                same_size = stat.S_ISREG(status.st_mode) and status.st_size == len(answer.body)
+                if same_size and path.read_bytes() == answer.body:
                     return path
             except FileNotFoundError:
                 write_whole(path, answer.body)
@@ -192,78 +196,53 @@ class Archive:
             f"No name in {self._folder} could be used for this answer; the last one tried is {path.name}."
         )
 
-    def _remember(self, keys: list[str], entry: _Entry) -> None:
-        index = self._index
+    def _entries(self, link: Link, newer_than: float) -> Iterator[_Entry]:
+        """Return the places of the answers for a link that were received after a time, the newest first.
+
+        A time in the future is from a wrong clock: such an answer would satisfy every refresh, and never expire.
+        """
+        rows = self.database.read("SELECT received, file FROM answers WHERE key = ?", link.key)
+        entries = [
+            _Entry(float(received), self._folder / str(name)) for received, name in rows if _is_row(received, name)
+        ]
+        if (unsaved := self._unsaved.get(link.key)) is not None:
+            entries.append(unsaved)
+        now = time.time() + CLOCK_STEP_SECONDS
+        found = [entry for entry in entries if newer_than < entry.received <= now]
+        return iter(sorted(found, key=lambda entry: entry.received, reverse=True))
+
+    def _add_rows(self, rows: list[tuple[str, str, float]]) -> None:
+        """Add answers to the index, each by key, name and time, and remove those that are old."""
+        now = time.time()
+        self.database.write_all(_ADD, [(*row, now) for row in rows])
+        age = max(self._reuse_seconds, _INDEX_SECONDS)
+        self.database.write("DELETE FROM answers WHERE received < ?", now - age, both=True)
+
+    def _add_unsaved(self, keys: Iterable[str], entry: _Entry) -> None:
         for key in keys:
-            _put(index, key, entry)
-        for key in list(itertools.takewhile(lambda key: self._is_old(index[key].received), index)):
-            del index[key]
+            self._unsaved.pop(key, None)  # added at the end, so that the order is that of age
+            self._unsaved[key] = entry
+        oldest = time.time() - max(self._reuse_seconds, _UNSAVED_SECONDS)
+        for key in list(itertools.takewhile(lambda key: self._unsaved[key].received < oldest, self._unsaved)):
+            del self._unsaved[key]
 
-    def _is_old(self, received: float) -> bool:
-        return received < min(time.time() - self._horizon, self.needed_since)
-
-    def _scan(self) -> None:
-        """Add the files of the folder to the index, once; entries that are already in the index are newer.
+    def _build(self) -> None:
+        """Add the young files of the folder to the index if it is new, which they are read for once.
 
         Raises:
             NotWritable: The folder could not be read. It may contain paid answers, so it is not treated as empty.
         """
-        if self._scanned:
+        if self.database.is_built():
             return
-        if self._journal:
-            with suppress(OSError):  # the scan finds earlier answers, so only later lines have to be read
-                status = self._journal.stat()
-                self._journal_number, self._bytes_read = status.st_ino, status.st_size
-        index: dict[str, _Entry] = {}
-        for received, path in sorted(self._young_files()):
-            for key in _keys(path):
-                _put(index, key, _Entry(received, path))
-        for key, entry in self._index.items():
-            _put(index, key, entry)
-        self._index, self._scanned = index, True
-
-    def _announce(self, received: float, path: Path, keys: list[str]) -> None:
-        """Append an answer to the journal; without it, other processes may pay for the post again, which is allowed."""
-        line = json.dumps([received, str(path), *keys]).encode() + b"\n"
-        if self._journal:
-            with suppress(OSError), open(self._journal, "ab", buffering=0, opener=open_nofollow) as journal:
-                journal.write(line)  # one short append, so lines of other processes cannot be interleaved
-
-    def _catch_up(self) -> None:
-        """Add the answers to the index that other processes have stored since the last call.
-
-        Raises:
-            NotWritable: The system lacks the resources to read the journal.
-        """
-        try:
-            news = self._news()
-        except OSError as error:
-            _raise_if_shortage(error, self._folder)
-            return
-        for line in news.splitlines():
-            with suppress(ValueError, TypeError, RecursionError):  # a damaged line, or one of another program
-                received, name, *keys = json.loads(line)
-                newer = [key for key in keys if key not in self._index or self._index[key].received < received]
-                # A time in the future is from a wrong clock, as with files.
-                if Path(name).parent == self._folder and math.isfinite(received) and received <= time.time():
-                    self._remember(newer, _Entry(received, Path(name)))
-
-    def _news(self) -> bytes:
-        """Return the complete lines that were appended to the journal since the last call."""
-        if not self._journal:
-            return b""
-        with open(self._journal, "rb", opener=open_nofollow) as journal:
-            status = os.fstat(journal.fileno())
-            if status.st_ino != self._journal_number or status.st_size < self._bytes_read:
-                self._journal_number, self._bytes_read = (
-                    status.st_ino,
-                    0,
-                )  # it was removed, and another process created a new one
-            journal.seek(self._bytes_read)
-            news = journal.read()
-        whole = news[: news.rfind(b"\n") + 1]  # the last line may be incomplete
-        self._bytes_read += len(whole)
-        return whole
+        files = sorted(self._young_files())
+        for first in range(0, len(files), _FILES_AT_ONCE):
+            rows = [
+                (key, path.name, received)
+                for modified, path in files[first : first + _FILES_AT_ONCE]
+                for key, received in _keys(path, modified)
+            ]
+            self._add_rows(rows)
+        self.database.set_built()
 
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
@@ -273,8 +252,8 @@ class Archive:
             return []
         except OSError as error:
             raise _unread(error, self._folder) from error
-        # A time in the future is from a wrong clock: it would never expire, and would satisfy every refresh.
-        return [(at, path) for at, path in times if at <= time.time() and not self._is_old(at)]
+        now = time.time()
+        return [(at, path) for at, path in times if now - max(self._reuse_seconds, _MIN_YOUNG_SECONDS) < at <= now]
 
 
 def _modified(entry: os.DirEntry[str]) -> tuple[float, Path]:
@@ -299,13 +278,16 @@ def _unread(error: OSError, folder: Path) -> NotWritable:
     return NotWritable(f"The saved answers in {folder} could not be read: {error.strerror}. Nothing was paid for.")
 
 
-def _put(index: dict[str, _Entry], key: str, entry: _Entry) -> None:
-    index.pop(key, None)  # re-inserted at the end, so that the index stays in order of age
-    index[key] = entry
+def _is_row(received: object, name: object) -> bool:
+    """Whether a row of the index, which another program may have changed, names a file in the folder."""
+    return isinstance(received, float) and isinstance(name, str) and name == Path(name).name and "\0" not in name
 
 
-def _keys(path: Path) -> list[str]:
-    """Return the index keys of a raw file: of the link that was requested, and of the post in the answer."""
+def _keys(path: Path, modified: float) -> list[tuple[str, float]]:
+    """Return the index keys of a raw file, of the link that was requested and of the post; each with the answer's age.
+
+    The answer's own time counts where it is older than the file, which may be a copy.
+    """
     try:
         answer = parse_json(read_regular(path, _MAX_FILE_BYTES), errors="replace")
     except ValueError:
@@ -317,12 +299,13 @@ def _keys(path: Path) -> list[str]:
         return []
     params: Json = answer.get("params")
     share_url: Json = params.get("share_url") if isinstance(params, dict) else None
-    keys = []
+    keys = set()
     if isinstance(share_url, str):
         with suppress(UnsupportedLink):  # a raw file of another endpoint, or of another tool
-            keys.append(parse_link(share_url).key)
+            keys.add(parse_link(share_url).key)
     post = find_post(answer)
     platform = platform_asked(answer.get("router"))
     if post and platform and (aweme_id := safe_id(post.get("aweme_id"))):
-        keys.append(f"{platform}:{aweme_id}")
-    return keys
+        keys.add(f"{platform}:{aweme_id}")
+    answered = unix_time(answer.get("time_stamp"))
+    return [(key, min(modified, answered or modified)) for key in keys]

@@ -31,6 +31,7 @@ from tikhub_mcp.tools.schemas import BatchReply, Reply, SummaryReply, VideoReply
 
 MAX_LINKS = 1000  # in one call
 UNSEEN_SECONDS = 600.0  # how long the result of a summary that outlived its call is available to the next call
+_OLD_INDEX_NAME = ".journal"  # of version 0.1
 PROGRESS_SECONDS = 0.3  # between two progress notifications
 
 Links = Annotated[
@@ -159,6 +160,8 @@ class Tools:
             settings = load_settings(self._environ)
             for folder in (settings.videos, settings.raw, settings.reports):
                 sweep(folder)
+            with suppress(OSError):
+                (settings.root / _OLD_INDEX_NAME).unlink()
 
     async def close(self) -> None:
         """End all work; return when no part files remain, or after CLOSING_SECONDS. May be called more than once."""
