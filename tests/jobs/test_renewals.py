@@ -64,8 +64,8 @@ def test_when_the_time_of_reuse_is_over_the_post_is_asked_for_and_renewed_once_m
         assert_final(await world.get(call(), link()), api_calls=2)
 
     show(tmp_path, first)
-    change_index(tmp_path / "raw", "UPDATE moments SET at = at - 3601 WHERE kind = 'renewal'")
-    change_index(tmp_path / "raw", "UPDATE answers SET received = received - 3601")
+    change_index(tmp_path, "UPDATE moments SET at = at - 3601 WHERE kind = 'renewal'")
+    change_index(tmp_path, "UPDATE answers SET received = received - 3601")
     show(tmp_path, second)
 
 

@@ -151,7 +151,7 @@ def test_half_an_hour_after_a_call_the_same_again_is_a_new_one(tmp_path: Path, m
         await done(world, MANY[:10], replace(world.options, refresh=True), paid=paid)
 
     show(tmp_path, first)
-    change_index(tmp_path / "raw", "UPDATE moments SET touched = touched - ? WHERE kind = 'call'", 60 * minutes)
+    change_index(tmp_path, "UPDATE moments SET touched = touched - ? WHERE kind = 'call'", 60 * minutes)
     show(tmp_path, second)
 
 
@@ -163,7 +163,7 @@ def test_each_answer_notes_that_its_call_goes_on_so_that_one_of_hours_can_be_joi
         world.downloader.go.clear()
         running = asyncio.create_task(world.jobs.get_all(call(), MANY[:2], options, 1, world.seen.append))
         await until(lambda: len(world.downloader.targets) == 1)
-        change_index(tmp_path / "raw", "UPDATE moments SET touched = touched - 7200")  # when it began
+        change_index(tmp_path, "UPDATE moments SET touched = touched - 7200")  # when it began
         world.downloader.go.set()
         await until(lambda: len(world.downloader.targets) == 2)  # a further answer came
         ((touched,),) = world.jobs._archive.database.read("SELECT touched FROM moments WHERE kind = 'call'")

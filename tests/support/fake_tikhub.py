@@ -21,6 +21,7 @@ from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link, Platform, parse_link
 from tikhub_mcp.posts.post import Rendition
 from tikhub_mcp.storage.archive import Archive
+from tikhub_mcp.storage.database import INDEX_NAME
 from tikhub_mcp.storage.locks import Locks
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ class World:
         self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
         self.jobs = Jobs(
             self.tikhub,
-            Archive(folder / "raw", reuse_seconds),
+            Archive(folder / "raw", reuse_seconds, folder / INDEX_NAME),
             self.downloader,
             Locks(folder / ".lock"),
             reuse_seconds,

@@ -9,12 +9,13 @@ import itertools
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.support.downloads import VIDEO, nothing, rendition
@@ -28,6 +29,7 @@ from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.archive import Archive
 from tikhub_mcp.storage.atomic import PART_SUFFIX, STALE_SECONDS, Part, make_folder, sweep
+from tikhub_mcp.storage.database import INDEX_NAME
 from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, summarize
 
 TREE = Path(__file__).resolve().parents[2]
@@ -65,8 +67,16 @@ class Yard:
             self.raw: lambda path: path.read_bytes() in answers,
             self.reports: lambda path: path.read_bytes() in self.summaries[path.name],
         }
-        found = [path for folder in wanted for path in folder.iterdir() if path.suffix != PART_SUFFIX]
-        return len(found), [path.name for path in found if not wanted[path.parent](path)]
+        files = [path for folder in wanted for path in folder.iterdir() if not path.name.startswith(INDEX_NAME)]
+        found = [path for path in files if path.suffix != PART_SUFFIX]
+        corrupt = [path.name for path in found if not wanted[path.parent](path)]
+        return len(found) + 1, corrupt + [INDEX_NAME] * (not self._is_index_whole())
+
+    def _is_index_whole(self) -> bool:
+        if not (self.raw / INDEX_NAME).exists():
+            return True
+        with closing(sqlite3.connect(self.raw / INDEX_NAME)) as index:
+            return bool(index.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
 
     @property
     def parts(self) -> list[Path]:
@@ -87,7 +97,7 @@ class Yard:
 
 
 ANSWERS: list[tuple[Link, Answer]] = [
-    (TIKTOK, answered()),
+    (TIKTOK, other("a text")),
     (TIKTOK, other("a longer text " * 50_000)),
     (DOUYIN, answered(envelope(douyin_post(), douyin=True))),
 ]

@@ -22,7 +22,8 @@ Restart = Callable[[], Archive]
 
 def answered(value: Json = None, link: Link = TIKTOK, received: float | None = None) -> Answer:
     """A paid answer as the client hands it over; to `link`, and good, unless `value` says otherwise."""
-    value = envelope(tiktok_post(), params={"share_url": link.url}) if value is None else value
+    if value is None:
+        value = envelope(tiktok_post(), params={"share_url": link.url}, time_stamp=int(time.time()))
     request_id = value.get("request_id") if isinstance(value, dict) else None
     return Answer(write(value), value, time.time() if received is None else received, request_id)
 

@@ -23,6 +23,7 @@ from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Link, named
 from tikhub_mcp.settings.environment import Settings
 from tikhub_mcp.storage.archive import Archive
+from tikhub_mcp.storage.database import INDEX_NAME
 from tikhub_mcp.storage.locks import Locks
 from tikhub_mcp.storage.moments import Moments
 
@@ -71,10 +72,12 @@ class Jobs:
             raw: The folder of the raw answers; by default that of the settings.
         """
         network = Network(loopback_media=settings.on_loopback)
+        # Names in the index are relative to the folder of the answers, so each such folder has an index of its own.
+        index = None if raw and raw != settings.raw else settings.root / INDEX_NAME
         limits = Limits(seconds=settings.download_seconds, largest=settings.max_bytes)
         return cls(
             TikHub(settings.base_url, network),
-            Archive(raw or settings.raw, settings.reuse_seconds),
+            Archive(raw or settings.raw, settings.reuse_seconds, index),
             Downloader(network, limits),
             Locks(settings.root / LOCK_NAME),
             settings.reuse_seconds,

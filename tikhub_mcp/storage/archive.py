@@ -75,17 +75,18 @@ class Archive:
     Args:
         folder: The folder of raw answers; `check_room` creates it.
         reuse_seconds: How long an answer can be used again, in seconds.
+        index: The file of the index; by default in the folder.
 
     Attributes:
         database: The file that holds the index.
     """
 
-    def __init__(self, folder: Path, reuse_seconds: float) -> None:
+    def __init__(self, folder: Path, reuse_seconds: float, index: Path | None = None) -> None:
         self._folder = folder
         self._reuse_seconds = reuse_seconds
         self._proven = False  # whether the last attempt to write succeeded
         self._unsaved: dict[str, _Entry] = {}  # in order of age
-        self.database = Database(folder / INDEX_NAME)
+        self.database = Database(index or folder / INDEX_NAME)
 
     def store(self, link: Link, answer: Answer, save: bool) -> StoredAnswer:
         """Store an answer.
@@ -126,7 +127,6 @@ class Archive:
         Raises:
             DiskFull, NotWritable: The answer could not be written, or the system lacks the resources to read it.
         """
-        self._build()
         for entry in self._entries(link, newer_than):
             try:
                 body = entry.read()
@@ -199,9 +199,17 @@ class Archive:
     def _entries(self, link: Link, newer_than: float) -> Iterator[_Entry]:
         """Return the places of the answers for a link that were received after a time, the newest first.
 
+        Raises:
+            NotWritable: The folder could not be read.
+
         A time in the future is from a wrong clock: such an answer would satisfy every refresh, and never expire.
         """
-        rows = self.database.read("SELECT received, file FROM answers WHERE key = ?", link.key)
+        query = "SELECT received, file FROM answers WHERE key = ?"
+        self._build()
+        rows = self.database.read(query, link.key)
+        if not self.database.is_built():  # the file was lost meanwhile
+            self._build()
+            rows = self.database.read(query, link.key)
         entries = [
             _Entry(float(received), self._folder / str(name)) for received, name in rows if _is_row(received, name)
         ]

@@ -38,7 +38,7 @@ class Database:
     The methods may be called from any thread. They never raise, and block for less than a second.
 
     Args:
-        path: The file. It is created with the first row, and its folder too if that folder's parent exists.
+        path: The file. It is created with the first row, if its folder exists by then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,6 +47,7 @@ class Database:
         self._memory = _connect(":memory:")
         self._file: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # of the open file: device and inode
+        self._asked_about: tuple[int, int] | None = None
         self._built: set[tuple[int, int] | None] = set()
         self._retry_at = 0.0
 
@@ -58,12 +59,16 @@ class Database:
                 with suppress(sqlite3.Error):
                     if file.execute("PRAGMA user_version").fetchone()[0] == _SCHEMA_VERSION:
                         self._built.add(self._identity)
+            self._asked_about = self._identity
             return self._identity in self._built
 
     def set_built(self) -> None:
-        """Record that the rows of all answers have been added."""
+        """Record that the rows of all answers have been added since `is_built` was asked, if nothing was lost since."""
         with self._lock:
-            if (file := self._open(create=self._path.parent.is_dir())) is not None:
+            file = self._open(create=self._asked_about is None)
+            if self._asked_about not in (None, self._identity):
+                return
+            if file is not None:
                 with suppress(sqlite3.Error):  # the next process adds them again
                     file.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             self._built.add(self._identity)
@@ -102,18 +107,22 @@ class Database:
 
     def _open(self, *, create: bool = False) -> sqlite3.Connection | None:
         """Return the connection to the file that has the name now; None when there is none of ours."""
+        status = None
         try:
             status = os.lstat(self._path)
-        except OSError:
-            status = None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._give_up(error)
         if self._file is not None and (status is None or (status.st_dev, status.st_ino) != self._identity):
             self._close()  # removed or replaced
         if self._file is None and (status or create) and time.monotonic() >= self._retry_at:
             try:
                 self._file = self._opened(status)
+            except FileNotFoundError:  # there is no folder yet
+                pass
             except (OSError, sqlite3.Error) as error:
-                if self._path.parent.is_dir():
-                    self._give_up(error)
+                self._give_up(error)
         return self._file
 
     def _opened(self, status: os.stat_result | None) -> sqlite3.Connection:
@@ -123,8 +132,6 @@ class Database:
             OSError, sqlite3.Error: There is no folder, something else has the name, or the file is damaged.
         """
         if status is None:
-            with suppress(FileNotFoundError):
-                self._path.parent.mkdir(exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
             status = os.lstat(self._path)
         if not stat.S_ISREG(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
