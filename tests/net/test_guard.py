@@ -4,6 +4,7 @@ Nothing but the loopback interface is reached, see closed_network.py; proxies an
 """
 
 import asyncio
+import ipaddress
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,42 @@ def test_an_address_that_is_not_public_is_refused_but_this_machine_where_it_is_w
 ) -> None:
     assert not may_connect(address, named=named, loopback=False)
     assert may_connect(address, named=named, loopback=True) is (address in AT_HOME)
+
+
+# IANA's special-purpose address registries, as of 2026-11: the blocks that are not globally reachable, and those of
+# which that cannot be told (6to4's relays, Teredo). 64:ff9b::/96 and 2002::/16 are judged by the address in them.
+SPECIAL = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29 192.0.0.8/32
+192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24
+240.0.0.0/4 255.255.255.255/32
+::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:2::/48 2001:10::/28 2001:db8::/32
+3fff::/20 5f00::/16 fc00::/7 fe80::/10
+"""
+
+
+@pytest.mark.parametrize("block", [*SPECIAL.split(), "168.63.129.16/32"])
+def test_no_address_of_a_special_block_is_public(block: str) -> None:
+    network = ipaddress.ip_network(block)
+    middle = network[network.num_addresses // 2]
+    for address in (network[0], middle, network[-1]):
+        assert not may_connect(str(address), named=False, loopback=False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "9.255.255.255",
+        "11.0.0.0",
+        "192.0.1.0",
+        "192.88.100.0",
+        "168.63.129.15",
+        "168.63.129.17",
+        "2001:200::",
+        "3fff:1000::",
+    ],
+)
+def test_the_neighbours_of_special_blocks_are_public(address: str) -> None:
+    assert may_connect(address, named=False, loopback=False)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,17 @@ from tikhub_mcp.net import backend
 
 _FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what DNS answers behind a proxy in fake-IP mode
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_UNICAST6 = ipaddress.ip_network("2000::/3")  # the allocated part of IPv6; the rest is local, special or reserved
+# The blocks of IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890), as of 2026-11, that are not globally
+# reachable or no place of a web server, whatever this version of Python knows of them; multicast; and the address at
+# which Azure's virtual machines reach their host.
+_BLOCKS4 = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24
+192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
+"""
+_BLOCKS6 = "2001::/23 2001:db8::/32 3fff::/20"
+_NOT_PUBLIC4 = tuple(map(ipaddress.IPv4Network, _BLOCKS4.split()))
+_NOT_PUBLIC6 = tuple(map(ipaddress.IPv6Network, _BLOCKS6.split()))
+_UNICAST6 = ipaddress.IPv6Network("2000::/3")  # the allocated part of IPv6; the rest is local, special or reserved
 ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=0)
 
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -83,7 +93,10 @@ def may_connect(address: str, *, named: bool, loopback: bool) -> bool:
     if ip.is_loopback:
         given = ipaddress.ip_address(address.partition("%")[0])
         return loopback and ip in (given, getattr(given, "ipv4_mapped", None))  # never embedded by 6to4 or NAT64
-    public = ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST6)
+    if isinstance(ip, ipaddress.IPv4Address):
+        public = not any(ip in block for block in _NOT_PUBLIC4)
+    else:
+        public = ip in _UNICAST6 and not any(ip in block for block in _NOT_PUBLIC6)
     return public or (named and ip in _FAKE_IP)
 
 
