@@ -24,7 +24,7 @@ from tikhub_mcp.storage.database import INDEX_NAME, Database
 from tikhub_mcp.storage.filenames import raw_name
 from tikhub_mcp.storage.reading import read_regular
 
-CLOCK_STEP_SECONDS = 5.0  # a clock that is set may go back this far without making an answer one of the future
+_CLOCK_STEP_SECONDS = 5.0  # a clock that is set may go back this far without making an answer one of the future
 _MAX_COPIES = 100_000  # answers of different content under one name
 _INDEX_SECONDS = 24 * 3600.0  # a piece of work that takes long needs answers that are older than the reuse time
 _UNSAVED_SECONDS = 2 * 3600.0  # the same, in memory
@@ -215,7 +215,7 @@ class Archive:
         ]
         if (unsaved := self._unsaved.get(link.key)) is not None:
             entries.append(unsaved)
-        now = time.time() + CLOCK_STEP_SECONDS
+        now = time.time() + _CLOCK_STEP_SECONDS
         found = [entry for entry in entries if newer_than < entry.received <= now]
         return iter(sorted(found, key=lambda entry: entry.received, reverse=True))
 

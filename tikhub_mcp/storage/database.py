@@ -29,7 +29,7 @@ WITHOUT ROWID;
 _BUSY_SECONDS = 0.25  # a process that is stopped while it writes holds the file for good
 _RETRY_SECONDS = 10.0  # after a failure the file is left alone for this long
 
-Row = tuple[str | float, ...]
+_Row = tuple[str | float, ...]
 
 
 class Database:
@@ -73,10 +73,10 @@ class Database:
                     file.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             self._built.add(self._identity)
 
-    def read(self, query: str, *values: str | float) -> list[Row]:
+    def read(self, query: str, *values: str | float) -> list[_Row]:
         """Return the rows of a query, those of the file first."""
         with self._lock:
-            rows: list[Row] = []
+            rows: list[_Row] = []
             if (file := self._open()) is not None:
                 try:
                     rows = file.execute(query, values).fetchall()
