@@ -32,7 +32,7 @@ async function main() {
     await button("Close results").click();
     appendFileSync(skill, `\n${key}\n`);
     await button("Execute Tool").click();
-    await page.getByRole("heading", { name: "Resource Links" }).waitFor();
+    await page.getByText("size_bytes").first().waitFor();
     const done = await page.getByRole("main").innerText();
     await page.screenshot({ path: picture });
     const version = await page.getByRole("contentinfo").innerText();
