@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tikhub_mcp.text import clean, map_json, sendable, shortened, writable
+from tikhub_mcp.text import clean, first_few, map_json, sendable, shortened, writable
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 ANY_TEXT = st.text(st.characters(), max_size=500)
@@ -75,6 +75,10 @@ def test_a_shortened_text_has_as_many_bytes_of_json_as_it_may(text: str, most: i
 )
 def test_a_shortened_text_is_as_long_as_it_can_be(given: str, most: int, short: str) -> None:
     assert shortened(given, most) == short
+
+
+def test_of_many_items_the_first_few_are_listed() -> None:
+    assert [first_few("abc"[:count], 2) for count in range(4)] == ["", "a", "a, b", "a, b, …"]
 
 
 def test_a_title_has_300_characters_at_most() -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +22,10 @@ def clean(text: str, limit: int = 300) -> str:
         limit: The maximum length of the result in characters; a longer text ends with an ellipsis.
     """
     # Reading four times the limit bounds the work, and allows for characters that are removed.
-    line = " ".join("".join(map(_visible, text[: 4 * limit])).split())
+    text_read = text[: 4 * limit]
+    if not (text_read.isascii() and text_read.isprintable()):  # else nothing is removed; lists have very many lines
+        text_read = "".join(map(_visible, text_read))
+    line = " ".join(text_read.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip(_JOINERS) + "…"
 
 
@@ -32,6 +35,11 @@ def shortened(text: str, most: int) -> str:
     while json_size(short) - len('""') > most:
         short = clean(short, len(short) - 1)
     return short
+
+
+def first_few(items: Sequence[str], most: int) -> str:
+    """Return the first items, at most `most`, separated by commas; an ellipsis stands for the others."""
+    return ", ".join([*items[:most], *["…"] * (len(items) > most)])
 
 
 def json_size(value: Any) -> int:  # noqa: ANN401 - JSON of any kind

@@ -161,11 +161,12 @@ def test_every_link_inside_the_documents_leads_somewhere() -> None:
                 assert (ROOT / target).exists(), target
 
 
-def test_the_skill_has_frontmatter_by_the_rules_and_an_empty_key_section() -> None:
+def test_the_skill_has_frontmatter_by_the_rules_short_lines_and_an_empty_key_section() -> None:
     _, frontmatter, body = SKILL.split("---\n", 2)
     fields = dict(re.findall(r"^(\w+): (.+)$", frontmatter, re.MULTILINE))
     assert fields["name"] == "tikhub-mcp"
     assert 1 <= len(fields["description"]) <= 1024
+    assert not [line for line in body.splitlines() if len(line) > 120 and not line.startswith("|")]
     assert re.fullmatch(r".*^## API_KEY\n\s*", body, re.DOTALL | re.MULTILINE)
     assert api_key._key_in_skill(ROOT / "SKILL.md") == ""
 

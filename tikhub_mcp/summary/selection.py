@@ -7,6 +7,7 @@ from tikhub_mcp.errors import InvalidInput, UnsupportedLink
 from tikhub_mcp.posts import lists
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.text import first_few
 
 MAX_NAMED = 5  # links in the remark about those without a saved answer
 
@@ -37,7 +38,7 @@ class Selection:
         found = set(map(self._post_of, keys))
         self._wanted = set(map(self._post_of, distinct))
         missing = [link.url for key, link in distinct.items() if self._post_of(key) not in found]
-        named = ", ".join([*missing[:MAX_NAMED], *["…"] * (len(missing) > MAX_NAMED)])
+        named = first_few(missing, MAX_NAMED)
         self.remark = f"Links without a saved answer: {len(missing)} of {len(distinct)} ({named})." if missing else ""
         if missing and not self._wanted & found:
             raise InvalidInput(f"{self.remark} Get them with batch_download first. Nothing was written.")

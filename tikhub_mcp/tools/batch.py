@@ -12,7 +12,7 @@ from tikhub_mcp.jobs.scheduler import MAX_JOBS, Jobs
 from tikhub_mcp.posts import links, lists
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.reading import read_start
-from tikhub_mcp.text import clean
+from tikhub_mcp.text import clean, first_few
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch_table import table_path, write_table
 from tikhub_mcp.tools.list_text import decode_list
@@ -253,17 +253,17 @@ def _content(path: Path, largest: int | None) -> bytes:
 
 def _skipped_lines(where: str, lines: list[str]) -> str:
     """Return the note about lines without a link: how many there are, and the first line numbers."""
-    return f"Lines of {where} without a link, left out: {len(lines)} (numbers {_first(lines)})." if lines else ""
+    return (
+        f"Lines of {where} without a link, left out: {len(lines)} (numbers {first_few(lines, MAX_NOTED)})."
+        if lines
+        else ""
+    )
 
 
 def _left_out(found: list[str]) -> str:
     """Return the note about links that are not meant."""
-    named = _first([clean(link, MAX_NOTED_LENGTH) for link in found])
+    named = first_few([clean(link, MAX_NOTED_LENGTH) for link in found], MAX_NOTED)
     return f"Links that lead to no post or advertise the app, left out: {len(found)} ({named})." if found else ""
-
-
-def _first(items: list[str]) -> str:
-    return ", ".join([*items[:MAX_NOTED], *["…"] * (len(items) > MAX_NOTED)])
 
 
 def _joined(*notes: str | None) -> str:
