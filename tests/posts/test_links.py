@@ -336,6 +336,20 @@ def test_a_link_behind_words_is_found_but_is_not_itself_one_link() -> None:
         ("https://www.tiktok.com/@someone,secret", "https://www.tiktok.com/@someone"),
         (f"https://www.douyin.com/x?a=1,2&modal_id={ID}", f"https://www.douyin.com/x?a=1,2&modal_id={ID}"),
         (f"https://www.douyin.com/x,y/?modal_id={ID}", f"https://www.douyin.com/x,y/?modal_id={ID}"),
+        (
+            f"https://www.douyin.com/x?a=1,2&modal_id={ID},secret,secret",
+            f"https://www.douyin.com/x?a=1,2&modal_id={ID}",
+        ),
+        # Words that are glued to a link
+        (f"{DOUYIN}密码secret", DOUYIN),
+        (f"{DOUYIN}?lang=é密码", f"{DOUYIN}?lang="),
+        (f"https://www.tiktok.com/@用户/video/{ID}密码secret", f"https://www.tiktok.com/@用户/video/{ID}"),
+        (
+            f"https://www.douyin.com/search/海?modal_id={ID}密码secret",
+            f"https://www.douyin.com/search/海?modal_id={ID}",
+        ),
+        ("https://www.tiktok.com/@someone密码secret", "https://www.tiktok.com/@someone"),
+        ("snssdk1128://user密码secret", "snssdk1128://user"),
         ("https://hooks.example/T0/secret?token=secret#secret", "https://hooks.example/…"),
         ("HTTP://Hooks.Example", "http://Hooks.Example/…"),
         ("https://hooks.example:8443/secret", "https://hooks.example/…"),
