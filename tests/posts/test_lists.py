@@ -1,6 +1,8 @@
 """Which of the links in texts and lists are meant. Every id and code here is made up."""
 
+import cProfile
 import json
+import pstats
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -110,9 +112,10 @@ def test_a_refusal_quotes_no_more_than_a_cleaned_host() -> None:
         # The app's share texts
         (f"{A}\n{AD}{B}", [A], [B]),
         (f"{A} {AD}{B}", [A], [B]),
-        (f"Look: {A}\r\n{AD}{B}\r\n", [A], [B]),
+        (f"\ufeff {A} \r\n{AD}{B}\r\n", [A], [B]),
         (f"{A}\n{AD}{B}\n{C}\n{AD}{D}", [A, C], [B, D]),
         (f"https://www.tiktok.com/t/ZTMade/ TikTok {B}", ["https://www.tiktok.com/t/ZTMade/"], [B]),
+        (f"{A} {AD}{B} Ben: {C} {AD}{D}", [A, C], [B, D]),
         (f"{A} {LITE_AD}", [A], [LITE]),
         (f"{A} {LITE_AD}\n{B} {LITE_AD}", [A, B], [LITE, LITE]),
         (f"{TIKTOK} by {PROFILE}, see {SITE}", [TIKTOK], [PROFILE, SITE]),
@@ -123,6 +126,7 @@ def test_a_refusal_quotes_no_more_than_a_cleaned_host() -> None:
         (f"{TIKTOK}, {PROFILE}; {SITE}", [TIKTOK, PROFILE, SITE], []),
         (f'["{TIKTOK}", "{PROFILE}"]', [TIKTOK, PROFILE], []),
         (f"{A}\n{PROFILE}\n\n'{B}'\n", [A, PROFILE, B], []),
+        (f"\ufeff{PROFILE}\n{TIKTOK}", [PROFILE, TIKTOK], []),
         (f"see: {PROFILE}, {TIKTOK}", [PROFILE, TIKTOK], []),
         # Nothing that could be meant instead
         (f"{PROFILE} or {SITE}", [PROFILE, SITE], []),
@@ -133,6 +137,18 @@ def test_a_refusal_quotes_no_more_than_a_cleaned_host() -> None:
         (f"{A}\nTikTok\n{B}", [A, B], []),
         (f"{A}\n\nTikTok {B}", [A, B], []),
         (f"TikTok {A}", [A], []),
+        (f"Look: {A}\n{AD}{B}", [A, B], []),
+        (f"{C} {A}\n{AD}{B}", [C, A, B], []),
+        ("\n".join(f"Check out a video on TikTok! {link}" for link in (A, B, C)), [A, B, C], []),
+        ("\n".join(f"12.03.25, 10:00 - Ben: auch TikTok {link}" for link in (A, B, C)), [A, B, C], []),
+        ("\n".join(f"Ben - TikTok - {link}" for link in (A, B, C)), [A, B, C], []),
+        # A share text has one advertisement
+        (f"{A} {AD}{B} {AD}{C}", [A, C], [B]),
+        (f"{A}\n{AD}{B}\n{AD}{C}", [A, C], [B]),
+        # The cells of one line
+        (f'["on TikTok {A}", "on TikTok {B} now","on TikTok {C}"]', [A, B, C], []),
+        (f'[{{"text":"on TikTok {A}"}},{{"text":"on TikTok {B}"}}]', [A, B], []),
+        (f'"on TikTok {A}";"on TikTok {B}"', [A, B], []),
         (f"{TIKTOK} TikTok {B}", [TIKTOK, B], []),
         (f"https://v.douyin.com/iMadeUp1/ on TikTok {B}", ["https://v.douyin.com/iMadeUp1/", B], []),
         (f"{A} on TikTok https://v.douyin.com/iMadeUp1/", [A, "https://v.douyin.com/iMadeUp1/"], []),
@@ -266,6 +282,13 @@ def test_a_long_line_takes_linear_time(head: str, unit: str) -> None:
         shown(link)
     parse_text(line)
     _understood(one, line + "!")
+
+
+@pytest.mark.parametrize("line", ["x", ",", "#", ""])
+def test_a_line_without_a_link_takes_few_steps(line: str) -> None:
+    with cProfile.Profile() as profile:  # calls are counted, because time depends on what else the machine does
+        parse_list(f"{line}\n" * 10_000)
+    assert pstats.Stats(profile).total_calls < 12 * 10_000  # type: ignore[attr-defined]
 
 
 # Whatever the text

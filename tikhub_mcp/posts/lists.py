@@ -2,28 +2,31 @@
 
 An app's share text also advertises the app. So two kinds of links are left out. First, a link that leads to no post,
 where the same text, or the same line of a list, has one that does. Second, a short link of TikTok that comes after
-another, with "TikTok" in the words before it. A list of bare links is never thinned out.
+another in the same share text, with "TikTok" in the words before it. The share text ends with the line, unless that
+has nothing but the first link. A list of bare links, or of share texts one a line, is never thinned out.
 """
 
 import json
 import re
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.posts.finding import find, locate, unescape
+from tikhub_mcp.posts.finding import Found, find, locate, unescape
 from tikhub_mcp.posts.links import Link, parse_link, platform_in, post_at
 from tikhub_mcp.text import clean
 
 MAX_CHOICES = 5  # posts that an error names
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _SEPARATORS = re.compile(r"""[\s,;，；、"'“”‘’]+""")
 _APP_SHORT_LINKS = ("https://vm.tiktok.com/", "https://vt.tiktok.com/")
 # A cell or label that says whose link it is; the advertisement has the name in a sentence.
 _LABEL = re.compile(r"""(?:^|[,;|\t"'])\s*TikTok\s*\d*\s*[,;|\t"':：]""")
+_NEXT_CELL = re.compile(r'"[\s\]}]*[,;|\t]')  # behind the quote that ends a cell; no share text goes on there
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
@@ -53,6 +56,7 @@ class _Candidate:
         post: Where it leads; None where to no post.
         gap: The text between it and the link before it, or the start of the text.
         is_listed: Whether its line has nothing but links and separators.
+        is_alone: Whether its line has nothing else that is visible.
     """
 
     line: int
@@ -61,6 +65,7 @@ class _Candidate:
     post: Link | None
     gap: str
     is_listed: bool
+    is_alone: bool
 
 
 def one(text: str) -> Link:
@@ -117,20 +122,26 @@ def parse_list(text: str) -> Lines:
 
 def _read(text: str, records: list[tuple[int, int]], *, is_list: bool) -> tuple[list[_Candidate], list[int]]:
     candidates, without = list[_Candidate](), list[int]()
+    # Half a million lines may hold nothing: no link is looked for, and no position kept, line by line.
+    starts = [int(text.startswith("\ufeff")), *(match.end() for match in _LINE_END.finditer(text))]
+    links = defaultdict[int, list[Found]](list)
+    for link in locate(text):
+        links[bisect_right(starts, link.start)].append(link)
     end = 0  # of the link before
-    for number, line in enumerate(_LINE.finditer(text), start=1):
-        if not line[0].strip():
+    for number, (start, stop) in enumerate(pairwise([*starts, len(text)]), start=1):
+        content = text[start:stop].strip()
+        if content.startswith("#") and (is_list or number not in links):
             continue
-        content = line[0].removeprefix("\ufeff") if number == 1 else line[0]
-        is_comment = content.lstrip().startswith("#")
-        found = [] if is_comment and is_list else list(locate(line[0]))
-        is_listed = _is_listed(line[0], [(link.start, link.end) for link in found])
-        for link, start, stop in found:
-            start += line.start()
-            unit = _unit(start, records, number) if is_list else 0
-            candidates.append(_Candidate(number, unit, link, post_at(link), text[end:start], is_listed))
-            end = line.start() + stop
-        if not found and not is_comment and clean(content):
+        if number in links:
+            outside = _outside(text, start, stop, links[number])
+            is_listed = not outside or _SEPARATORS.fullmatch(outside) is not None
+            is_alone = len(links[number]) == 1 and not clean(outside)
+            for found in links[number]:
+                unit = _unit(found.start, records, number) if is_list else 0
+                gap, post = text[end : found.start], post_at(found.link)
+                candidates.append(_Candidate(number, unit, found.link, post, gap, is_listed, is_alone))
+                end = found.end
+        elif content and clean(content):
             without.append(number)
     return candidates, without
 
@@ -150,8 +161,9 @@ def _judged(candidates: list[_Candidate]) -> Iterator[tuple[_Candidate, bool]]:
     for position, candidate in enumerate(candidates):
         beside_a_post = candidate.post is None and candidate.unit in with_post
         advertises = before is not None and _advertises(candidate, before)
-        yield candidate, position in listed or not (beside_a_post or advertises)
-        before = candidate
+        is_meant = position in listed or not (beside_a_post or advertises)
+        yield candidate, is_meant
+        before = candidate if is_meant else None  # a share text has one advertisement
 
 
 def _in_a_list(candidates: list[_Candidate]) -> set[int]:
@@ -169,18 +181,23 @@ def _in_a_list(candidates: list[_Candidate]) -> set[int]:
 
 
 def _advertises(candidate: _Candidate, before: _Candidate) -> bool:
-    """Whether a link is the one with which TikTok's share text advertises the app."""
-    if not candidate.post or not candidate.post.url.startswith(_APP_SHORT_LINKS) or candidate.line - before.line > 1:
+    """Whether a link is the one with which TikTok's share text advertises the app, where `before` is the post's."""
+    if not candidate.post or not candidate.post.url.startswith(_APP_SHORT_LINKS):
         return False
-    is_after_share_link = before.post is not None and before.post.platform == "tiktok" and before.post.post_id is None
-    words = re.split(r"[\r\n]", candidate.gap)[-1]
-    return is_after_share_link and "TikTok" in _LABEL.sub("", words)
+    if not before.post or before.post.platform != "tiktok" or before.post.post_id is not None:
+        return False
+    if before.line == candidate.line:
+        is_same_text = not _NEXT_CELL.search(candidate.gap)
+    else:
+        is_same_text = before.is_alone and before.line == candidate.line - 1
+    words = _LINE_END.split(candidate.gap)[-1]
+    return is_same_text and "TikTok" in _LABEL.sub("", words)
 
 
-def _is_listed(line: str, spans: list[tuple[int, int]]) -> bool:
-    edges = [0, *(edge for span in spans for edge in span), len(line)]
-    outside = "".join(line[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
-    return not outside or _SEPARATORS.fullmatch(outside) is not None
+def _outside(text: str, start: int, stop: int, links: list[Found]) -> str:
+    """What a line has beside its links."""
+    edges = [start, *(edge for link in links for edge in (link.start, link.end)), stop]
+    return "".join(text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)).strip()
 
 
 def _unit(start: int, records: list[tuple[int, int]], line: int) -> int:
