@@ -177,7 +177,7 @@ class WrongPost(NoVideo):
 
 
 class UnexpectedAnswer(NoVideo):
-    """The response is not a TikHub answer, but for example a firewall's page, broken JSON or a redirect."""
+    """The response is no answer about a post, but for example a firewall's page, broken JSON or a reported failure."""
 
     code = "unexpected_answer"
 

@@ -40,7 +40,7 @@ SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
 RECEIVED = ANSWERED + 3600.0
 END = 0x70000000
 NO_IDS: list[Json] = [None, "", True, 7.3e18, [TIKTOK_ID], {}]
-NO_DATA: list[Json] = [None, [], {}, {"aweme_details": [None]}]
+NO_DATA: list[Json] = [None, {}, {"aweme_details": [None]}]
 NO_FLAGS: list[Json] = [False, 0, None, "", []]
 UNTROUBLED: list[Json] = [
     *(dict.fromkeys(("is_delete", "is_prohibited", "private_status"), flag) for flag in NO_FLAGS),
@@ -180,6 +180,7 @@ def test_another_post_than_the_link_names_is_the_wrong_one() -> None:
         {"aweme_detail": tiktok_post()},
         {"aweme_details": [tiktok_post()]},
         {"aweme_details": [tiktok_post(), tiktok_post(aweme_id=PHOTO_ID)]},
+        {"aweme_details": [tiktok_post(aweme_id=PHOTO_ID), None, tiktok_post(aweme_id=int(TIKTOK_ID))]},
         {"aweme_detail": tiktok_post(), "aweme_details": [tiktok_post(aweme_id=PHOTO_ID)]},
         {"aweme_detail": None, "aweme_details": [tiktok_post()]},
         {"aweme_detail": {}, "aweme_details": [tiktok_post()]},
@@ -201,15 +202,14 @@ UNKNOWN = "is not available (private, deleted or blocked; TikHub does not say wh
         (private_answer("5"), "is private"),
         (private_answer(8), "is blocked for copyright reasons, or gone"),
         (private_answer(10), "is visible to some people only"),
-        (private_answer(77), "is not available; TikHub gives the reason code 77"),
+        (private_answer(77), "is not available, for a reason that is not known here: see the raw answer"),
         (private_answer(None), UNKNOWN),
         (private_answer({"a": []}), UNKNOWN),
         (envelope(data={"filter_list": [5, {}, {"reason": 10}]}), "is visible to some people only"),
         (envelope(data={"status_code": 2053}), "is not there any more, or private"),
         (envelope(data={"statusCode": 10204}), "is not there any more, or private"),
         (envelope(data={"status_code": 0, "filter_list": "x"}), UNKNOWN),
-        *((envelope(data=data, code=400), UNKNOWN) for data in NO_DATA),
-        *((root, UNKNOWN) for root in ([], None, 5, "x", {}, object())),
+        *((envelope(data=data), UNKNOWN) for data in NO_DATA),
     ],
 )
 def test_an_answer_without_a_post_says_why_and_that_it_was_charged(answer: Json, why: str) -> None:
@@ -226,6 +226,21 @@ def test_an_answer_without_a_post_says_why_and_that_it_was_charged(answer: Json,
 def test_an_answer_in_another_form_is_not_called_a_missing_post(data: Json) -> None:
     with pytest.raises(UnexpectedAnswer, match="not in a form that this reads"):
         parse_post(envelope(data=data), TIKTOK, RECEIVED)
+
+
+@pytest.mark.parametrize("root", [[], None, 5, "x", {}, object()])
+def test_what_is_no_answer_at_all_is_not_called_a_missing_post(root: Json) -> None:
+    with pytest.raises(UnexpectedAnswer, match="not in a form that this reads"):
+        parse_post(root, TIKTOK, RECEIVED)
+
+
+def test_an_answer_that_says_that_the_request_failed_is_not_called_a_missing_post() -> None:
+    with pytest.raises(UnexpectedAnswer) as caught:
+        parse_post(envelope(data=None, code=400, message="Request failed."), TIKTOK, RECEIVED)
+    assert caught.value.message == (
+        f"Do not retry: TikHub's answer about post {TIKTOK_ID} was charged, and says that the request failed "
+        "(code 400). Another call is charged too."
+    )
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ EVIL = hashlib.sha256(b"../../x").hexdigest()[:16]
         (envelope(tiktok_post(aweme_id=None)), SHORT, f"raw_unknown_{ten(SHORT)}_0a1b2c3d00004000.json"),
         (envelope(tiktok_post(), request_id=None), TIKTOK, f"raw_{TIKTOK_ID}_noreq.json"),
         (envelope(tiktok_post(), request_id="../../x"), TIKTOK, f"raw_{TIKTOK_ID}_{EVIL}.json"),
+        (envelope(data={"aweme_details": [tiktok_post(aweme_id=DOUYIN_ID), tiktok_post()]}), TIKTOK, NAME),
         ([], TIKTOK, f"raw_unknown_{ten(TIKTOK)}_noreq.json"),
     ],
 )

@@ -80,6 +80,24 @@ def test_posts_that_are_missing_among_several_are_rows_with_their_reasons(tmp_pa
     ]
 
 
+@pytest.mark.parametrize("places", [[], None, [None, {}]], ids=str)
+def test_posts_that_are_all_missing_are_rows_with_their_reasons(tmp_path: Path, places: Json) -> None:
+    listed = [{"aweme_id": IDS[0], "reason": 8}, {"aweme_id": IDS[1], "reason": 5}, {"aweme_id": IDS[1], "reason": 10}]
+    found = tabled(tmp_path, several(aweme_details=places, filter_list=listed))
+    assert [(row["error"], row["link"]) for row in found] == [
+        ("The post is blocked for copyright reasons, or gone.", f"https://www.tiktok.com/@/video/{IDS[0]}"),
+        ("The post is private.", f"https://www.tiktok.com/@/video/{IDS[1]}"),
+    ]
+
+
+def test_a_missing_post_with_an_empty_place_is_one_row(tmp_path: Path) -> None:
+    file = several(None, tiktok_post(aweme_id=IDS[0]), None, filter_list=[{"aweme_id": IDS[1], "reason": 5}])
+    first, there, last = tabled(tmp_path, file)
+    assert (first["error"], first["link"]) == ("The post is private.", f"https://www.tiktok.com/@/video/{IDS[1]}")
+    assert there["aweme_id"] == IDS[0]
+    assert last["error"].startswith("Post 3 of 3 is not as TikHub answers")
+
+
 def test_one_post_that_was_asked_for_is_one_row_whatever_is_filtered(tmp_path: Path) -> None:
     file = envelope(douyin_post(), douyin=True)
     file["data"]["filter_list"] = [{"aweme_id": IDS[0], "reason": 5}]
@@ -101,7 +119,9 @@ OTHERS: dict[str, Json] = {
     "statistics of one post": {"digg_count": 5, "play_count": 7, "status_code": 0},
     "a profile": {"user": {"uid": "1", "nickname": "Ada"}, "status_code": 0},
     "comments": {"comments": [{"cid": "1"}], "cursor": 20, "has_more": 1},
+    "a list that is empty": {"aweme_list": [], "has_more": 0},
     "a list in data": [tiktok_post()],
+    "an empty list in data": [],
     "a text in data": "x",
     "details that are none": {"aweme_details": ["x"]},
 }
@@ -113,7 +133,7 @@ def test_what_another_endpoint_gave_is_called_a_form_that_is_not_read(tmp_path: 
     assert (row["parse_ok"], "not in a form that this reads" in row["error"]) == (False, True)
 
 
-MISSING: list[Json] = [None, {}, [], {"aweme_details": [None]}, {"aweme_detail": None, "log_pb": {"impr_id": "1"}}]
+MISSING: list[Json] = [None, {}, {"aweme_details": [None]}, {"aweme_detail": None, "log_pb": {"impr_id": "1"}}]
 MISSING += [{"status_code": 0, "log_pb": {"impr_id": "1"}, "extra": {"now": 1}, "filter_list": [], "aweme_status": [1]}]
 
 

@@ -296,7 +296,7 @@ def test_the_first_link_is_taken_as_it_is(raw: Path, links: list[Json], first: s
         (private_answer("5"), "is private"),
         (private_answer(8), "copyright"),
         (private_answer(10), "some people only"),
-        (private_answer(99), "TikHub gives the reason code 99"),
+        (private_answer(99), "for a reason that is not known here"),
         (private_answer({"a": 1}), "private, deleted or blocked"),
         (private_answer(data={"filter_list": "x", "status_code": 2053}), "not there any more"),
         (private_answer(data={"filter_list": [7], "statusCode": 10204}), "not there any more"),

@@ -197,7 +197,7 @@ FAILURES = [
     ("album", "not_a_video", False, 1, "images"),
     ("private", "post_unavailable", False, 1, None),
     ("deleted", "post_unavailable", False, 1, "video"),
-    ("null_data", "post_unavailable", False, 1, None),
+    ("null_data", "unexpected_answer", False, 1, None),
     ("no_addresses", "post_unavailable", False, 1, "video"),
     ("wrong_post", "wrong_post", False, 1, None),
     ("half", "unexpected_answer", False, 1, None),

@@ -74,7 +74,7 @@ REASONS = {
     "self_see": "is private",
     "region": "is blocked for copyright reasons in the region that TikHub asks from",
     "gone_on_tiktok": "does not exist, or not any more",
-    "new_reason": "is not available; TikHub gives the reason code new_rule_7",
+    "new_reason": "is not available, for a reason that is not known here: see the raw answer",
     "empty": "is not available (private, deleted or blocked; TikHub does not say which)",
 }
 

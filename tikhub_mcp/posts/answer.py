@@ -1,13 +1,12 @@
 """Reads TikHub's answers: parses the JSON, removes the key, and finds the post."""
 
-import itertools
 import json
 import re
 from codecs import utf_8_decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import methodcaller
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.text import map_json
@@ -17,10 +16,10 @@ Json: TypeAlias = Any  # untrusted JSON; the name marks where it is used
 
 REDACTED = "<redacted>"
 MIN_UNMISTAKABLE_LENGTH = 12  # a text this long that equals the key is no coincidence; TikHub's keys are much longer
-# Why a post is missing, by a part of the texts that say it, the most telling first. Douyin gives such texts in
-# filter_list[] and filter_detail, TikTok in statusMsg, also two of them in one, as in
+# Why a post is missing, the most telling first: by a part of the texts that say it, or by a code. Douyin gives such
+# texts in filter_list[] and filter_detail, TikTok in statusMsg, also two of them in one, as in
 # "item_privacy_authorization&status_deleted" (seen in answers of 2024 to 2026).
-_REASONS_BY_TEXT = {
+_REASONS: dict[str | int, str] = {
     "status_delete": "was deleted",
     "status_self_see": "is private",
     "status_audit_not_pass": "was refused by the platform's review",
@@ -31,28 +30,29 @@ _REASONS_BY_TEXT = {
     "cross_border_violation": "is not shown in the region that TikHub asks from",
     "geo_fencing": "is not shown in the region that TikHub asks from",
     "content_classification": "is restricted by its content rating, for example to adults",
-    "core_dep": "was removed, or may not be seen",
-    "item_privacy_authorization": "is private, or visible to some people only",
-    "doesn't exist": "does not exist, or not any more",
     "私密": "is private",
     "私人": "is private",
     "部分": "is visible to some people only",
     "版权": "is blocked for copyright reasons",
     "审核": "is under review by the platform",
+    5: "is private",
+    10: "is visible to some people only",
+    10217: "was removed",
+    8: "is blocked for copyright reasons, or gone",
+    "item_privacy_authorization": "is private, or visible to some people only",
+    10216: "is private, or shown only to people who are logged in",
+    10222: "is private, or shown only to people who are logged in",
+    "core_dep": "was removed, or may not be seen",
     "删除": "was removed, or may not be seen",
+    "doesn't exist": "does not exist, or not any more",
+    2053: "is not there any more, or private",
+    10204: "is not there any more, or private",
 }
-_REASONS_BY_CODE = {  # filter_list[].reason, Douyin's status_code or TikTok's statusCode, as text
-    "5": "is private",
-    "8": "is blocked for copyright reasons, or gone",
-    "10": "is visible to some people only",
-    "2053": "is not there any more, or private",
-    "10204": "is not there any more, or private",
-    "10216": "is private, or shown only to people who are logged in",
-    "10217": "was removed",
-    "10222": "is private, or shown only to people who are logged in",
-}
-UNKNOWN_REASON = "is not available (private, deleted or blocked; TikHub does not say which)"
-_PLAIN_CODE = re.compile(r"[a-z][a-z0-9_&,]{1,59}|[0-9]{1,9}")  # a code that may be repeated: no sentence, no markup
+_STATUS_DIGITS = 4  # at least; a shorter status_code has not the meaning that it has as filter_list[].reason
+_UNKNOWN_REASON = "is not available (private, deleted or blocked; TikHub does not say which)"
+_NEW_REASON = "is not available, for a reason that is not known here: see the raw answer"
+_REASON_CODE = re.compile(r"[a-z][a-z0-9_&,]{1,59}|[1-9][0-9]{0,8}")  # a word or a number, and no sentence
+_PLACES = ("aweme_detail", "aweme_details")  # of the post in an answer about one post or several
 # What stands beside a post, or in the place of a missing one, and is none itself.
 _BESIDE_POST = {"aweme_status", "cursor", "extra", "filter_detail", "filter_list", "has_more", "log_pb", "max_cursor"}
 _BESIDE_POST |= {"min_cursor", "now", "status_code", "status_msg", "statusCode", "statusMsg"}
@@ -163,9 +163,16 @@ def find_posts(answer: Json) -> list[Json]:
     return [data] if "aweme_id" in data else []
 
 
-def find_post(answer: Json) -> dict[str, Json] | None:
-    """Return the post (aweme) in an answer's envelope, the first of several, or None when there is none."""
-    return next(filter(_is_post, find_posts(answer)), None)
+def find_post(answer: Json, post_id: str | None = None) -> dict[str, Json] | None:
+    """Return the post (aweme) in an answer's envelope, or None when there is none.
+
+    Args:
+        answer: The parsed body.
+        post_id: The id of the post that is wanted of several; the first one if it is not among them.
+    """
+    posts = list(filter(_is_post, find_posts(answer)))
+    wanted = (post for post in posts if str(post.get("aweme_id")) == post_id)
+    return next(wanted, posts[0] if posts else None)
 
 
 def _is_post(value: Json) -> bool:
@@ -189,52 +196,93 @@ def platform_asked(router: Json) -> Platform | None:
     return None
 
 
-def why_missing(answer: Json) -> str | None:
-    """Return why an answer has no post, such as "is private"; None when it does not say.
+@dataclass(frozen=True, slots=True)
+class NoPost:
+    """Why an answer has no post.
 
-    A reason that is not known is named by its code, if that is a plain word or number.
+    Attributes:
+        kind: "missing": the post is not available. "failed": the answer says that the request failed. "other": the
+            answer holds something else, such as a list of posts or the results of a search.
+        reason: The predicate of a sentence about a missing post, such as "is private"; otherwise "".
+        code: The code of a failure, digits or "unknown"; otherwise "".
     """
-    data = _data(answer)
-    listed = data.get("filter_list")
-    filtered = [*(listed if isinstance(listed, list) else []), data.get("filter_detail")]
-    texts, codes = list[Json](), list[Json]()
-    for code, text in (("status_code", "status_msg"), ("statusCode", "statusMsg")):
-        if data.get(code) not in (0, "0"):
-            texts.append(data.get(text))
-            codes.append(data.get(code))
-    return _reason([item for item in filtered if isinstance(item, dict)], texts, codes)
+
+    kind: Literal["missing", "failed", "other"]
+    reason: str = ""
+    code: str = ""
 
 
-def why_filtered(item: Json) -> str | None:
-    """Return why the post of an item of `filter_list` is missing; see `why_missing`."""
+def why_no_post(answer: Json) -> NoPost:
+    """Return why an answer has no post; a known reason counts whatever else the answer holds."""
+    envelope = envelope_of(answer)
+    reason = _why_missing(envelope)
+    if reason not in (_NEW_REASON, _UNKNOWN_REASON):
+        return NoPost("missing", reason)
+    code = envelope.get("code")
+    nested = isinstance(answer, dict) and "detail" in answer
+    if nested or (isinstance(code, int | str) and str(code) not in ("0", "200")):
+        return NoPost("failed", code=str(code) if re.fullmatch(r"[0-9]{1,9}", str(code)) else "unknown")
+    return NoPost("other") if _is_other_form(envelope) else NoPost("missing", reason)
+
+
+def why_filtered(item: Json) -> str:
+    """Return why the post of an item of `filter_list` is missing, as `NoPost.reason` has it."""
     return _reason([item], [], [])
 
 
-def _reason(filtered: list[dict[str, Json]], texts: list[Json], codes: list[Json]) -> str | None:
-    texts = [item.get(name) for name in ("filter_reason", "detail_msg", "notice") for item in filtered] + texts
+def envelope_of(answer: Json) -> dict[str, Json]:
+    """Return the object with code, request_id and router, which TikHub's errors have under `detail`."""
+    if not isinstance(answer, dict):
+        return {}
+    detail = answer.get("detail")
+    return detail if isinstance(detail, dict) and detail else answer
+
+
+def _why_missing(envelope: dict[str, Json]) -> str:
+    data = _data(envelope)
+    listed = None if _is_list(data) else data.get("filter_list")
+    filtered = [*(listed if isinstance(listed, list) else []), data.get("filter_detail")]
+    texts, statuses = list[Json](), list[Json]()
+    for code, text in (("status_code", "status_msg"), ("statusCode", "statusMsg")):
+        if data.get(code) not in (0, "0"):
+            texts.append(data.get(text))
+            statuses.append(data.get(code))
+    return _reason(filtered, texts, statuses)
+
+
+def _reason(filtered: list[Json], texts: list[Json], statuses: list[Json]) -> str:
+    items = [item for item in filtered if isinstance(item, dict)]
+    texts = [item.get(name) for name in ("filter_reason", "detail_msg", "notice") for item in items] + texts
     texts = [text for text in texts if isinstance(text, str)]
-    codes = [str(code) for code in (*(item.get("reason") for item in filtered), *codes)]
+    reasons, statuses = [str(item.get("reason")) for item in items], [str(status) for status in statuses]
+    given = [text for text in (*texts, *reasons, *statuses) if _REASON_CODE.fullmatch(text)]
+    codes = {*reasons, *(status for status in statuses if len(status) >= _STATUS_DIGITS)}
     said = "\n".join(texts)
-    known = (reason for part, reason in _REASONS_BY_TEXT.items() if part in said)
-    by_code = (_REASONS_BY_CODE[code] for code in codes if code in _REASONS_BY_CODE)
-    plain = (code for code in (*texts, *codes) if _PLAIN_CODE.fullmatch(code))
-    unknown = (f"is not available; TikHub gives the reason code {code}" for code in plain)
-    return next(itertools.chain(known, by_code, unknown), None)
+    known = (why for sign, why in _REASONS.items() if (sign in said if isinstance(sign, str) else str(sign) in codes))
+    return next(known, _NEW_REASON if given else _UNKNOWN_REASON)
 
 
-def is_other_form(answer: Json) -> bool:
-    """Whether an answer without a post holds something else, such as a list of posts or the results of a search."""
-    data = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(data, dict):
-        return bool(data)
-    others = [value for name, value in data.items() if name not in _BESIDE_POST]
-    others = [value for value in others if (any(value) if isinstance(value, list) else value)]
-    return any(isinstance(value, list) for value in others) or (bool(others) and why_missing(answer) is None)
+def _is_list(data: dict[str, Json]) -> bool:
+    """Whether it is the answer of an endpoint for lists, whose `filter_list` is about posts of that list."""
+    if any(name in data for name in _PLACES):
+        return False
+    others = ((name, value) for name, value in data.items() if name not in _BESIDE_POST)
+    return any(isinstance(value, list) or name.endswith("_list") for name, value in others)
 
 
-def _data(answer: Json) -> dict[str, Json]:
+def _is_other_form(envelope: dict[str, Json]) -> bool:
+    """Whether an answer without a post, and without a known reason for that, holds something else."""
+    data = _data(envelope)
+    places = [data[name] for name in _PLACES if name in data]
+    if places:
+        return any(any(place) if isinstance(place, list) else place for place in places)
+    if data is envelope:
+        return "data" not in envelope or isinstance(envelope["data"], list) or bool(envelope["data"])
+    return _is_list(data) or any(value for name, value in data.items() if name not in _BESIDE_POST)
+
+
+def _data(envelope: dict[str, Json]) -> dict[str, Json]:
     """Return the platform's answer, which may stand in TikHub's envelope or alone."""
-    envelope = answer if isinstance(answer, dict) else {}
     data = envelope.get("data")
     return data if isinstance(data, dict) else envelope
 

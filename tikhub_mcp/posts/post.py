@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, Field
 
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, UnexpectedAnswer, WrongPost
-from tikhub_mcp.posts.answer import UNKNOWN_REASON, Json, find_post, is_other_form, why_missing
+from tikhub_mcp.posts.answer import Json, find_post, why_no_post
 from tikhub_mcp.posts.aweme import (
     BEFORE_TIKTOK,
     EXACT,
@@ -125,7 +125,7 @@ class Post:
 
 
 def parse_post(answer: Json, link: Link, received: float) -> Post:
-    """Parse the post in an answer's envelope.
+    """Parse the post in an answer's envelope, of several the one that the link names.
 
     Args:
         answer: The parsed body.
@@ -134,16 +134,11 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
 
     Raises:
         PostUnavailable: The answer has no post; it was charged nevertheless.
-        UnexpectedAnswer: The answer holds something else in the place of the post; it was charged as well.
+        UnexpectedAnswer: The answer says that the request failed, or holds something else; it was charged as well.
     """
-    found = find_post(answer)
-    if found is None and is_other_form(answer):
-        raise UnexpectedAnswer(
-            f"TikHub's answer about {named(link)} was charged, and is not in a form that this reads: no post is in it."
-        )
+    found = find_post(answer, link.post_id)
     if found is None:
-        reason = why_missing(answer) or UNKNOWN_REASON
-        raise PostUnavailable(f"TikHub answered, and charged, but {named(link)} {reason}.")
+        raise _no_post(answer, link)
     aweme = Aweme.model_validate(found)
     images = bool(aweme.image_post_info.images or aweme.images or aweme.aweme_type in PHOTO_TYPES)
     video_id = safe_id(found.get("aweme_id")) or _digest(link.url)
@@ -160,6 +155,16 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
         unavailable_reason=_unavailable_reason(aweme.status),
         stamp=stamp,
     )
+
+
+def _no_post(answer: Json, link: Link) -> PostUnavailable | UnexpectedAnswer:
+    why = why_no_post(answer)
+    if why.kind == "missing":
+        return PostUnavailable(f"TikHub answered, and charged, but {named(link)} {why.reason}.")
+    about = f"TikHub's answer about {named(link)} was charged, and"
+    if why.kind == "failed":
+        return UnexpectedAnswer(f"{about} says that the request failed (code {why.code}). Another call is charged too.")
+    return UnexpectedAnswer(f"{about} is not in a form that this reads: no post is in it.")
 
 
 def check_same_post(post: Post, link: Link) -> None:

@@ -100,7 +100,7 @@ class Archive:
             DiskFull, NotWritable: The file could not be written. The answer is stored in memory, so that it is not paid
                 for twice.
         """
-        post = find_post(answer.value)
+        post = find_post(answer.value, link.post_id)
         aweme_id = safe_id(post.get("aweme_id")) if post else ""
         path = None
         try:

@@ -10,16 +10,15 @@ from collections.abc import Collection, Iterator
 from msgspec import ValidationError, convert
 
 from tikhub_mcp.posts.answer import (
-    UNKNOWN_REASON,
     Json,
     LongInteger,
     check_utf_8,
+    envelope_of,
     find_posts,
-    is_other_form,
     parse_json,
     platform_asked,
     why_filtered,
-    why_missing,
+    why_no_post,
 )
 from tikhub_mcp.summary import schema
 from tikhub_mcp.summary.columns import COLUMNS
@@ -65,7 +64,7 @@ def broken_row(name: str, why: str, value: Json = None, aweme_id: Json = None) -
         value: The answer, from which the envelope's fields are taken if they are there.
         aweme_id: The id of the missing post; by default the one that was asked for, if it was asked for by its id.
     """
-    envelope = _envelope(value)
+    envelope = envelope_of(value)
     name, params = writable(name), envelope.get("params")
     known = {
         "request_id": id_text(envelope.get("request_id")),
@@ -87,35 +86,40 @@ def _lenient_posts(name: str, value: Json) -> Iterator[AnswerFields | Row]:
         ValueError: It is nested too deeply.
     """
     try:
-        value = _tidy(value)
+        served, value = value, _tidy(value)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     posts = find_posts(value) or find_posts({"data": value})
-    if not posts:
-        yield broken_row(name, _why(value), value)
+    missing = list(_missing(name, value, posts))
+    if not posts and len(missing) <= 1:  # one post was asked for, or nothing is known of several
+        yield broken_row(name, _why(served), value)
         return
     # The envelope's fields may have any type; other keys beside them, which other tools may add, are ignored.
     root = RootFields(**{field: item for field, item in _object(value).items() if field in ENVELOPE})
     for number, post in enumerate(posts, start=1):
+        if not post and missing:  # it stands in the place of a missing post
+            yield missing.pop(0)
+            continue
         try:
             yield AnswerFields(name, root, convert(post or None, PostFields))
         except ValidationError as error:
             which = f"Post {number} of {len(posts)}" if len(posts) > 1 else "The post"
             yield broken_row(name, f"{which} is not as TikHub answers: {clean(str(error))}.", value)
-    yield from _missing(name, value, posts)
+    yield from missing
 
 
 def _missing(name: str, value: Json, posts: list[Json]) -> Iterator[Row]:
     """Yield a row for each post that was asked for together with others and is missing, as `filter_list` tells."""
     data = _object(_object(value).get("data")) or _object(value)
-    if posts is not data.get("aweme_details"):  # one post was asked for
+    if "aweme_details" not in data or (posts and posts is not data["aweme_details"]):  # one post was asked for
         return
-    there = [id_text(post.get("aweme_id")) for post in posts if isinstance(post, dict)]  # of any type, also unhashable
+    seen = [id_text(post.get("aweme_id")) for post in posts if isinstance(post, dict)]  # of any type, also unhashable
     listed = data.get("filter_list")
     for item in listed if isinstance(listed, list) else ():
         aweme_id = id_text(_object(item).get("aweme_id"))
-        if isinstance(aweme_id, str) and aweme_id not in there:
-            yield broken_row(name, f"The post {why_filtered(item) or UNKNOWN_REASON}.", value, aweme_id)
+        if isinstance(aweme_id, str) and aweme_id not in seen:
+            seen.append(aweme_id)
+            yield broken_row(name, f"The post {why_filtered(item)}.", value, aweme_id)
 
 
 def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
@@ -143,28 +147,17 @@ def _tidy(value: Json, objects: Collection[str] = OBJECTS) -> Json:
     return value
 
 
-def _envelope(value: Json) -> dict[str, Json]:
-    """Return the object with code, request_id and router, which TikHub's errors have under `detail`."""
-    return _object(_object(value).get("detail")) or _object(value)
-
-
 def _why(value: Json) -> str:
     """Return the reason why an answer has no post, as a sentence."""
-    envelope = _envelope(value)
-    other = is_other_form(envelope)
-    if not other and (reason := why_missing(envelope)) is not None:
-        return f"The post {reason}."
-    code = envelope.get("code")
-    code = None if isinstance(code, dict | list) else code
-    if code not in (None, 200) or "detail" in _object(value):
-        texts = (envelope.get("message"), envelope.get("message_zh"))
-        message = next((text for text in texts if text and isinstance(text, str)), "TikHub does not say which")
-        return (
-            f"An error instead of a post, code {'unknown' if code is None else clean(str(code), 20)}: {clean(message)}"
-        )
-    if other or not {"data", "aweme_detail", "aweme_details"} & envelope.keys():
+    why = why_no_post(value)
+    if why.kind == "missing":
+        return f"The post {why.reason}."
+    if why.kind == "other":
         return _OTHER_FORM
-    return f"The post {UNKNOWN_REASON}."
+    envelope = envelope_of(value)
+    texts = (envelope.get("message"), envelope.get("message_zh"))
+    message = next((text for text in texts if text and isinstance(text, str)), "TikHub does not say which")
+    return f"An error instead of a post, code {why.code}: {clean(message)}"
 
 
 def _object(value: Json) -> dict[str, Json]:
