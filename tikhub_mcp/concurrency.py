@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from contextvars import ContextVar
+from threading import Event
 from typing import ParamSpec, TypeVar
 
 K = TypeVar("K")
 _running: set[asyncio.Task[object]] = set()
+_cancelled: ContextVar[Event | None] = ContextVar("cancelled", default=None)  # of the caller of `in_thread`
 
 
 P = ParamSpec("P")
@@ -39,16 +42,36 @@ async def run_to_completion(work: Coroutine[None, None, K]) -> K:
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a short blocking function in a thread; a cancellation takes effect after the function has returned.
+    """Run a blocking function in a thread; a cancellation takes effect after the function has returned.
+
+    A function that may take longer than a second calls `check_cancelled` in its loops.
 
     `asyncio.to_thread` raises CancelledError at once while its thread keeps running. The caller could then close a file
     that the thread still uses, and the system could reuse its file descriptor for another file.
     """
-    task = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
+    cancelled = Event()
+
+    def run() -> R:
+        _cancelled.set(cancelled)  # in the thread's own copy of the context
+        return function(*args, **kwargs)
+
+    task = asyncio.create_task(asyncio.to_thread(run))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        cancelled.set()
         while not task.done():
             with suppress(asyncio.CancelledError):  # a second cancellation must not end the wait either
                 await asyncio.wait([task])
         raise
+
+
+def check_cancelled() -> None:
+    """Stop a function that runs in a thread if the caller of its `in_thread` was cancelled.
+
+    Raises:
+        CancelledError: It was.
+    """
+    cancelled = _cancelled.get()
+    if cancelled is not None and cancelled.is_set():
+        raise asyncio.CancelledError

@@ -13,7 +13,7 @@ from tests.support.api_client import KEY, Chunks, Desk, always, raw
 from tests.support.payloads import REQUEST_ID, TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.api import client
 from tikhub_mcp.errors import DiskFull, TikHubUnavailable, UnexpectedAnswer
-from tikhub_mcp.posts.answer import REDACTED, Json
+from tikhub_mcp.posts.answer import MAX_VALUES, REDACTED, Json
 
 GOOD = envelope(tiktok_post())
 BODY = json.dumps(GOOD).encode()
@@ -104,14 +104,15 @@ def test_a_body_in_an_unknown_encoding_is_kept_as_it_came() -> None:
         BODY[: len(BODY) // 2],
         DEEP,
         b"\xff\xfe\xff",
+        b"[" + b"{}," * (MAX_VALUES // 2) + b"1]",
     ],
 )
 def test_what_is_no_json_is_kept_then_refused_without_a_word_of_it(body: bytes) -> None:
     desk = Desk()
     said = desk.fails(UnexpectedAnswer, raw(body)[0])
     size = f"no content type, {len(body):,} bytes"
-    what = f"TikHub's answer for post {TIKTOK_ID} is not JSON ({size})"
-    assert said.startswith(f"Do not retry: {what}, and may have been charged.")
+    told = f"Do not retry: TikHub's answer for post {TIKTOK_ID} is not JSON about a post ({size}), and may have been"
+    assert said.startswith(told)
     assert len(said) < 250
     assert desk.kept[0].body == body.replace(KEY.encode(), REDACTED.encode())
     assert (desk.kept[0].request_id, desk.refunded) == (None, 0)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support import make_media
 from tests.support.make_media import MEDIA, Codec, Layout, make
 from tikhub_mcp.errors import MediaInvalid
-from tikhub_mcp.media import mp4
+from tikhub_mcp.media import boxes, mp4
 from tikhub_mcp.media.mp4 import Media, inspect
 
 Look = Callable[[bytes], Media]
@@ -494,9 +494,11 @@ def test_an_index_without_bounds_is_refused(film: bytes, look: Look, monkeypatch
 
 
 def test_boxes_without_number_are_refused(film: bytes, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mp4, "MAX_BOXES", 1000)
-    with pytest.raises(MediaInvalid, match="it has more than 1,000 boxes"):
-        look(film + box(b"free") * 1000)
+    monkeypatch.setattr(boxes, "MAX_BOXES", 1000)
+    many = box(b"free") * 1000
+    for content in (film + many, edited(film, b"moov", lambda moov: moov + many)):
+        with pytest.raises(MediaInvalid, match="it has more than 1,000 boxes"):
+            look(content)
 
 
 def test_the_size_of_the_film_does_not_matter(fast_film: bytes, tmp_path: Path) -> None:

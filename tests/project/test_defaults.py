@@ -7,8 +7,9 @@ import pytest
 from tikhub_mcp.api import client, limiter, retry
 from tikhub_mcp.jobs import scheduler
 from tikhub_mcp.jobs.scheduler import Jobs
-from tikhub_mcp.media import transfer
+from tikhub_mcp.media import boxes, mp4, transfer
 from tikhub_mcp.media.transfer import Limits
+from tikhub_mcp.posts import aweme
 from tikhub_mcp.settings.environment import Settings
 
 A_SECOND, A_KIB, A_MIB, A_GIB = 1.0, 2**10, 2**20, 2**30
@@ -19,8 +20,8 @@ LIMITS = Limits()
     ("name", "end", "expected"),
     [
         ("A11 the API, in all", client.DEADLINE_SECONDS, 60 * A_SECOND),
-        ("A14 the largest body", client.MAX_BODY_BYTES, 16 * A_MIB),
-        ("A14 of larger ones one at a time", client.ORDINARY_BODY_BYTES, A_MIB),
+        ("A14 the largest body", client.MAX_BODY_BYTES, 4 * A_MIB),
+        ("A14 of larger ones one at a time", client.ORDINARY_BODY_BYTES, A_MIB / 4),
         ("A8 the longest rate limit that is waited for", retry.MAX_WAIT_SECONDS, 20 * A_SECOND),
         ("M10 calls in a second", limiter.CALLS_A_SECOND, 10),
         ("M10 connections to the API", client.MAX_CONNECTIONS, 10),
@@ -30,6 +31,10 @@ LIMITS = Limits()
         ("D21 silence in a download", LIMITS.read_timeout, 10 * A_SECOND),
         ("D21 the least speed", LIMITS.slow_bytes / LIMITS.slow_seconds, A_KIB),
         ("D21 how soon it is missed", LIMITS.slow_seconds, 5 * A_SECOND),
+        ("the largest index of a file", mp4.MAX_INDEX_BYTES, 32 * A_MIB),
+        ("the boxes of a file", boxes.MAX_BOXES, 200_000),
+        ("mirrors of a file", aweme.MAX_MIRRORS, 10),
+        ("files of a post", aweme.MAX_RENDITIONS, 50),
         ("D23 hops", transfer.MAX_REDIRECTS, 5),
     ],
 )

@@ -12,6 +12,7 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from tikhub_mcp.media import mp4
+from tikhub_mcp.media.boxes import BoxReader
 
 F = TypeVar("F")
 Codec = Literal["libx264", "libx265"]
@@ -89,9 +91,10 @@ def make(
 
 def retouched(content: bytes) -> bytes:
     """Another film with the same index: all of its media differs, but for where each picture's NAL unit begins."""
-    with BytesIO(content) as file:
-        layout = mp4._layout(file)
-        places = [place for track in mp4._tracks(layout) for run in track.places for place in run]
+    reader = BoxReader()
+    with BytesIO(content) as file, ExitStack() as held:
+        layout = mp4._layout(file, reader, held)
+        places = [place for track in mp4._tracks(reader, layout) for run in track.places for place in run]
     changed = bytearray(content)
     for start, end in zip(layout.starts, layout.ends, strict=True):
         changed[start:end] = bytes(255 - byte for byte in content[start:end])

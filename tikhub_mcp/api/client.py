@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from tikhub_mcp.api.limiter import RateLimiter
 from tikhub_mcp.api.retry import BAD_REQUEST_ATTEMPTS, LOST_ATTEMPTS, UNAVAILABLE_ATTEMPTS, next_wait
-from tikhub_mcp.concurrency import run_to_completion
+from tikhub_mcp.concurrency import in_thread, run_to_completion
 from tikhub_mcp.errors import (
     AnswerError,
     InsufficientBalance,
@@ -33,7 +33,7 @@ from tikhub_mcp.errors import (
 from tikhub_mcp.net.reasons import failure_reason, tls_failure
 from tikhub_mcp.net.retry_after import parse_retry_after
 from tikhub_mcp.net.transport import Network
-from tikhub_mcp.posts.answer import Answer, parse_json, redact, redact_text, write
+from tikhub_mcp.posts.answer import Answer, parse_answer, redact, redact_text, write
 from tikhub_mcp.posts.links import Link, named
 from tikhub_mcp.text import clean
 
@@ -43,8 +43,8 @@ K = TypeVar("K")
 
 PATH = "/api/v1/{platform}/app/v3/fetch_one_video_by_share_url"
 DEADLINE_SECONDS = 60.0  # for one request in total; TikHub recommends 30 to 60
-MAX_BODY_BYTES = 16 * 2**20  # bytes; real answers have up to 83 kB
-ORDINARY_BODY_BYTES = 2**20  # bytes; larger bodies are read one at a time, to limit memory
+MAX_BODY_BYTES = 4 * 2**20  # bytes; real answers have up to 83 kB
+ORDINARY_BODY_BYTES = 2**18  # bytes; larger bodies are read and parsed one at a time, to limit memory
 MAX_CONNECTIONS = 10  # at once, including requests in flight that no caller is waiting for
 
 _REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
@@ -162,12 +162,16 @@ class TikHub:
         if status != 200:
             budget.refund()
             raise _failure(status, headers, body, link)
-        answer = _open(body, secret)
+        if len(body) > ORDINARY_BODY_BYTES:  # takes a second for MAX_BODY_BYTES
+            async with self._large:
+                answer = await in_thread(_open, body, secret)
+        else:
+            answer = _open(body, secret)
         stored = await store(answer)
         if answer.value is _NOT_JSON:
             raise UnexpectedAnswer(
-                f"TikHub's answer for {named(link)} is not JSON ({_form(headers, body)}), and may have been charged. "
-                "Check TIKHUB_BASE_URL and the network before asking again."
+                f"TikHub's answer for {named(link)} is not JSON about a post ({_form(headers, body)}), and may have "
+                "been charged. Check TIKHUB_BASE_URL and the network before asking again."
             )
         return stored
 
@@ -263,11 +267,11 @@ def _open(body: bytes, secret: str) -> Answer:
     received = time.time()
     plain = redact_text(body.decode("latin-1"), secret).encode("latin-1")
     try:
-        value = redact(parse_json(body), secret)
+        value = redact(parse_answer(body), secret)
         plain = write(value)
     except ValueError:
         try:
-            parsed = parse_json(body, errors="replace")
+            parsed = parse_answer(body, errors="replace")
             value = redact(parsed, secret)
             if value != parsed:  # the bytes may contain the key in another spelling, such as JSON escapes
                 plain = json.dumps(value, indent=2).encode()
@@ -322,7 +326,7 @@ def _form(headers: httpx.Headers, body: bytes) -> str:
 def _upstream_words(body: bytes) -> str | None:
     """Return TikHub's messages in an error body, to be searched only; None when the body is not JSON."""
     try:
-        value = parse_json(body, errors="replace")
+        value = parse_answer(body, errors="replace")
     except ValueError:
         return None
     detail = value.get("detail", value) if isinstance(value, dict) else None

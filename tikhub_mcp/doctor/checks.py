@@ -31,6 +31,7 @@ from tikhub_mcp.settings import shown
 from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
 from tikhub_mcp.settings.environment import NON_SECRET_VARIABLES, Settings, load_settings, variables
 from tikhub_mcp.settings.shown import failure, has_form, setting
+from tikhub_mcp.storage.temporary import temporary_folder
 from tikhub_mcp.summary import extras
 
 ROUND_TRIP_SECONDS = 30.0  # includes the start of Python and the imports
@@ -297,11 +298,11 @@ def _round_trip() -> Iterator[Finding]:
 
 async def _one_call() -> str:
     """The status that the real server returns over stdio for one call against the sandbox."""
-    with tempfile.TemporaryDirectory(prefix="tikhub-mcp-doctor-") as folder, Sandbox() as sandbox:
+    with temporary_folder() as folder, Sandbox() as sandbox:
         environment = {
             "TIKHUB_API_KEY": "doctors-key-of-the-sandbox",
             "TIKHUB_BASE_URL": sandbox.base_url,
-            "TIKHUB_OUTPUT_DIR": folder,
+            "TIKHUB_OUTPUT_DIR": str(folder),
         }
         command, *args = isolation.isolated_server_command()
         server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.PACKAGE_FOLDER)

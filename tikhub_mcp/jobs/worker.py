@@ -37,6 +37,7 @@ from tikhub_mcp.storage.filenames import video_name
 from tikhub_mcp.storage.locks import Locks
 from tikhub_mcp.storage.moments import Moments
 
+ACCEPTED_SECONDS = 365 * 86400.0  # how long it is known that a file is right although the answer's hash differs
 CLOCK_STEP_SECONDS = 0.1  # a timer may end early by this much
 LINK_LIFETIME_SECONDS = 1800.0  # download links that are younger than this are not treated as expired after a failure
 
@@ -102,7 +103,7 @@ class Worker:
         self._unfinished = unfinished
         self._renewals = renewals
         self._reuse_seconds = reuse_seconds
-        self._videos = Videos()
+        self._videos = Videos(Moments(archive.database, "accepted", ACCEPTED_SECONDS))
         self._refusals = Refusals()
         self._closed = False
 
@@ -180,7 +181,7 @@ class Worker:
                 return await self._pay(job)
 
     async def _check_unreadable(self, job: Job) -> None:
-        """Do not pay again, in one piece of work, for an answer that came and is not JSON.
+        """Do not pay again, in one piece of work, for an answer that came and is not JSON about a post.
 
         Raises:
             UnexpectedAnswer: There is such an answer.
@@ -189,8 +190,8 @@ class Worker:
             unreadable = await in_thread(self._archive.is_unreadable, job.link, job.created)
         if unreadable:
             raise UnexpectedAnswer(
-                f"TikHub's answer for {named(job.link)} came before in this piece of work, and is not JSON. It cost "
-                "nothing now."
+                f"TikHub's answer for {named(job.link)} came before in this piece of work, and is not JSON about a "
+                "post. It cost nothing now."
             )
 
     async def _find(self, link: Link, newer_than: float, save: bool) -> StoredAnswer | None:
@@ -240,7 +241,7 @@ class Worker:
             return there
         await in_thread(make_folder, options.folder)
         saved = await self._download(job, stored, post, there)
-        await in_thread(self._videos.add, saved.path)
+        await in_thread(self._videos.add, post, saved)
         return saved
 
     async def _download(self, job: Job, stored: StoredAnswer, post: Post, there: Saved | None) -> Saved:

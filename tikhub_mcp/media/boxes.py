@@ -3,19 +3,46 @@
 import struct
 from collections.abc import Iterator
 
+from tikhub_mcp.concurrency import check_cancelled
 from tikhub_mcp.errors import MediaInvalid
 
+MAX_BOXES = 200_000  # in one file; an hour of fragments of a second each has 80,000
 DAMAGED = "its index is damaged: a box in it is missing or too short"
+_ROWS = 10_000  # of a table, between two checks for a cancellation
 
 
-def children(box: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield the type and the content of each box inside a box that is in memory."""
-    while len(box) >= 8:  # QuickTime ends some lists with four zero bytes
-        kind, start, size = read_header(box[:16], len(box))
-        if size > len(box):
-            raise MediaInvalid("its index is damaged: a box is larger than the box around it")
-        yield kind, box[start:size]
-        box = box[size:]
+class BoxReader:
+    """Reads the boxes of one file, at most MAX_BOXES; a box that is read twice counts twice."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def count(self) -> None:
+        """Count one box.
+
+        Raises:
+            MediaInvalid: There are more than MAX_BOXES.
+            CancelledError: See `check_cancelled`.
+        """
+        self._count += 1
+        if self._count > MAX_BOXES:
+            raise MediaInvalid(f"it has more than {MAX_BOXES:,} boxes")
+        check_cancelled()
+
+    def children(self, box: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+        """Yield the type and the content of each box inside a box that is in memory."""
+        while len(box) >= 8:  # QuickTime ends some lists with four zero bytes
+            self.count()
+            kind, start, size = read_header(box[:16], len(box))
+            if size > len(box):
+                raise MediaInvalid("its index is damaged: a box is larger than the box around it")
+            yield kind, box[start:size]
+            box = box[size:]
+
+    def pick(self, box: memoryview, *kinds: bytes) -> list[memoryview]:
+        """Return the content of the child of each kind; empty if there is none, so that reading from it fails."""
+        found = {kind: content for kind, content in self.children(box) if kind in kinds}
+        return [found.get(kind, box[:0]) for kind in kinds]
 
 
 def read_header(head: memoryview, room: int) -> tuple[bytes, int, int]:
@@ -30,12 +57,6 @@ def read_header(head: memoryview, room: int) -> tuple[bytes, int, int]:
     return kind, start, size
 
 
-def pick(box: memoryview, *kinds: bytes) -> list[memoryview]:
-    """Return the content of the child of each kind; empty if there is none, so that reading from it fails."""
-    found = {kind: content for kind, content in children(box) if kind in kinds}
-    return [found.get(kind, box[:0]) for kind in kinds]
-
-
 def read_after_times(header: memoryview) -> int:
     """Return the field after the two times, which are longer in version 1: a tkhd's track id or an mdhd's timescale."""
     return read_int(header, 20 if read_int(header, 0, 1) == 1 else 12)
@@ -43,10 +64,16 @@ def read_after_times(header: memoryview) -> int:
 
 def read_rows(box: memoryview, at: int, count: int, form: str) -> Iterator[tuple[int, ...]]:
     """Return the rows of the table at offset `at`; `form` is the struct format of a row."""
-    end = at + count * struct.calcsize(form)
-    if end > len(box):
+    width = struct.calcsize(form)
+    if at + count * width > len(box):
         raise MediaInvalid(DAMAGED)
-    return struct.iter_unpack(form, box[at:end])
+    return _rows(box[at : at + count * width], form, _ROWS * width)
+
+
+def _rows(table: memoryview, form: str, step: int) -> Iterator[tuple[int, ...]]:
+    for start in range(0, len(table), step):
+        check_cancelled()
+        yield from struct.iter_unpack(form, table[start : start + step])
 
 
 def read_int(box: memoryview, at: int, size: int = 4) -> int:

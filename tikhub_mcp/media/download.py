@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from tikhub_mcp.concurrency import in_thread
+from tikhub_mcp.concurrency import check_cancelled, in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.media.digests import Digests
 from tikhub_mcp.media.mp4 import Media, inspect
@@ -40,6 +40,7 @@ class Saved:
         media: What it contains.
         reused: Whether it was on disk already.
         first_choice: Whether it is the file that was wanted, not another rendition of the video.
+        other_hash: Whether the answer gives a hash that is not the file's MD5.
         warnings: What a caller should know about it, such as a size that could not be confirmed.
         written: When it was written, in Unix seconds.
     """
@@ -50,6 +51,7 @@ class Saved:
     media: Media
     reused: bool = False
     first_choice: bool = True
+    other_hash: bool = False
     warnings: tuple[str, ...] = ()
     written: float = field(default_factory=time.time, compare=False)
 
@@ -91,7 +93,7 @@ class _Mirrors:
             except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
                 if isinstance(failure, DiskFull) and failure.__cause__:
                     raise  # the disk is full; without a cause, only the size that the mirror gave is too large
-                self.failures.append(failure)
+                self.failures.append(_without_frames(failure))
                 self._pauses[url] = self._pause_for(failure.retry_after)
         self._in_round = False
         return None
@@ -185,7 +187,9 @@ class Downloader:
             if full.__cause__ is None:  # found before writing; the message has the needed and the free bytes already
                 raise
             raise DiskFull(f"{full.message} {_room(needed, target)}") from full.__cause__
-        return Saved(target, transfer.received, transfer.digests.sha256, media, warnings=warnings)
+        other_hash = _differs(file, transfer.digests.md5)
+        size, sha256 = transfer.received, transfer.digests.sha256
+        return Saved(target, size, sha256, media, other_hash=other_hash, warnings=warnings)
 
 
 async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> Saved | None:
@@ -215,6 +219,13 @@ def _not_worse(others: Sequence[_Mirrors], target: Path) -> Sequence[_Mirrors]:
     side = min(there.width, there.height)
     good = ("both",) if there.has_audio else ("both", "picture")
     return [other for other in others if other.file.side >= side and other.file.tracks in good]
+
+
+def _without_frames(failure: FileError) -> FileError:
+    """Return the failure without its traceback, whose frames would keep what was received in memory."""
+    failure.__cause__ = failure.__context__ = None
+    failure.__traceback__ = None
+    return failure
 
 
 def _failure(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> FileError:
@@ -261,12 +272,16 @@ def _has_md5(file: Rendition) -> bool:
     return _MD5.fullmatch(file.file_hash) is not None
 
 
+def _differs(file: Rendition, md5: str) -> bool:
+    return _has_md5(file) and file.file_hash != md5
+
+
 def _warnings(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
     """The warnings about a valid file; `sized` tells whether its size was confirmed by a mirror."""
     warnings = []
     if file.size is None and not sized:
         warnings.append(_UNSIZED)
-    if _has_md5(file) and file.file_hash != md5:
+    if _differs(file, md5):
         warnings.append("file_hash of the answer is not the file's MD5 (that it should be is not documented)")
     return tuple(warnings)
 
@@ -304,12 +319,14 @@ def existing(path: Path, file: Rendition, *others: Rendition) -> Saved | None:
             *warnings,
         )
     saved = Saved(path, status.st_size, digests.sha256, media, reused=True, warnings=warnings)
-    return replace(saved, first_choice=found is file, written=status.st_mtime)
+    other_hash = _differs(found, digests.md5)
+    return replace(saved, first_choice=found is file, other_hash=other_hash, written=status.st_mtime)
 
 
 def _digests(path: Path, *, md5: bool) -> Digests:
     digests = Digests(md5=md5)
     with path.open("rb") as opened:
         while piece := opened.read(PIECE_BYTES):
+            check_cancelled()
             digests.add(piece)
     return digests

@@ -9,6 +9,7 @@ from threading import Lock
 from tikhub_mcp.media.download import Saved, existing
 from tikhub_mcp.posts.post import Post, Rendition
 from tikhub_mcp.storage.filenames import identity, video_name
+from tikhub_mcp.storage.moments import Moments
 
 # A listing is reused for GOOD_FOR times as long as it took, and for MAX_GOOD_SECONDS at most. Listings then take a
 # fiftieth of the time (a tenth in a folder of 200,000 files), and are milliseconds old in a folder of a few hundred.
@@ -16,9 +17,14 @@ GOOD_FOR, MAX_GOOD_SECONDS = 50, 5.0
 
 
 class Videos:
-    """The videos in folders, from recent listings and from what this process has added since; thread-safe."""
+    """The videos in folders, from recent listings and from what this process has added since; thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        accepted: Stores which contents were downloaded although the answer's hash is not their MD5.
+    """
+
+    def __init__(self, accepted: Moments) -> None:
+        self._accepted = accepted
         self._lock = Lock()
         self._listings: dict[Path, _Listing] = {}
 
@@ -28,6 +34,9 @@ class Videos:
         A video that was saved under a former nickname of the author is found as well, unless another process added it
         within the last MAX_GOOD_SECONDS. A video under its current name is always found.
 
+        A file whose MD5 is not the answer's hash may be another video of the same size. It is found only if its
+        content was downloaded for this post: then the hash is something else, and another download would not help.
+
         Args:
             folder: Where to look; not its subfolders.
             quality: The quality that is part of the file's name.
@@ -35,18 +44,28 @@ class Videos:
             files: The renditions that the video may be, the first choice first.
         """
         name = video_name(post.platform, post.author, post.video_id, quality)
-        if saved := existing(folder / name, *files):
+        if saved := self._usable(folder / name, post, files):
             return saved
         with self._lock:
             others = self._listing(folder).of(name)
         same = (other for other in others if identity(other, quality) == (post.platform, post.video_id))
-        return next(filter(None, (existing(folder / other, *files) for other in same)), None)
+        return next(filter(None, (self._usable(folder / other, post, files) for other in same)), None)
 
-    def add(self, path: Path) -> None:
-        """Record a video that this process has saved."""
+    def _usable(self, path: Path, post: Post, files: Sequence[Rendition]) -> Saved | None:
+        saved = existing(path, *files)
+        if saved is None or not saved.other_hash:
+            return saved
+        content = post.platform, post.video_id, saved.sha256
+        self._accepted.touch(*content)
+        return saved if self._accepted.get(*content) else None
+
+    def add(self, post: Post, saved: Saved) -> None:
+        """Record a video of a post that this process has downloaded."""
+        if saved.other_hash:
+            self._accepted.put(time.time(), post.platform, post.video_id, saved.sha256)
         with self._lock:
-            if listing := self._listings.get(path.parent):
-                listing.add(path.name)
+            if listing := self._listings.get(saved.path.parent):
+                listing.add(saved.path.name)
 
     def identities(self, folder: Path, quality: str) -> Collection[tuple[str, str]]:
         """Return the platform and the id of each video in the folder, from a new listing."""

@@ -9,19 +9,23 @@ remaining fragments.
 
 import os
 import re
-from bisect import bisect_right
-from collections import deque
+import threading
+from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BufferedIOBase
 from itertools import chain, islice
+from mmap import mmap
 from pathlib import Path
-from typing import BinaryIO
 
+from tikhub_mcp.concurrency import check_cancelled
 from tikhub_mcp.errors import MediaInvalid
-from tikhub_mcp.media.boxes import children, pick, read_after_times, read_header, read_int, read_rows
+from tikhub_mcp.media.boxes import BoxReader, read_after_times, read_header, read_int, read_rows
+from tikhub_mcp.media.samples import SampleTables, in_a_row
 
-MAX_INDEX_BYTES = 64 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need about 15 MB
-MAX_BOXES = 1_000_000  # at the top level; the same video with a fragment of two boxes per frame has 770,000
+MAX_INDEX_BYTES = 32 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need about 15 MB
+ORDINARY_INDEX_BYTES = 256 << 10  # bytes; larger indexes are read one at a time, to limit memory
 MAX_PICTURES = 1_000_000  # pictures that are checked; the same video has 385,000
 MAX_DURATION_MS = 1 << 53  # a longer duration is damage, and not every JSON parser can represent it
 
@@ -35,7 +39,7 @@ CODECS = {
 ENCRYPTED = (b"encv", b"enca", b"drmi", b"drms")  # ISO/IEC 14496-12, 8.12: video and sound; and Apple's own
 NAL_LENGTHS = {b"avcC": 4, b"hvcC": 21}  # the offset of lengthSizeMinusOne in a decoder configuration record
 EMPTIED = "its media is damaged: where a picture should begin there is something else"
-MISSING = "its index names media that are not in the file: part of it is missing"
+_large = threading.Lock()  # held while an index is read that is larger than ORDINARY_INDEX_BYTES
 _NAMED = (b"ftyp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip")  # types that messages may quote
 
 
@@ -64,8 +68,8 @@ class _Layout:
 
     moov: memoryview
     moofs: list[tuple[int, memoryview]]  # the file offset of each box, and its content
-    starts: list[int]
-    ends: list[int]
+    starts: "array[int]"
+    ends: "array[int]"
 
 
 @dataclass(slots=True)
@@ -89,14 +93,23 @@ def inspect(path: Path) -> Media:
     Raises:
         MediaInvalid: It is not. The message is a clause that gives the reason and quotes none of the file's content.
         OSError: It cannot be read.
+        CancelledError: The caller of the thread that this runs in was cancelled.
     """
-    with path.open("rb") as file:
-        # ISO/IEC 14496-12, 4.3: ftyp comes before every box of variable size, free space included.
-        if file.read(8)[4:] != b"ftyp":
-            raise MediaInvalid("it is not an MP4 file: it does not begin with an 'ftyp' box")
-        tracks = _tracks(_layout(file))
-        video = _playable(tracks)
-        _check_pictures(file, video)
+    with path.open("rb") as file, ExitStack() as held:
+        try:
+            return _inspect(file, held)
+        except MediaInvalid as invalid:
+            raise invalid.with_traceback(None) from None  # the frames would keep the index in memory
+
+
+def _inspect(file: BufferedIOBase, held: ExitStack) -> Media:
+    # ISO/IEC 14496-12, 4.3: ftyp comes before every box of variable size, free space included.
+    if file.read(8)[4:] != b"ftyp":
+        raise MediaInvalid("it is not an MP4 file: it does not begin with an 'ftyp' box")
+    reader = BoxReader()
+    tracks = _tracks(reader, _layout(file, reader, held))
+    video = _playable(tracks)
+    _check_pictures(file, video, reader)
     return Media(
         codec=_codec(video),
         width=read_int(video.description, 24, 2),
@@ -132,16 +145,20 @@ def _codec(video: _Track) -> str:
     return CODECS.get(video.entry) or re.sub("[^0-9A-Za-z]", "", video.entry.decode("latin-1")) or "unknown"
 
 
-def _layout(file: BinaryIO) -> _Layout:
+def _layout(file: BufferedIOBase, reader: BoxReader, held: ExitStack) -> _Layout:
+    """Read the top level; if the index is large, `held` keeps other large ones from being read at the same time."""
     index: dict[bytes, list[tuple[int, memoryview]]] = {b"ftyp": [], b"moov": [], b"moof": []}
-    starts, ends, room = [], [], MAX_INDEX_BYTES
-    for kind, box, start, end in _boxes(file):
+    starts, ends, size, is_large = array("Q"), array("Q"), 0, False
+    for kind, box, start, end in _boxes(file, reader):
         if kind in index:
-            room -= end - start
-            if room < 0:
+            size += end - box
+            if size > MAX_INDEX_BYTES:
                 raise MediaInvalid(f"its index is larger than {MAX_INDEX_BYTES:,} bytes")
+            if size > ORDINARY_INDEX_BYTES and not is_large:
+                is_large = True
+                _take_turn(held)
             file.seek(start)
-            index[kind].append((box, memoryview(file.read(end - start))))
+            index[kind].append((box, _read(file, end - start)))
         elif kind == b"mdat":
             starts.append(start)
             ends.append(end)
@@ -154,12 +171,26 @@ def _layout(file: BinaryIO) -> _Layout:
     return _Layout(index[b"moov"][0][1], index[b"moof"], starts, ends)
 
 
-def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
+def _read(file: BufferedIOBase, size: int) -> memoryview:
+    if size <= ORDINARY_INDEX_BYTES:
+        return memoryview(file.read(size))
+    content = mmap(-1, size)  # returned to the system at once; malloc would keep it, once for each thread
+    file.readinto(content)
+    return memoryview(content)
+
+
+def _take_turn(held: ExitStack) -> None:
+    """Wait until no other large index is being read; `held` ends the turn."""
+    while not _large.acquire(timeout=0.1):
+        check_cancelled()
+    held.callback(_large.release)
+
+
+def _boxes(file: BufferedIOBase, reader: BoxReader) -> Iterator[tuple[bytes, int, int, int]]:
     """Yield the top-level boxes: the type of each, and the file offsets of its start, its content and its end."""
     at, end = 0, file.seek(0, os.SEEK_END)
-    for _ in range(MAX_BOXES):
-        if at == end:
-            return
+    while at != end:
+        reader.count()
         file.seek(at)
         kind, start, size = read_header(memoryview(file.read(16)), end - at)
         if at + size > end:
@@ -167,107 +198,63 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
             raise MediaInvalid(f"the file ends inside {where}: {at + size - end:,} bytes missing")
         yield kind, at, at + start, at + size
         at += size
-    raise MediaInvalid(f"it has more than {MAX_BOXES:,} boxes")
 
 
-def _tracks(layout: _Layout) -> list[_Track]:
+def _tracks(reader: BoxReader, layout: _Layout) -> list[_Track]:
     """Return all tracks with the samples listed in moov and moofs, after checking that the samples are in the file."""
     tracks: dict[int, _Track] = {}
     defaults: dict[int, tuple[int, int]] = {}  # the default duration and size of a sample, by track id
-    for kind, box in children(layout.moov):
+    for kind, box in reader.children(layout.moov):
         if kind == b"trak":
-            track = _track(box, layout)
+            track = _track(box, reader, layout)
             tracks[track.number] = track
         elif kind == b"mvex":
-            trexes = [trex for inner, trex in children(box) if inner == b"trex"]
+            trexes = [trex for inner, trex in reader.children(box) if inner == b"trex"]
             defaults |= {read_int(trex, 4): (read_int(trex, 12), read_int(trex, 16)) for trex in trexes}
-    listed = sum(_fragment(start, moof, tracks, defaults) for start, moof in layout.moofs)
+    listed = sum(_fragment(reader, start, moof, tracks, defaults) for start, moof in layout.moofs)
     missing = listed + sum(layout.starts) - sum(layout.ends)
     if missing > 0:
         raise MediaInvalid(f"the media of its fragments is not all there: {missing:,} bytes missing")
     return list(tracks.values())
 
 
-def _track(trak: memoryview, layout: _Layout) -> _Track:
+def _track(trak: memoryview, reader: BoxReader, layout: _Layout) -> _Track:
     """Parse a track and its sample tables, which are empty in a fragmented file."""
-    tkhd, mdia = pick(trak, b"tkhd", b"mdia")
-    mdhd, hdlr, minf = pick(mdia, b"mdhd", b"hdlr", b"minf")
-    (stbl,) = pick(minf, b"stbl")
-    stsd, stts = pick(stbl, b"stsd", b"stts")
-    entries = list(islice(children(stsd[8:]), int.from_bytes(stsd[4:8], "big") or 1))
-    entry, description = entries[0] if entries else (b"", stsd[:0])
+    tkhd, mdia = reader.pick(trak, b"tkhd", b"mdia")
+    mdhd, hdlr, minf = reader.pick(mdia, b"mdhd", b"hdlr", b"minf")
+    (stbl,) = reader.pick(minf, b"stbl")
+    stsd, stts = reader.pick(stbl, b"stsd", b"stts")
+    tables = SampleTables.read(reader, stbl)
+    entries = islice(reader.children(stsd[8:]), int.from_bytes(stsd[4:8], "big") or 1)
+    entry, description = next(entries, (b"", stsd[:0]))
     return _Track(
         number=read_after_times(tkhd),
         handler=bytes(hdlr[8:12]),
         entry=entry,
         description=description,
         # Where an entry has its `sinf`, the box of the scheme of protection, differs between versions of the entry.
-        encrypted=any(kind in ENCRYPTED or b"sinf" in bytes(content) for kind, content in entries),
+        encrypted=any(map(_is_encrypted, chain([(entry, description)], entries))),
         timescale=read_after_times(mdhd),
         # The sum of the samples' durations: encoders add the decoder delay to the durations in mdhd and mvhd.
         duration=sum(count * delta for count, delta in read_rows(stts, 8, read_int(stts, 4), ">II")),
-        samples=_samples(stbl, layout),
-        places=[_places(stbl)],
+        samples=tables.count(layout.starts, layout.ends),
+        places=[tables.places()],
     )
 
 
-def _samples(stbl: memoryview, layout: _Layout) -> int:
-    """Return the number of samples in a track's tables.
-
-    Every chunk must start in an mdat, and the last chunk must end in it. This detects truncation even if the mdat has
-    no size of its own.
-    """
-    stsz, stz2, stsc, stco, co64 = pick(stbl, b"stsz", b"stz2", b"stsc", b"stco", b"co64")
-    chunks, form = (co64, ">Q") if co64 else (stco, ">I")
-    samples, room = read_int(stsz or stz2, 8), 0
-    for (chunk,) in read_rows(chunks, 8, read_int(chunks, 4), form):
-        mdat = bisect_right(layout.starts, chunk) - 1
-        room = layout.ends[mdat] - chunk if mdat >= 0 else 0
-        if room <= 0:
-            raise MediaInvalid(MISSING)
-    if _last_chunk(stsz, stsc, samples) > room:
-        raise MediaInvalid(MISSING)
-    return samples if room else 0
+def _is_encrypted(sample_entry: tuple[bytes, memoryview]) -> bool:
+    kind, content = sample_entry
+    return kind in ENCRYPTED or b"sinf" in bytes(content)
 
 
-def _last_chunk(stsz: memoryview, stsc: memoryview, samples: int) -> int:
-    """Return the size of the last chunk in bytes; 0 if it is not known, as with the rare stz2."""
-    entries = read_int(stsc, 4)
-    if not entries or not stsz:
-        return 0
-    inside = min(read_int(stsc, 12 * entries), samples)  # samples_per_chunk of the last entry
-    each = read_int(stsz, 4)  # sample_size; 0 if a table of sizes follows
-    return each * inside or sum(size for (size,) in read_rows(stsz, 12 + 4 * (samples - inside), inside, ">I"))
-
-
-def _places(stbl: memoryview) -> Iterator[tuple[int, int]]:
-    """Yield the file offset and the size of each sample; nothing if all have the same size, as in audio tracks."""
-    stsz, stsc, stco, co64 = pick(stbl, b"stsz", b"stsc", b"stco", b"co64")
-    if not stsz or not stsc or read_int(stsz, 4):
-        return
-    sizes = (size for (size,) in read_rows(stsz, 12, read_int(stsz, 8), ">I"))
-    runs = deque(read_rows(stsc, 8, read_int(stsc, 4), ">III"))
-    chunks, form = (co64, ">Q") if co64 else (stco, ">I")
-    inside = 0  # samples in a chunk
-    for number, (at,) in enumerate(read_rows(chunks, 8, read_int(chunks, 4), form), 1):
-        while runs and runs[0][0] <= number:
-            inside = runs.popleft()[1]
-        yield from _in_a_row(at, islice(sizes, inside))
-
-
-def _in_a_row(at: int, sizes: Iterator[int]) -> Iterator[tuple[int, int]]:
-    for size in sizes:
-        yield at, size
-        at += size
-
-
-def _check_pictures(file: BinaryIO, video: _Track) -> None:
+def _check_pictures(file: BufferedIOBase, video: _Track, reader: BoxReader) -> None:
     """Check that every picture begins with a NAL unit that fits into it, if the codec uses NAL units."""
     # A visual sample entry has 78 bytes of fields before its child boxes.
-    configurations = {kind: box for kind, box in children(video.description[78:]) if kind in NAL_LENGTHS}
+    configurations = {kind: box for kind, box in reader.children(video.description[78:]) if kind in NAL_LENGTHS}
     for kind, configuration in configurations.items():
         width = 1 + (read_int(configuration, NAL_LENGTHS[kind], 1) & 3)
         for at, size in islice(chain.from_iterable(video.places), MAX_PICTURES):
+            check_cancelled()
             if size <= width:  # a dropped picture, which has no content
                 continue
             file.seek(at)
@@ -275,11 +262,17 @@ def _check_pictures(file: BinaryIO, video: _Track) -> None:
                 raise MediaInvalid(EMPTIED)
 
 
-def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults: dict[int, tuple[int, int]]) -> int:
+def _fragment(
+    reader: BoxReader,
+    start: int,
+    moof: memoryview,
+    tracks: dict[int, _Track],
+    defaults: dict[int, tuple[int, int]],
+) -> int:
     """Add the samples of a moof, whose box starts at `start`, to their tracks, and return their total size in bytes."""
     total = 0
-    for nth, traf in enumerate(box for kind, box in children(moof) if kind == b"traf"):
-        (tfhd,) = pick(traf, b"tfhd")
+    for nth, traf in enumerate(box for kind, box in reader.children(moof) if kind == b"traf"):
+        (tfhd,) = reader.pick(traf, b"tfhd")
         number, flags = read_int(tfhd, 4), read_int(tfhd, 0)
         default_duration, default_size = defaults.get(number, (0, 0))
         at = 8 + (8 if flags & 0x1 else 0) + (4 if flags & 0x2 else 0)  # base_data_offset, sample_description_index
@@ -289,7 +282,7 @@ def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults:
             default_size = read_int(tfhd, at)
         base = read_int(tfhd, 8, 8) if flags & 0x1 else start
         place = base
-        for trun in (box for kind, box in children(traf) if kind == b"trun"):
+        for trun in (box for kind, box in reader.children(traf) if kind == b"trun"):
             count, size = read_int(trun, 4), _total(trun, 0x200, default_size)
             total += size
             if read_int(trun, 0) & 0x1:
@@ -299,7 +292,7 @@ def _fragment(start: int, moof: memoryview, tracks: dict[int, _Track], defaults:
                 tracks[number].duration += _total(trun, 0x100, default_duration)
                 # A later traf without a base starts after the previous traf's data: its pictures are not checked.
                 if read_int(trun, 0) & 0x200 and (nth == 0 or flags & 0x20001):
-                    tracks[number].places.append(_in_a_row(place, _column(trun, 0x200)))
+                    tracks[number].places.append(in_a_row(place, _column(trun, 0x200)))
             place += size
     return total
 

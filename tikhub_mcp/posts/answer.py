@@ -15,6 +15,7 @@ Json: TypeAlias = Any  # untrusted JSON; the name marks where it is used
 
 
 REDACTED = "<redacted>"
+MAX_VALUES = 50_000  # of an answer about one post; real ones have up to 1,600 (seen in answers of 2024 to 2026)
 MIN_UNMISTAKABLE_LENGTH = 12  # a text this long that equals the key is no coincidence; TikHub's keys are much longer
 # Why a post is missing, the most telling first: by a part of the texts that say it, or by a code. Douyin gives such
 # texts in filter_list[] and filter_detail, TikTok in statusMsg, also two of them in one, as in
@@ -82,6 +83,17 @@ def parse_json(body: bytes, *, errors: str = "strict") -> Json:
             return json.loads(text, parse_int=_integer, strict=False)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def parse_answer(body: bytes, *, errors: str = "strict") -> Json:
+    """Parse an answer about one post as `parse_json` does, with a limit for its memory and time.
+
+    Raises:
+        ValueError: As `parse_json`, or there are more than about MAX_VALUES objects, lists and other values.
+    """
+    if sum(map(body.count, (b"{", b"[", b","))) > MAX_VALUES:
+        raise ValueError(f"the JSON has more than {MAX_VALUES:,} values")
+    return parse_json(body, errors=errors)
 
 
 class LongInteger(str):

@@ -12,6 +12,9 @@ from tikhub_mcp.posts.answer import Json
 
 EXACT = 2**53  # JavaScript, in which most clients are written, loses digits of larger integers
 BEFORE_TIKTOK = 1_400_000_000  # Unix time of May 2014: no answer is older
+MAX_MIRRORS = 10  # links to one file; answers have up to 4 (seen in answers of 2024 to 2026)
+MAX_RENDITIONS = 50  # files of one post; answers have up to 37 (the same)
+MAX_LINK_LENGTH = 8192  # characters; links have up to 604 (the same)
 YEAR_10000 = 253_402_300_800  # the first Unix time that neither Python nor Excel can represent as a date
 
 
@@ -46,8 +49,15 @@ def as_objects(value: Json) -> list[Json]:
 
 
 def _links(value: Json) -> list[str]:
-    links = value if isinstance(value, list) else []
-    return list(dict.fromkeys(url for url in links if isinstance(url, str) and url.startswith(("https://", "http://"))))
+    texts = (text for text in (value if isinstance(value, list) else []) if isinstance(text, str))
+    links = dict.fromkeys(
+        text for text in texts if text.startswith(("https://", "http://")) and len(text) <= MAX_LINK_LENGTH
+    )
+    return list(links)[:MAX_MIRRORS]
+
+
+def _gears(value: Json) -> list[Json]:
+    return as_objects(value)[:MAX_RENDITIONS]
 
 
 Whole = Annotated[int | None, BeforeValidator(parse_count)]
@@ -97,7 +107,7 @@ class Video(_Wire):
     play_addr_h264: AddressField = Address()
     play_addr_265: AddressField = Address()
     play_addr_bytevc1: AddressField = Address()
-    bit_rate: Annotated[list[Gear], BeforeValidator(as_objects)] = []
+    bit_rate: Annotated[list[Gear], BeforeValidator(_gears)] = []
 
 
 class PostStatus(_Wire):

@@ -16,6 +16,7 @@ from tikhub_mcp.posts.answer import Json, find_post, why_no_post
 from tikhub_mcp.posts.aweme import (
     BEFORE_TIKTOK,
     EXACT,
+    MAX_RENDITIONS,
     Address,
     Aweme,
     Gear,
@@ -293,7 +294,7 @@ def _renditions(video: Video) -> Iterator[Rendition]:
     h266 = {_identity(gear.play_addr) for gear in video.bit_rate if _flagged(gear) == "h266"}
     dash = {_identity(gear.play_addr) for gear in video.bit_rate if gear.format.lower() == "dash"}
     files: dict[object, Rendition] = {}
-    for address, codec, bit_rate in places:
+    for address, codec, bit_rate in places[:MAX_RENDITIONS]:
         file, same = _rendition(address, codec, bit_rate, video.cdn_url_expired), _identity(address)
         if file.urls and file.codec != "h266" and same not in h266:  # ByteDance's own, which no player supports
             files.setdefault(same, replace(file, tracks="picture") if same in dash and file.tracks == "both" else file)

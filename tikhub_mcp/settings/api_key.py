@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from tikhub_mcp.messages import said
 from tikhub_mcp.settings.environment import value_of
 
 MAX_KEY_LENGTH = 1000  # characters; TikHub's keys have well under 200
+MAX_SKILL_BYTES = 2**20  # of a SKILL.md; larger files are not read
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACEHOLDER = re.compile(
     r"""(your|insert|enter|paste|put|replace|add|fill)
@@ -59,11 +61,20 @@ def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:
     files = []
     with suppress(OSError, RuntimeError, ValueError):  # no home directory, no working directory, or a NUL in the path
         named = Path(value_of(env, "TIKHUB_SKILL_FILE")).expanduser()
-        if named.suffix.lower() == ".md" or named.is_file():  # else it may be the key, and messages show this path
+        if _may_be_skill(named):  # else it may be the key, and messages show this path
             files.append(named.absolute())
     if (_PACKAGE.parent / "pyproject.toml").is_file():
         files.append(_PACKAGE.parent / "SKILL.md")
     return [*files, _PACKAGE / "SKILL.md"]
+
+
+def _may_be_skill(path: Path) -> bool:
+    """Whether a path is that of a file of ordinary size, or names a SKILL.md that is not there yet."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.suffix.lower() == ".md"
+    return stat.S_ISREG(status.st_mode) and status.st_size <= MAX_SKILL_BYTES
 
 
 def why_unusable(key: str) -> str:
@@ -92,7 +103,10 @@ def _unwrap(text: str) -> str:
 def _key_in_skill(path: Path) -> str:
     """Return the first non-empty line under `## API_KEY`; "" when there is no such line or file."""
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        if not _may_be_skill(path):  # reading a pipe would block
+            return ""
+        with path.open("rb") as file:
+            lines = file.read(MAX_SKILL_BYTES).decode("utf-8-sig", "replace").splitlines()
     except OSError:
         return ""
     inside = False
@@ -107,6 +121,8 @@ def _key_in_skill(path: Path) -> str:
 def _key_missing(env: Mapping[str, str], reason: str) -> KeyMissing:
     skill = skill_files(env)[0]
     found = f" (The environment variable TIKHUB_API_KEY is set, but {reason}.)" if reason else ""
+    if value_of(env, "TIKHUB_SKILL_FILE") and skill_files(env) == skill_files({}):
+        found += " (TIKHUB_SKILL_FILE is set, but names no SKILL.md of at most 1 MiB.)"
     error = KeyMissing(
         "Stop this task now: no TikHub API key is configured. Tell the human user that they need to apply for their "
         "own paid personal API key at https://tikhub.io/ and fill it into the environment variable TIKHUB_API_KEY, or "

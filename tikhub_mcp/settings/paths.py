@@ -41,6 +41,8 @@ def allowed_path(settings: Settings, given: str, default: Path) -> Path:
 def _why_no_path(text: str) -> str | None:
     if re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", text):
         return "it contains control characters"
+    if not _is_encodable(text):
+        return "file names on this system cannot hold some of its characters"
     if len(text.encode()) > 3000 or any(len(part.encode()) > 240 for part in re.split(r"[/\\]", text)):
         return "it is too long"
     if "://" in text or text.startswith(("-", "file:")):
@@ -52,6 +54,15 @@ def _why_no_path(text: str) -> str | None:
     if text.startswith("~") and not re.match(r"~([/\\]|$)", text):
         return "it names another user's home directory"
     return None
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether the file system's encoding, which a locale other than UTF-8 may set, has all the characters."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _bases(settings: Settings) -> list[Path]:

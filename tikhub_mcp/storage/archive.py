@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp.errors import DiskFull, NotWritable, UnsupportedLink
-from tikhub_mcp.posts.answer import Answer, Json, find_post, parse_json, platform_asked
+from tikhub_mcp.posts.answer import Answer, Json, find_post, parse_answer, platform_asked
 from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import safe_id
@@ -130,7 +130,7 @@ class Archive:
         for entry in self._entries(link, newer_than):
             try:
                 body = entry.read()
-                value = parse_json(body, errors="replace")
+                value = parse_answer(body, errors="replace")
             except ValueError:  # another program changed the file
                 continue
             except OSError as error:  # another program removed it
@@ -144,12 +144,12 @@ class Archive:
         return None
 
     def is_unreadable(self, link: Link, newer_than: float) -> bool:
-        """Whether the newest answer for the link was received after `newer_than` (unix seconds), and is not JSON."""
+        """Whether the newest answer for the link came after `newer_than` (unix seconds), and cannot be parsed."""
         newest = next(self._entries(link, newer_than), None)
         if newest is None:
             return False
         try:
-            parse_json(newest.read(), errors="replace")
+            parse_answer(newest.read(), errors="replace")
         except ValueError:
             return True
         except OSError:  # removed, or not readable now: then it may be paid for again
@@ -297,7 +297,7 @@ def _keys(path: Path, modified: float) -> list[tuple[str, float]]:
     The answer's own time counts where it is older than the file, which may be a copy.
     """
     try:
-        answer = parse_json(read_regular(path, _MAX_FILE_BYTES), errors="replace")
+        answer = parse_answer(read_regular(path, _MAX_FILE_BYTES), errors="replace")
     except ValueError:
         return []
     except OSError as error:

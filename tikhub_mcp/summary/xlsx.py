@@ -2,7 +2,6 @@
 
 import io
 import json
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.storage.atomic import os_errors
+from tikhub_mcp.storage.temporary import temporary_folder
 from tikhub_mcp.summary.columns import COLUMNS, OURS
 from tikhub_mcp.summary.csv_cells import fitting
 from tikhub_mcp.summary.history import HISTORY, Findings
@@ -86,12 +86,10 @@ class Workbook(Output):
             undo.pop_all()
 
     def _open(self) -> None:
-        temporary = self._resources.enter_context(
-            tempfile.TemporaryDirectory(prefix="tikhub-mcp-", ignore_cleanup_errors=True)
-        )
+        temporary = self._resources.enter_context(temporary_folder())
         options = {
             "constant_memory": True,  # rows are written to the temporary folder
-            "tmpdir": temporary,
+            "tmpdir": str(temporary),
             "default_date_format": "yyyy-mm-dd hh:mm:ss",
         }
         self._buffer = io.BufferedRandom(self.file)  # an unbuffered write may write a part of the data only
