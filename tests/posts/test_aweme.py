@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.payloads import ANSWERED, TIKTOK_ID, Object, address, envelope, paths, replaced, tiktok_post, video
 from tikhub_mcp.errors import NotAVideo, PostUnavailable, UnexpectedAnswer
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, YEAR_10000, unix_time
+from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, MAX_RENDITIONS, YEAR_10000, Aweme, unix_time
 from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.posts.post import Metrics, Post, Quality, check_available, choose, parse_post
 
@@ -154,3 +154,14 @@ def test_any_json_as_the_whole_answer_is_survived(answer: Json) -> None:
     survives(answer)
     survives({"data": answer})
     survives({"data": {"aweme_detail": answer}})
+
+
+def test_a_post_has_a_bounded_number_of_files_mirrors_and_long_links() -> None:
+    links = [f"https://{number}.example/{'x' * 9000 * (number < 3)}" for number in range(1000)]
+    gears = [{"play_addr": {"url_list": links[number:]}} for number in range(900)]
+    found = Aweme.model_validate({"video": {"play_addr": {"url_list": links}, "bit_rate": gears}})
+    assert found.video.play_addr.url_list == links[3:13]
+    assert len(found.video.bit_rate) == MAX_RENDITIONS
+    link = parse_link(f"https://www.tiktok.com/@a/video/{TIKTOK_ID}")
+    post = parse_post(envelope({"aweme_id": TIKTOK_ID, "video": {"bit_rate": gears}}), link, 0.0)
+    assert 40 < len(post.renditions) <= MAX_RENDITIONS

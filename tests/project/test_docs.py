@@ -151,7 +151,7 @@ def test_the_two_commands_stand_at_the_top_and_set_everything_up() -> None:
 
 
 def test_every_link_inside_the_documents_leads_somewhere() -> None:
-    for document in ("README.md", "SKILL.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for document in ("README.md", "SKILL.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
         text = (ROOT / document).read_text(encoding="utf-8")
         headings = {re.sub(r"[^\w -]", "", line.lstrip("# ")).lower().replace(" ", "-") for line in text.splitlines()}
         for target in re.findall(r"\]\(([^)]+)\)", text):

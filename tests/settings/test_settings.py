@@ -3,6 +3,8 @@
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -542,3 +544,35 @@ def test_the_first_variable_that_is_set_decides_and_none_is_english() -> None:
     assert said("one", "一", {"LC_ALL": "", "LC_MESSAGES": "zh_CN", "LANG": "en_US"}) == "一"
     assert said("one", "一", {"LC_ALL": "C.UTF-8", "LANG": "zh_CN"}) == "one"
     assert said("one", "一", {}) == "one"
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def enlarged(path: Path) -> None:
+    skill(path, KEY)
+    os.truncate(path, 200 << 20)
+
+
+@pytest.mark.parametrize("make", [pipe, enlarged, Path.mkdir])
+def test_a_skill_file_that_is_a_pipe_or_very_large_is_refused_at_once(
+    checkout: Path, make: Callable[[Path], None]
+) -> None:
+    named = checkout / "mine.md"
+    make(named)
+    began = time.monotonic()
+    with pytest.raises(KeyMissing, match="TIKHUB_SKILL_FILE is set, but names no SKILL") as missing:
+        find_key({"TIKHUB_SKILL_FILE": str(named)})
+    assert time.monotonic() - began < 1
+    assert str(named) not in missing.value.message
+    named.rename(checkout / "SKILL.md")
+    with pytest.raises(KeyMissing):
+        find_key({})
+
+
+def test_a_path_that_the_locale_cannot_encode_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("ascii"))
+    settings = Settings("https://api.example", tmp_path)
+    with pytest.raises(PathNotAllowed, match="file names on this system cannot hold some of its characters"):
+        allowed_path(settings, str(tmp_path / "视频"), tmp_path)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.aweme import Aweme
 from tikhub_mcp.posts.post import safe_id
+from tikhub_mcp.storage import filenames
 from tikhub_mcp.storage.atomic import PART_SUFFIX
 from tikhub_mcp.storage.filenames import (
     MAX_AUTHOR_BYTES,
@@ -186,3 +187,13 @@ def test_any_raw_file_has_a_plain_name_that_fits(link: str, request_id: object, 
     name = raw_name(safe_id(aweme_id), link, request_id, 999)
     assert re.fullmatch(r"raw_(\d{5,25}|[0-9a-f]{16}|unknown_[0-9a-f]{10})_[0-9A-Za-z]{1,16}_999\.json", name, re.ASCII)
     assert len(f".{name}.01234567{PART_SUFFIX}") <= LIMIT
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "gbk", "cp1252", "utf-8"])
+@pytest.mark.parametrize("nickname", ["作者", "é\u0301 café", "한국어", "मानक", "😀 smile", "\udcff", "～－"])
+def test_every_name_fits_the_encoding_of_the_file_system(
+    nickname: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filenames, "_ENCODING", encoding)
+    assert author_part(nickname).encode(encoding)
+    assert raw_name("", nickname, nickname).isascii()
