@@ -16,7 +16,7 @@ from tests.support.downloads import MEDIA, PAGE, fetch, rendition
 from tests.support.fault_server import Act, Faulty
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid
-from tikhub_mcp.media import boxes, download
+from tikhub_mcp.media import boxes, download, mp4
 from tikhub_mcp.media.mp4 import Media, inspect
 
 FUZZ_SECONDS = float(os.environ.get("TIKHUB_TEST_FUZZ_SECONDS", "3"))
@@ -57,6 +57,25 @@ def test_verification_ends_when_its_caller_is_cancelled(tmp_path: Path, monkeypa
         return time.monotonic() - begun
 
     assert asyncio.run(run()) < 1
+
+
+def test_a_large_index_waits_for_another_and_an_ordinary_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "file.mp4"
+    path.write_bytes(DAMAGED_INDEX)
+
+    async def run() -> None:
+        task = asyncio.create_task(in_thread(inspect, path))
+        assert await in_thread(inspect, VIDEOS[0])
+        await asyncio.sleep(1)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with mp4._large:
+        asyncio.run(run())
+    with pytest.raises(MediaInvalid, match="a box is larger than the box around it"):
+        inspect(path)
 
 
 def test_a_hash_of_a_large_file_ends_when_its_caller_is_cancelled(tmp_path: Path) -> None:
