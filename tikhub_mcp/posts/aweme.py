@@ -14,7 +14,7 @@ EXACT = 2**53  # JavaScript, in which most clients are written, loses digits of 
 BEFORE_TIKTOK = 1_400_000_000  # Unix time of May 2014: no answer is older
 MAX_MIRRORS = 10  # links to one file; answers have up to 4 (seen in answers of 2024 to 2026)
 MAX_RENDITIONS = 50  # files of one post; answers have up to 37 (the same)
-MAX_LINK_LENGTH = 8192  # characters; links have up to 604 (the same)
+MAX_FILE_LINK_LENGTH = 8192  # characters; links have up to 604 (the same)
 YEAR_10000 = 253_402_300_800  # the first Unix time that neither Python nor Excel can represent as a date
 
 
@@ -51,7 +51,7 @@ def as_objects(value: Json) -> list[Json]:
 def _links(value: Json) -> list[str]:
     texts = (text for text in (value if isinstance(value, list) else []) if isinstance(text, str))
     links = dict.fromkeys(
-        text for text in texts if text.startswith(("https://", "http://")) and len(text) <= MAX_LINK_LENGTH
+        text for text in texts if text.startswith(("https://", "http://")) and len(text) <= MAX_FILE_LINK_LENGTH
     )
     return list(links)[:MAX_MIRRORS]
 
