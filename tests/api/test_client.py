@@ -282,8 +282,8 @@ CUT = b'{"code": 200, "data": '
         (Act(body=CUT, drip=1, pause=0.03), 1, 0.1),
         (Act(body=CUT, framing="chunked", terminated=False), 1, 10.0),
         (Act(wait=5.0), 1, 0.1),
-        (Act(raw=b"\r\n", end="reset"), 2, 10.0),
-        (Act(raw=b"SSH-2.0-Made_up\r\n"), 2, 10.0),
+        (Act(raw=b"", end="reset"), 2, 10.0),
+        (Act(raw=b""), 2, 10.0),
     ],
 )
 def test_an_answer_lost_on_a_real_line_is_asked_for_at_most_once_more(act: Act, requests: int, deadline: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.api_client import KEY, Chunks, Desk, always, raw
 from tests.support.payloads import REQUEST_ID, TIKTOK_ID, envelope, tiktok_post
-from tikhub_mcp.api import client
+from tikhub_mcp.api import body as bodies
 from tikhub_mcp.errors import DiskFull, TikHubUnavailable, UnexpectedAnswer
 from tikhub_mcp.posts.answer import MAX_VALUES, REDACTED, Json
 
@@ -41,7 +41,7 @@ def test_a_body_is_put_together_from_its_pieces(size: int) -> None:
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 def test_a_body_without_an_end_is_given_up_at_the_cap(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
-    monkeypatch.setattr(client, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 100_000)
     body = Chunks(b"x" * 1000 for _ in iter(int, 1))
     desk = Desk()
     headers = {"Content-Encoding": encoding}
@@ -51,7 +51,7 @@ def test_a_body_without_an_end_is_given_up_at_the_cap(monkeypatch: pytest.Monkey
 
 
 def test_a_gzip_bomb_is_not_unpacked_beyond_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 100_000)
     bomb = gzip.compress(b" " * 50_000_000)
     desk = Desk()
     tracemalloc.start()
@@ -64,7 +64,7 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_the_cap(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_error_whose_body_is_a_bomb_is_still_that_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 100_000)
     desk = Desk()
     bomb = gzip.compress(b" " * 50_000_000)
     assert "Nothing was charged" in desk.fails(TikHubUnavailable, raw(bomb, status=500, encoding="gzip")[0])

@@ -18,7 +18,8 @@ from tests.support.fault_server import Act, Faulty, Move, Request
 from tests.support.mcp_session import until
 from tests.support.payloads import envelope, tiktok_post
 from tikhub_mcp.api import client
-from tikhub_mcp.api.client import ORDINARY_BODY_BYTES, PATH, TikHub
+from tikhub_mcp.api.body import ORDINARY_BODY_BYTES
+from tikhub_mcp.api.client import PATH, TikHub
 from tikhub_mcp.errors import TikHubUnavailable
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Link, parse_link

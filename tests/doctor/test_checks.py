@@ -631,7 +631,7 @@ def test_what_the_account_says_is_shown_and_judged(
         (Act(body=b"<html>"), "warning", "HTTP 200, without an account"),
         (Act(body=b"{}" * 999, cut=3, end="reset"), "warning", "HTTP 200, without an account"),
         (Act(body=b"[" * 2 * connectivity.MAX_PROBE_BYTES), "warning", "HTTP 200, without an account"),
-        (Act(raw=b"\r\n" * 9), "problem", "not reached: RemoteProtocolError"),
+        (Act(raw=b"\r\n" * 9), "problem", "not reached: UnreadableResponse"),
         (Act(status=401, body=json.dumps({"detail": {"headers": CANARY}}).encode()), "problem", "refuses"),
     ],
 )

@@ -99,7 +99,7 @@ def test_what_really_happens_is_told_by_its_kind() -> None:
     assert failure("https://nowhere.example/") == "ConnectError: the connection failed"
     with Faulty() as server:
         url = server.on("/", Act(raw=f"SSH-2.0-{SECRET}\r\n".encode()))
-        assert failure(url) == "RemoteProtocolError: there was no response, or it is not HTTP"
+        assert failure(url) == "UnreadableResponse: there was no response, or it is not HTTP"
     with talking([SECRET.encode()]) as port:
         assert failure(f"https://127.0.0.1:{port}/").startswith("ConnectError: TLS failed: ")
 

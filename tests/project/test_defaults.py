@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.api import client, limiter, retry
+from tikhub_mcp.api import body, client, limiter, retry
 from tikhub_mcp.jobs import scheduler
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media import boxes, mp4, transfer
@@ -20,8 +20,8 @@ LIMITS = Limits()
     ("name", "end", "expected"),
     [
         ("A11 the API, in all", client.DEADLINE_SECONDS, 60 * A_SECOND),
-        ("A14 the largest body", client.MAX_BODY_BYTES, 4 * A_MIB),
-        ("A14 of larger ones one at a time", client.ORDINARY_BODY_BYTES, A_MIB / 4),
+        ("A14 the largest body", body.MAX_BODY_BYTES, 4 * A_MIB),
+        ("A14 of larger ones one at a time", body.ORDINARY_BODY_BYTES, A_MIB / 4),
         ("A8 the longest rate limit that is waited for", retry.MAX_WAIT_SECONDS, 20 * A_SECOND),
         ("M10 calls in a second", limiter.CALLS_A_SECOND, 10),
         ("M10 connections to the API", client.MAX_CONNECTIONS, 10),

@@ -41,7 +41,7 @@ class Act:
         wait: Seconds before the first byte of the answer.
         drip: How many bytes to send at once, with `pause` seconds after each; 0 for all of them.
         version: Of HTTP.
-        raw: All bytes to send, in place of the above.
+        raw: All bytes to send, perhaps none, in place of the above.
     """
 
     status: int = 200
@@ -56,7 +56,7 @@ class Act:
     drip: int = 0
     pause: float = 0.05
     version: str = "1.1"
-    raw: bytes = b""
+    raw: bytes | None = None
 
     def head(self) -> bytes:
         """The status line and the headers."""
@@ -69,8 +69,8 @@ class Act:
 
     def pieces(self) -> Iterable[bytes]:
         """All of it as it goes over the wire."""
-        if self.raw:
-            for start in range(0, len(self.raw), size := self.drip or len(self.raw)):
+        if self.raw is not None:
+            for start in range(0, len(self.raw), size := self.drip or len(self.raw) or 1):
                 yield self.raw[start : start + size]
             return
         yield self.head()

@@ -10,14 +10,14 @@ import json
 import logging
 import re
 import time
-import zlib
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from typing import Protocol, TypeVar
 
 import httpx
 from pydantic import SecretStr
 
+from tikhub_mcp.api.body import ORDINARY_BODY_BYTES, TooLargeBody, complete_body, decompress, read_body
 from tikhub_mcp.api.limiter import RateLimiter
 from tikhub_mcp.api.retry import BAD_REQUEST_ATTEMPTS, LOST_ATTEMPTS, UNAVAILABLE_ATTEMPTS, next_wait
 from tikhub_mcp.concurrency import in_thread, run_to_completion
@@ -32,7 +32,7 @@ from tikhub_mcp.errors import (
 )
 from tikhub_mcp.net.reasons import failure_reason, tls_failure
 from tikhub_mcp.net.retry_after import parse_retry_after
-from tikhub_mcp.net.transport import Network
+from tikhub_mcp.net.transport import Network, UnreadableResponse
 from tikhub_mcp.posts.answer import Answer, parse_answer, redact, redact_text, write
 from tikhub_mcp.posts.links import Link, named
 from tikhub_mcp.text import clean
@@ -43,8 +43,6 @@ K = TypeVar("K")
 
 PATH = "/api/v1/{platform}/app/v3/fetch_one_video_by_share_url"
 DEADLINE_SECONDS = 60.0  # for one request in total; TikHub recommends 30 to 60
-MAX_BODY_BYTES = 4 * 2**20  # bytes; real answers have up to 83 kB
-ORDINARY_BODY_BYTES = 2**18  # bytes; larger bodies are read and parsed one at a time, to limit memory
 MAX_CONNECTIONS = 10  # at once, including requests in flight that no caller is waiting for
 
 _REFUSALS: dict[int, type[AnswerError]] = {401: KeyInvalid, 402: InsufficientBalance, 403: PermissionDenied}
@@ -176,8 +174,11 @@ class TikHub:
         return stored
 
     async def _exchange(self, link: Link, secret: str, budget: Budget) -> tuple[int, httpx.Headers, bytes]:
-        """Send one request and read its body; an error status counts even when its body is incomplete."""
-        status, headers = 0, httpx.Headers()
+        """Send one request and read its body.
+
+        An error status counts even when its body is incomplete; a complete body counts even when its framing is wrong.
+        """
+        status, headers, raw = 0, httpx.Headers(), bytearray()
         request = self._network.get(
             self._base_url + PATH.format(platform=link.platform),
             {"Authorization": f"Bearer {secret}", "Accept": "application/json"},
@@ -188,10 +189,11 @@ class TikHub:
         try:
             async with asyncio.timeout(self._deadline), request as response:
                 status, headers = response.status_code, response.headers
-                return status, headers, await _read(response, self._large)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _Unreadable) as error:
-            if status not in (0, 200):
-                return status, headers, b""
+                await read_body(response, raw, self._large)
+                return status, headers, decompress(raw, headers)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, TooLargeBody) as error:
+            if status and ((body := complete_body(raw, headers)) or status != 200):
+                return status, headers, body
             unsent = status == 0 and isinstance(error, _UNSENT)
             if unsent:
                 budget.refund()
@@ -209,10 +211,6 @@ _UNSENT = (
 )
 
 
-class _Unreadable(Exception):
-    """The body is too large; the message is the predicate of a sentence that begins with "TikHub's answer"."""
-
-
 def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable:
     return TikHubUnavailable(
         f"TikHub could not be reached for {named(link)} ({redact_text(failure_reason(error), secret)}). "
@@ -223,43 +221,15 @@ def _unreachable(error: Exception, link: Link, secret: str) -> TikHubUnavailable
 
 
 def _lost(error: Exception, status: int, link: Link) -> AnswerError:
-    if isinstance(error, _Unreadable):
+    if isinstance(error, TooLargeBody):
         return UnexpectedAnswer(f"TikHub's answer for {named(link)} {error}. It was charged.")
-    # At most one retry, and only when no response has begun: a request that timed out or was answered may be charged.
-    may_ask_again = status == 0 and not isinstance(error, TimeoutError | httpx.TimeoutException)
+    # At most one retry, and only when no byte of a response came: what was answered, or timed out, may be charged.
+    answered = status != 0 or isinstance(error, UnreadableResponse) or tls_failure(error) is not None
+    may_ask_again = not answered and not isinstance(error, TimeoutError | httpx.TimeoutException)
     return TikHubUnavailable(
         f"TikHub's answer for {named(link)} was lost on the way ({type(error).__name__}). It may have been charged.",
         attempts=LOST_ATTEMPTS if may_ask_again else 1,
     )
-
-
-async def _read(response: httpx.Response, large: asyncio.Lock) -> bytes:
-    """Read the body, at most MAX_BODY_BYTES; `large` is held while it has more than ORDINARY_BODY_BYTES."""
-    raw = bytearray()
-    async with AsyncExitStack() as held:
-        async for chunk in response.aiter_raw():
-            if len(raw) <= ORDINARY_BODY_BYTES < len(raw) + len(chunk):
-                await held.enter_async_context(large)
-            raw += chunk
-            if len(raw) > MAX_BODY_BYTES:
-                raw.clear()  # the traceback of the exception would keep the bytes in memory
-                raise _Unreadable(f"is larger than {MAX_BODY_BYTES >> 20} MiB, and was not read to its end")
-        return _plain(raw, response.headers.get("content-encoding", "").strip().lower())
-
-
-def _plain(raw: bytearray, encoding: str) -> bytes:
-    """Decompress a body; a server may compress it although the request did not ask for that."""
-    if encoding in ("", "identity"):
-        return bytes(raw)
-    try:
-        body = zlib.decompressobj(47).decompress(raw, MAX_BODY_BYTES + 1)  # 47: detect gzip or zlib
-    except zlib.error:
-        return bytes(raw)  # a wrong label, or an encoding other than gzip and deflate: it is stored as received
-    if len(body) > MAX_BODY_BYTES:
-        del body
-        raw.clear()
-        raise _Unreadable(f"is larger than {MAX_BODY_BYTES >> 20} MiB when decompressed, and was not stored")
-    return body
 
 
 def _open(body: bytes, secret: str) -> Answer:
