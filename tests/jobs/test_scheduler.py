@@ -1,6 +1,7 @@
 """scheduler.py and model.py: one job a post, ten at once, in time, within budget; with a TikHub that answers on cue."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.support.fake_tikhub import FIRST, World, call, douyin, link, show, un
 from tests.support.payloads import tiktok_post
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
 from tikhub_mcp.jobs.model import Job
-from tikhub_mcp.jobs.scheduler import MAX_JOBS
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts.links import parse_link
 
 
@@ -77,21 +78,72 @@ def test_two_links_that_turn_out_to_be_one_post_are_fetched_one_after_the_other(
     show(tmp_path, story)
 
 
-def test_ten_jobs_run_at_once_in_the_whole_process_not_per_call(tmp_path: Path) -> None:
+def test_ten_transfers_run_at_once_in_the_whole_process_not_per_call(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
         batches = [
             asyncio.create_task(world.get_all(call(), [link(batch * 20 + number) for number in range(20)]))
             for batch in range(5)
         ]
-        await until(lambda: world.downloader.now == MAX_JOBS)
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert len(world.tikhub.asked) == MAX_JOBS
+        await until(lambda: world.downloader.now == MAX_TRANSFERS)
+        await until(lambda: len(world.tikhub.asked) == 5 * 10)  # a look-up takes no slot of theirs
         world.downloader.go.set()
         found = await asyncio.gather(*batches)
-        assert world.downloader.most == MAX_JOBS
+        assert world.downloader.most == MAX_TRANSFERS
         assert sum(len(outcomes) for outcomes in found) == 100
+
+    show(tmp_path, story)
+
+
+def test_a_question_that_needs_no_file_is_answered_while_ten_slow_transfers_run_and_more_wait(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        batches = [
+            asyncio.create_task(world.get_all(call(), [link(batch * 10 + number) for number in range(10)]))
+            for batch in range(2)
+        ]
+        await until(lambda: len(world.tikhub.asked) == 20)
+        outcome = await world.get(call(seconds=5), link(50), metrics_only=True)
+        assert (outcome.status, outcome.api_calls) == ("ok", 1)
+        assert world.downloader.now == MAX_TRANSFERS
+        world.downloader.go.set()
+        await asyncio.gather(*batches)
+
+    show(tmp_path, story)
+
+
+def test_jobs_that_wait_for_the_locks_of_another_process_hold_up_no_other_job(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        taken = {link(number).key for number in range(12)}
+        async with AsyncExitStack() as held:
+            for key in taken:
+                await held.enter_async_context(world.jobs._locks.everywhere("answer", key))
+            for number in range(12):
+                await held.enter_async_context(world.jobs._locks.everywhere(*world.file_lock(link(number + 20))))
+            waiting = [
+                asyncio.create_task(world.get_all(call(), [link(first + number) for number in range(12)], workers=12))
+                for first in (0, 20)
+            ]
+            await until(lambda: len(world.tikhub.asked) == 12)
+            assert (await world.get(call(seconds=5), link(50))).status == "ok"
+            assert len(world.downloader.targets) == 1
+        await asyncio.gather(*waiting)
+        assert len(world.downloader.targets) == 25
+
+    show(tmp_path, story)
+
+
+def test_the_wait_for_a_slot_is_not_counted_as_the_time_of_a_transfer(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.downloader.go.clear()
+        full = asyncio.create_task(world.get_all(call(), [link(number) for number in range(1, MAX_TRANSFERS + 1)]))
+        await until(lambda: world.downloader.now == MAX_TRANSFERS)
+        waiting = asyncio.create_task(world.get(call(), link()))
+        await asyncio.sleep(0.3)
+        world.downloader.go.set()
+        await full
+        assert (await waiting).status == "ok"
+        assert world.downloader.left[-1] == pytest.approx(world.downloader.seconds, abs=0.2)
 
     show(tmp_path, story)
 
@@ -566,11 +618,11 @@ def test_closing_ends_all_jobs_and_starts_no_more(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
         waiting = asyncio.create_task(world.get_all(call(), [link(number) for number in range(30)]))
-        await until(lambda: world.downloader.now == MAX_JOBS)
+        await until(lambda: world.downloader.now == MAX_TRANSFERS)
         await world.jobs.close()
-        assert world.downloader.cancelled == MAX_JOBS
+        assert world.downloader.cancelled == MAX_TRANSFERS
         assert {outcome.status for outcome in (await waiting).values()} == {"pending"}
-        assert len(world.tikhub.asked) == MAX_JOBS
+        assert len(world.tikhub.asked) == MAX_TRANSFERS
 
     show(tmp_path, story)
 
@@ -594,8 +646,8 @@ def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
 def test_two_calls_that_wait_for_a_slot_for_one_post_share_its_job_and_leave_no_slot_behind(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
-        full = asyncio.create_task(world.get_all(call(), [link(number) for number in range(1, MAX_JOBS + 1)]))
-        await until(lambda: world.downloader.now == MAX_JOBS)
+        full = asyncio.create_task(world.get_all(call(), [link(number) for number in range(1, MAX_TRANSFERS + 1)]))
+        await until(lambda: world.downloader.now == MAX_TRANSFERS)
         both = [asyncio.create_task(world.get(call(), link())) for _ in range(2)]
         await asyncio.sleep(0.05)  # both wait for room by now
         world.downloader.go.set()
@@ -606,8 +658,8 @@ def test_two_calls_that_wait_for_a_slot_for_one_post_share_its_job_and_leave_no_
         assert len({id(job) for job in world.seen if job.link == link()}) == 1
         world.downloader.go.clear()
         world.downloader.targets.clear()
-        again = asyncio.create_task(world.get_all(call(), [link(number) for number in range(20, 20 + MAX_JOBS)]))
-        await until(lambda: world.downloader.now == MAX_JOBS)  # all ten are free again
+        again = asyncio.create_task(world.get_all(call(), [link(number) for number in range(20, 20 + MAX_TRANSFERS)]))
+        await until(lambda: world.downloader.now == MAX_TRANSFERS)  # all ten are free again
         world.downloader.go.set()
         await again
 

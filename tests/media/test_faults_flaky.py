@@ -11,7 +11,7 @@ from tests.support.downloads import SIZE, VIDEO, nothing, rendition
 from tests.support.fault_server import Act, Faulty, Request, cdn, spoiled
 from tests.support.media_faults import LIMITS
 from tikhub_mcp.errors import FileError
-from tikhub_mcp.jobs.scheduler import MAX_JOBS
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.net.transport import Network
 
@@ -39,7 +39,7 @@ def flaky(number: int) -> Callable[[Request], Act]:
 def test_of_300_downloads_over_a_bad_line_three_may_fail_and_none_is_wrong_or_comes_twice(
     server: Faulty, tmp_path: Path
 ) -> None:
-    downloader, slots = Downloader(Network(loopback_media=True), PATIENT), asyncio.Semaphore(MAX_JOBS)
+    downloader, slots = Downloader(Network(loopback_media=True), PATIENT), asyncio.Semaphore(MAX_TRANSFERS)
     failed: list[str] = []
 
     async def one(number: int) -> None:

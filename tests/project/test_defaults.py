@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tikhub_mcp.api import body, client, limiter, retry
-from tikhub_mcp.jobs import scheduler
+from tikhub_mcp.jobs import worker
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media import boxes, mp4, transfer
 from tikhub_mcp.media.transfer import Limits
@@ -25,7 +25,7 @@ LIMITS = Limits()
         ("A8 the longest rate limit that is waited for", retry.MAX_WAIT_SECONDS, 20 * A_SECOND),
         ("M10 calls in a second", limiter.CALLS_A_SECOND, 10),
         ("M10 connections to the API", client.MAX_CONNECTIONS, 10),
-        ("M10 jobs, and with them connections to a CDN", scheduler.MAX_JOBS, 10),
+        ("M10 transfers, and with them connections to a CDN", worker.MAX_TRANSFERS, 10),
         ("D16 the longest pause that a CDN can ask for", LIMITS.longest_pause, 20 * A_SECOND),
         ("D19 the largest file", LIMITS.largest, 4 * A_GIB),
         ("D21 silence in a download", LIMITS.read_timeout, 10 * A_SECOND),
@@ -49,4 +49,4 @@ def test_a_server_that_nobody_configures_has_these_ends(tmp_path: Path) -> None:
     assert made._worker._tikhub._connections._value == client.MAX_CONNECTIONS
     assert made._worker._tikhub._limiter._recent.maxlen == limiter.CALLS_A_SECOND
     assert made._worker._tikhub._limiter._window >= A_SECOND
-    assert made._slots._value == scheduler.MAX_JOBS
+    assert made._worker._transfers._value == worker.MAX_TRANSFERS

@@ -7,11 +7,11 @@ import pytest
 
 from tests.support.mcp_session import SLOW, patience
 from tests.support.stdio_client import DISCOVERY, Caller, Environment, Wire, downloading, parts, wait
-from tikhub_mcp.jobs.scheduler import MAX_JOBS
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 
 QUICK = 3  # files that come at once; the others take 8 s each
-LINKS = good_links(QUICK + MAX_JOBS + 3)
+LINKS = good_links(QUICK + MAX_TRANSFERS + 3)
 
 
 class Uneven(Sandbox):
@@ -51,9 +51,9 @@ def test_a_batch_cancelled_in_the_middle_keeps_what_is_done_and_goes_on_from_the
     caller: Caller, sandbox: Uneven, root: Path
 ) -> None:
     caller.begin(1, "batch_download", {"urls": LINKS})
-    wait(lambda: (len(videos(root)), downloading(root)) == (QUICK, MAX_JOBS))
+    wait(lambda: (len(videos(root)), downloading(root)) == (QUICK, MAX_TRANSFERS))
     finished, paid = videos(root), answers(root)
-    assert len(paid) == len(sandbox.calls) == QUICK + MAX_JOBS
+    assert len(paid) == len(sandbox.calls) == QUICK + MAX_TRANSFERS
     caller.cancel(1)
     assert wait(lambda: not parts(root)) < patience(1)
     assert caller.call(2, "summarize_raw", {})["rows"] == len(paid)
@@ -73,11 +73,11 @@ def test_answers_that_are_under_way_when_a_batch_is_cancelled_are_waited_for_by_
 ) -> None:
     sandbox.latency, sandbox.quick = 0.5, len(LINKS)
     caller.begin(1, "batch_download", {"urls": LINKS})
-    wait(lambda: len(sandbox.calls) == MAX_JOBS)
+    wait(lambda: len(sandbox.calls) == MAX_TRANSFERS)
     caller.cancel(1)
     assert not answers(root)
     reply = caller.call(2, "batch_download", {"urls": LINKS})
-    assert (reply["succeeded"], reply["cost"]["api_calls"]) == (len(LINKS), len(LINKS) - MAX_JOBS)
+    assert (reply["succeeded"], reply["cost"]["api_calls"]) == (len(LINKS), len(LINKS) - MAX_TRANSFERS)
     assert sorted(asked.share_url for asked in sandbox.calls) == sorted(LINKS)
     assert not parts(root)
     caller.end()

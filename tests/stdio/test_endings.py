@@ -19,7 +19,7 @@ from tests.support import stdio_client
 from tests.support.mcp_session import SLOW, patience
 from tests.support.payloads import envelope, tiktok_post, video
 from tests.support.stdio_client import Deaf, Environment, Wire, parts, wait
-from tikhub_mcp.jobs.scheduler import MAX_JOBS
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 from tikhub_mcp.stdio.streams import MAX_UNANSWERED
@@ -60,8 +60,8 @@ def downloading(root: Path) -> int:
 def download(wire: Wire, sandbox: Sandbox, root: Path) -> None:
     """Have ten downloads under way, which take 8 s each."""
     sandbox.media_bytes_per_second = SLOW
-    wire.send(call("batch_download", {"urls": good_links(MAX_JOBS)}))
-    wait(lambda: downloading(root) == MAX_JOBS)
+    wire.send(call("batch_download", {"urls": good_links(MAX_TRANSFERS)}))
+    wait(lambda: downloading(root) == MAX_TRANSFERS)
 
 
 @pytest.fixture(scope="module")
@@ -243,11 +243,11 @@ def test_in_a_terminal_it_ends_as_other_programs_do(
 ) -> None:
     sandbox.media_bytes_per_second = SLOW
     hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": stdio_client.HANDSHAKE}
-    ask = call("batch_download", {"urls": good_links(MAX_JOBS)})
+    ask = call("batch_download", {"urls": good_links(MAX_TRANSFERS)})
     with terminal(environment, tmp_path / "log") as (process, outer):
         for message in (hello, {"jsonrpc": "2.0", "method": "notifications/initialized"}, ask):
             os.write(outer, json.dumps(message).encode() + b"\n")
-        wait(lambda: downloading(root) == MAX_JOBS)
+        wait(lambda: downloading(root) == MAX_TRANSFERS)
         act(outer)
         assert process.wait(patience(SECONDS)) in codes
     assert not parts(root)

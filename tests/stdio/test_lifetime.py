@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.jobs.scheduler import LOCK_NAME, MAX_JOBS
+from tikhub_mcp.jobs.scheduler import LOCK_NAME
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links
 from tikhub_mcp.stdio import lifetime
 from tikhub_mcp.storage.database import INDEX_NAME
@@ -35,7 +36,7 @@ MESSAGES = (
         "jsonrpc": "2.0",
         "id": 2,
         "method": "tools/call",
-        "params": {"name": "batch_download", "arguments": {"urls": good_links(MAX_JOBS)}},
+        "params": {"name": "batch_download", "arguments": {"urls": good_links(MAX_TRANSFERS)}},
     },
 )
 LINES = b"".join(json.dumps(message).encode() + b"\n" for message in MESSAGES)
@@ -82,11 +83,11 @@ def test_a_signal_ends_ten_downloads_within_two_seconds_without_a_part_and_with_
         assert server.stdin is not None
         server.stdin.write(LINES)
         server.stdin.flush()
-        assert wait_until(lambda: downloading(tmp_path) == MAX_JOBS, 15)
+        assert wait_until(lambda: downloading(tmp_path) == MAX_TRANSFERS, 15)
         server.send_signal(number)
         assert server.wait(2) == 128 + number
     left = files(tmp_path)
-    assert len(left) == MAX_JOBS
+    assert len(left) == MAX_TRANSFERS
     assert all(name.startswith("raw_") for name in left)
 
 
@@ -107,7 +108,7 @@ def test_a_dead_parent_ends_it_within_five_seconds_although_somebody_else_holds_
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         os.write(writing, LINES)
-        assert wait_until(lambda: downloading(tmp_path) == MAX_JOBS, 15)
+        assert wait_until(lambda: downloading(tmp_path) == MAX_TRANSFERS, 15)
         parent.kill()
         parent.wait()
         gone = wait_until(lambda: not is_running(pid), 5)

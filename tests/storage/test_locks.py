@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
@@ -75,11 +75,26 @@ def test_in_one_process_a_name_is_held_once_whether_everywhere_or_here(tmp_path:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("missing", ["no folder", "a folder in its place"])
-def test_without_a_file_to_lock_a_name_is_held_in_this_process(missing: str, tmp_path: Path) -> None:
+UNRELIABLE = "The lock file .lock cannot be relied on "
+IN_ITS_PLACE: dict[str, Callable[[Path], object]] = {
+    "no folder": lambda file: file.parent.rmdir(),
+    "a folder": Path.mkdir,
+    "a pipe": lambda file: os.mkfifo(file),
+    "a link to nothing": lambda file: file.symlink_to(file.with_name("elsewhere")),
+    "a link to a file": lambda file: file.symlink_to(__file__),
+    "a link to itself": lambda file: file.symlink_to(file),
+    "a device": lambda file: file.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files that are special on POSIX")
+@pytest.mark.parametrize("there", IN_ITS_PLACE)
+def test_without_a_file_to_lock_a_name_is_held_in_this_process_and_a_warning_logged_once(
+    there: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "there" / ".lock"
-    if missing == "a folder in its place":
-        file.mkdir(parents=True)
+    file.parent.mkdir()
+    IN_ITS_PLACE[there](file)
 
     async def story() -> None:
         locks = Locks(file)
@@ -89,8 +104,62 @@ def test_without_a_file_to_lock_a_name_is_held_in_this_process(missing: str, tmp
                     pass
         async with locks.everywhere("a"):
             pass
+        locks.close()
 
     asyncio.run(story())
+    assert [record.message.partition("(")[0] for record in caplog.records] == [UNRELIABLE]
+    assert not (tmp_path / "there" / "elsewhere").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_file_that_another_user_made_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".lock").touch(0o600)
+    tmp_path.chmod(0o755)
+    descriptor = os.open(tmp_path, os.O_PATH)  # the folders above are not for everybody
+
+    async def story() -> None:
+        async with Locks(Path(f"/proc/self/fd/{descriptor}/.lock")).everywhere("a"):
+            pass
+
+    os.seteuid(65534)
+    try:
+        asyncio.run(story())
+    finally:
+        os.seteuid(0)
+        os.close(descriptor)
+    assert "Permission denied" in caplog.text
+
+
+@pytest.mark.parametrize("then", ["removed", "replaced"])
+def test_a_file_that_is_removed_under_a_running_server_is_made_anew_and_keeps_other_processes_out(
+    then: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / ".lock"
+
+    async def story() -> None:
+        locks = Locks(file)
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(locks.everywhere("old"))
+            file.unlink()
+            if then == "replaced":
+                file.write_bytes(b"damaged" * 9)
+            await held.enter_async_context(locks.everywhere("a", "b"))
+            command = [sys.executable, "-c", HOLDER, str(file)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
+                assert process.stdout
+                await asyncio.sleep(0.7)
+                assert process.poll() is None
+                await held.aclose()
+                assert await asyncio.to_thread(process.stdout.readline) == b"held\n"
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2), locks.everywhere("a", "b"):
+                        pass
+                process.kill()
+        assert len(locks._held) == 1  # the old file is closed
+        locks.close()
+
+    asyncio.run(story())
+    assert [record.message.partition("(")[0] for record in caplog.records] == [UNRELIABLE]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX's record locks")

@@ -72,6 +72,7 @@ class FakeDownloader(Downloader):
         self.go, self.began = asyncio.Event(), asyncio.Event()
         self.go.set()
         self.targets: list[Path] = []
+        self.left: list[float] = []  # seconds until the deadline of each, when it began
         self.failures: list[TikHubMCPError] = []
         self.cancelled = 0
         self.now = self.most = 0
@@ -90,6 +91,7 @@ class FakeDownloader(Downloader):
         others: Sequence[Rendition] = (),
     ) -> Saved:
         self.targets.append(target)
+        self.left.append((until or self.time_is_up()) - time.monotonic())
         self.now += 1
         self.most = max(self.most, self.now)
         self.began.set()
@@ -123,6 +125,10 @@ class World:
 
     async def get(self, call: Call, link: Link, **options: object) -> Outcome:
         return await self.jobs.get(call, link, replace(self.options, **options), self.seen.append)  # type: ignore[arg-type]
+
+    def file_lock(self, link: Link) -> tuple[object, ...]:
+        """The name of the lock on the file of a link's post."""
+        return "file", self.options.folder, link.platform, link.post_id, self.options.quality
 
     async def get_all(self, call: Call, links: list[Link], workers: int = 10) -> dict[str, Outcome]:
         return await self.jobs.get_all(call, links, self.options, workers, self.seen.append)

@@ -16,7 +16,7 @@ from mcp.client import Client
 
 from tests.support.failing_disk import Watch, parts
 from tests.support.mcp_session import MEDIA, Desk, Era, content, until
-from tikhub_mcp.jobs.scheduler import MAX_JOBS
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
 from tikhub_mcp.server import Server
 from tikhub_mcp.storage.atomic import MAX_NAME_BYTES
@@ -295,7 +295,7 @@ async def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothi
     sandbox: Sandbox, tmp_path: Path, limit: int
 ) -> None:
     sandbox.media_bytes_per_second = 500_000
-    links = good_links(MAX_JOBS)
+    links = good_links(MAX_TRANSFERS)
     child = await asyncio.create_subprocess_exec(
         *[sys.executable, "-c", CROWD, sandbox.base_url, str(tmp_path / "root"), str(limit), *links],
         stdout=subprocess.PIPE,
@@ -305,7 +305,7 @@ async def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothi
     assert (child.returncode, log) == (0, b"")
     crowded, free = json.loads(out)
     assert set(crowded["codes"]) <= {"ok", "not_writable", "media_unavailable", "tikhub_unavailable"}
-    assert free["codes"] == ["ok"] * MAX_JOBS
-    assert crowded["paid"] + free["paid"] == MAX_JOBS
+    assert free["codes"] == ["ok"] * MAX_TRANSFERS
+    assert crowded["paid"] + free["paid"] == MAX_TRANSFERS
     assert crowded["open"] <= free["open"]
     assert not parts(tmp_path)

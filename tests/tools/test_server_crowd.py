@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.mcp_session import Desk, Era, Reply, patience
 from tikhub_mcp.api.limiter import CALLS_A_SECOND
-from tikhub_mcp.jobs.scheduler import MAX_JOBS
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ class Load:
 class Counted:
     """The sandbox's services, with each request for media counted from its head to its last byte.
 
-    Nothing is sent before MAX_JOBS of them have met, and had time for one more to come.
+    Nothing is sent before MAX_TRANSFERS of them have met, and had time for one more to come.
     """
 
     def __init__(self, app: ASGIApp, /, load: Load) -> None:
@@ -49,7 +49,7 @@ class Counted:
             self.load.now -= media
 
     async def _meet(self) -> None:
-        if self.load.now >= MAX_JOBS:
+        if self.load.now >= MAX_TRANSFERS:
             await asyncio.sleep(0.3)
             self.load.full.set()
         with suppress(TimeoutError):  # then too few came, and the test says so
@@ -96,7 +96,7 @@ async def test_five_batches_at_once_share_ten_downloads_and_ten_calls_a_second_a
     assert paid(await all_at_once(desk, own, metrics_only=True)) == BATCHES * each
     replies = await all_at_once(desk, [shared + some for some in own])
     assert paid(replies) == len(shared)
-    assert load.most == MAX_JOBS
+    assert load.most == MAX_TRANSFERS
     distinct = BATCHES * each + len(shared)
     assert len(desk.asked) == len(set(desk.asked)) == distinct
     assert len(desk.videos) == len(desk.sandbox.media_requests) == distinct - 1

@@ -2,9 +2,8 @@
 
 import asyncio
 import zlib
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-
-import httpx
 
 from tikhub_mcp.posts.answer import parse_answer
 
@@ -16,20 +15,20 @@ class TooLargeBody(Exception):
     """The body is too large; the message is the predicate of a sentence that begins with "TikHub's answer"."""
 
 
-async def read_body(response: httpx.Response, raw: bytearray, large: asyncio.Lock) -> None:
+async def read_body(chunks: AsyncIterator[bytes], raw: bytearray, large: asyncio.Lock) -> None:
     """Read at most MAX_BODY_BYTES into `raw`, so that the caller has what came before a failure.
 
     Args:
-        response: The response.
+        chunks: The body as it comes.
         raw: Receives the bytes of the body.
         large: Held while `raw` has more than ORDINARY_BODY_BYTES.
 
     Raises:
         TooLargeBody: The body is larger; `raw` is empty then.
-        httpx.HTTPError: The transfer failed.
+        Exception: Whatever `chunks` raises.
     """
     async with AsyncExitStack() as held:
-        async for chunk in response.aiter_raw():
+        async for chunk in chunks:
             if len(raw) <= ORDINARY_BODY_BYTES < len(raw) + len(chunk):
                 await held.enter_async_context(large)
             raw += chunk
@@ -38,13 +37,13 @@ async def read_body(response: httpx.Response, raw: bytearray, large: asyncio.Loc
                 raise TooLargeBody(f"is larger than {MAX_BODY_BYTES >> 20} MiB, and was not read to its end")
 
 
-def decompress(raw: bytearray, headers: httpx.Headers) -> bytes:
+def decompress(raw: bytearray, encoding: str) -> bytes:
     """Return a body as text; a server may compress it although the request did not ask for that.
 
     Raises:
         TooLargeBody: It is larger than MAX_BODY_BYTES when decompressed; `raw` is empty then.
     """
-    if headers.get("content-encoding", "").strip().lower() in ("", "identity"):
+    if encoding.strip().lower() in ("", "identity"):
         return bytes(raw)
     body, intact = _decompressed(raw)
     if len(body) > MAX_BODY_BYTES:
@@ -70,10 +69,10 @@ def _decompressed(raw: bytearray) -> tuple[bytearray, bool]:
     return body, True
 
 
-def complete_body(raw: bytearray, headers: httpx.Headers) -> bytes:
+def complete_body(raw: bytearray, encoding: str) -> bytes:
     """Return a body whose transfer failed, if all of it has come; otherwise nothing."""
     with suppress(TooLargeBody):
-        if _is_complete(body := decompress(raw, headers)):
+        if _is_complete(body := decompress(raw, encoding)):
             return body
     return b""
 

@@ -189,10 +189,10 @@ class TikHub:
         try:
             async with asyncio.timeout(self._deadline), request as response:
                 status, headers = response.status_code, response.headers
-                await read_body(response, raw, self._large)
-                return status, headers, decompress(raw, headers)
+                await read_body(response.aiter_raw(), raw, self._large)
+                return status, headers, decompress(raw, headers.get("content-encoding", ""))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, TooLargeBody) as error:
-            if status and ((body := complete_body(raw, headers)) or status != 200):
+            if status and ((body := complete_body(raw, headers.get("content-encoding", ""))) or status != 200):
                 return status, headers, body
             unsent = status == 0 and isinstance(error, _UNSENT)
             if unsent:

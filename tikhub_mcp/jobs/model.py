@@ -1,9 +1,9 @@
 """The data of jobs: a `Call` is one tool call with its budget, a `Job` is the work on one post.
 
-A job starts as QUEUED, when the first call asks for its post. It becomes RUNNING when it gets one of the process's
-slots. It becomes ENDED when its outcome is final: `ok`, `failed` or `skipped`. It becomes ABANDONED instead, and its
-outcome stays `pending`, when it is cancelled, or when no call is waiting for it at the moment it gets a slot or has to
-pay for a request. Calls join a job that is QUEUED or RUNNING, and a call may return before the job ends.
+A job is RUNNING from when the first call asks for its post. It becomes ENDED when its outcome is final: `ok`, `failed`
+or `skipped`. It becomes ABANDONED instead, and its outcome stays `pending`, when it is cancelled, or when no call is
+waiting for it at the moment it has to pay for a request. Calls join a job that is RUNNING, and a call may return before
+the job ends.
 """
 
 import asyncio
@@ -128,8 +128,7 @@ class Call:
 class JobState(Enum):
     """The state of a job; the module's docstring describes the lifecycle."""
 
-    QUEUED = "waiting for a slot"
-    RUNNING = "has a slot"
+    RUNNING = "works, or waits for its turn"
     ENDED = "has a final outcome"
     ABANDONED = "was given up without a final outcome"
 
@@ -148,6 +147,7 @@ class Job:
         waiting: The calls that are waiting for it, the earliest first.
         paid: The number of requests that each call paid for.
         done: Progress, from 0 to 1.
+        transfer_seconds: Time spent on transfers, without the wait for a slot.
         outcome: The result so far.
         task: The task that runs it.
     """
@@ -155,10 +155,11 @@ class Job:
     link: Link
     options: Options
     created: float
-    state: JobState = JobState.QUEUED
+    state: JobState = JobState.RUNNING
     waiting: list[Call] = field(default_factory=list)
     paid: Counter[Call] = field(default_factory=Counter)
     done: float = 0.0
+    transfer_seconds: float = 0.0
     outcome: Outcome = field(default_factory=lambda: Outcome("pending"))
     task: asyncio.Task[None] = field(init=False)
     _payer: Call = field(init=False)

@@ -1,4 +1,4 @@
-"""Scheduling of jobs: one job per post, at most ten at once, joined by every call that asks for the same post.
+"""Scheduling of jobs: one job per post, joined by every call that asks for the same post.
 
 A job may outlive the call that started it. When the call's time limit is reached, the job keeps running, so that a
 repeated call finds its result; but it makes no paid request while no call is waiting.
@@ -30,7 +30,6 @@ from tikhub_mcp.storage.moments import Moments
 logger = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"  # in the output folder, shared by all processes
-MAX_JOBS = 10  # running at once in this process
 CLOSING_SECONDS = 1.5  # clients kill a server that has not exited after 2 s
 
 
@@ -56,7 +55,6 @@ class Jobs:
         self._tikhub = tikhub
         self._archive = archive
         self._locks = locks
-        self._slots = asyncio.Semaphore(MAX_JOBS)
         self._jobs: dict[tuple[str, Options], Job] = {}
         self._unfinished = UnfinishedCalls(Moments(archive.database, "call"), Moments(archive.database, "undone"))
         renewals = Moments(archive.database, "renewal", reuse_seconds)
@@ -179,15 +177,11 @@ class Jobs:
         return replace(job.outcome, api_calls=job.paid[call])
 
     async def _run(self, key: tuple[str, Options], job: Job) -> None:
-        """Wait for a slot, do the job's work in it, and set the job's final state."""
+        """Do the job's work and set its final state."""
         job_ended = JobState.ABANDONED
         try:
-            async with self._slots:
-                if not job.waiting:
-                    return
-                job.state = JobState.RUNNING
-                await self._work(job)
-                job_ended = JobState.ENDED
+            await self._work(job)
+            job_ended = JobState.ENDED
         except NoCallerWaiting:
             pass
         finally:

@@ -38,6 +38,7 @@ from tikhub_mcp.storage.locks import Locks
 from tikhub_mcp.storage.moments import Moments
 
 ACCEPTED_SECONDS = 365 * 86400.0  # how long it is known that a file is right although the answer's hash differs
+MAX_TRANSFERS = 10  # transfers at once in this process; of look-ups, see MAX_CONNECTIONS of api.client
 CLOCK_STEP_SECONDS = 0.1  # a timer may end early by this much
 LINK_LIFETIME_SECONDS = 1800.0  # download links that are younger than this are not treated as expired after a failure
 
@@ -105,6 +106,7 @@ class Worker:
         self._reuse_seconds = reuse_seconds
         self._videos = Videos(Moments(archive.database, "accepted", ACCEPTED_SECONDS))
         self._refusals = Refusals()
+        self._transfers = asyncio.Semaphore(MAX_TRANSFERS)
         self._closed = False
 
     def close(self) -> None:
@@ -162,7 +164,7 @@ class Worker:
                 since = datetime.fromtimestamp(stored.received, UTC).strftime("%Y-%m-%d %H:%M UTC")
                 error.message += f" That was the answer of {since}; it cost nothing now. Set refresh to ask again."
             raise
-        return stored, post
+        return replace(stored, value=None), post  # it takes ten times the memory of its file, and is read no more
 
     async def _answer(self, job: Job, newer_than: float) -> StoredAnswer:
         # It runs to completion, with its lock, even if the job is cancelled: another job for the same link then waits
@@ -253,24 +255,28 @@ class Worker:
             post: The post in it.
             there: A video on disk, or None. Only the first choice replaces it; if that fails, it is returned.
         """
-        until, renewed = self._downloader.time_is_up(), False
+        renewed = False
         if _have_expired(job.options, stored, post) and await self._may_renew(job, stored, post):
             renewed = True
             with suppress(ApiCallLimit, Stopped):  # no call may pay: try the old links
                 stored, post = await self._renew(job, stored, post)
         try:
-            return await self._fetch(job, post, until, others=there is None)
+            return await self._fetch(job, post, others=there is None)
         except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs serve a web page for an expired link
             if there is not None:
                 return there
-            if failure.refused_content or not _are_old(job.options, stored, post) or _is_over(until):
+            if (
+                failure.refused_content
+                or not _are_old(job.options, stored, post)
+                or self._seconds_left(job) <= CLOCK_STEP_SECONDS
+            ):
                 raise
             if renewed or not await self._may_renew(job, stored, post):
                 await self._explain(failure, post)
                 raise
         stored, post = await self._renew(job, stored, post)
         try:
-            return await self._fetch(job, post, until, others=False)
+            return await self._fetch(job, post, others=False)
         except (MediaUnavailable, MediaInvalid) as failure:
             if not failure.refused_content and _are_old(job.options, stored, post):
                 await self._explain(failure, post)
@@ -315,21 +321,25 @@ class Worker:
                 "refresh pays at once."
             )
 
-    async def _fetch(self, job: Job, post: Post, until: float, *, others: bool) -> Saved:
-        """Download the first choice, or one of the `others` if that fails."""
+    async def _fetch(self, job: Job, post: Post, *, others: bool) -> Saved:
+        """Wait for a slot, and download the first choice, or one of the `others` if that fails."""
         options = job.options
-        file, *rest = choose(post, options.quality)
+        file, *rest = choose(post, options.quality)[: None if others else 1]
 
         def progress(received: int) -> None:
             job.done = 0.1 + 0.9 * min(1.0, received / file.size) if file.size else 0.1
 
         target = options.folder / video_name(post.platform, post.author, post.video_id, options.quality)
-        return await self._downloader.fetch(file, post.platform, target, progress, until, rest if others else ())
+        # Only a transfer holds a slot: whoever waits for a lock or an answer would hold up the files of others.
+        async with self._transfers:
+            until = (began := time.monotonic()) + self._seconds_left(job)
+            try:
+                return await self._downloader.fetch(file, post.platform, target, progress, until, rest)
+            finally:
+                job.transfer_seconds += time.monotonic() - began
 
-
-def _is_over(until: float) -> bool:
-    """Whether a deadline, by time.monotonic(), has passed."""
-    return time.monotonic() >= until - CLOCK_STEP_SECONDS
+    def _seconds_left(self, job: Job) -> float:
+        return self._downloader.time_is_up() - time.monotonic() - job.transfer_seconds
 
 
 def _are_old(options: Options, stored: StoredAnswer, post: Post) -> bool:
@@ -338,10 +348,5 @@ def _are_old(options: Options, stored: StoredAnswer, post: Post) -> bool:
 
 
 def _have_expired(options: Options, stored: StoredAnswer, post: Post) -> bool:
-    """Whether the links to the first choice say that they have expired."""
-    return choose(post, options.quality)[0].expired(_platform_time(stored, post))
-
-
-def _platform_time(stored: StoredAnswer, post: Post) -> float:
-    """The current unix time by TikHub's clock; by a wrong local clock valid links could look expired."""
-    return post.stamp + (time.time() - stored.received)
+    """Whether the links to the first choice say that they have expired, by TikHub's clock: the local may be wrong."""
+    return choose(post, options.quality)[0].expired(post.stamp + (time.time() - stored.received))

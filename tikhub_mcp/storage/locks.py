@@ -4,8 +4,11 @@ Two clients that each start a server must not pay for the same post twice, or do
 """
 
 import asyncio
+import errno
 import hashlib
+import logging
 import os
+import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -18,8 +21,12 @@ else:
     import fcntl
 
 
+logger = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.05  # between two attempts to take a lock of another process; there is no notification of a release
 _BYTES = 2**31 - 1  # each name is hashed to one byte offset in the file, beyond its end; a collision is unlikely
+# Neither a link is followed nor a pipe waited for.
+_FLAGS = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 
 
 class Locks:
@@ -27,8 +34,9 @@ class Locks:
 
     Among processes, a name is a record lock on one byte of a file. Nothing has to be cleaned up, and the system
     releases the locks of a killed process at once. The file stays open, because POSIX releases all locks of a process
-    on a file when the process closes any of its descriptors. If the file cannot be created, or the file system has no
-    locks, a name is locked within this process only.
+    on a file when the process closes any of its descriptors. If the file cannot be created or is none, or the file
+    system has no locks, a name is locked within this process only, which is logged. A file that was removed or replaced
+    is opened anew; locks that are held on the old one stay with it.
 
     Args:
         file: The lock file. It is created at first use; its folder must exist by then.
@@ -37,6 +45,8 @@ class Locks:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._descriptor: int | None = None
+        self._held: dict[int, int] = {}  # how many locks need each descriptor open, and the one in use once more
+        self._problem = ""
         self._here: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
 
     def here(self, *name: object) -> asyncio.Lock:
@@ -48,36 +58,100 @@ class Locks:
         """Hold the lock with this name among all processes; wait for it without a time limit."""
         byte = int.from_bytes(hashlib.sha256(repr([str(part) for part in name]).encode()).digest()[:8], "big") % _BYTES
         async with self.here(*name):
-            while not self._take(byte):  # noqa: ASYNC110 - there is no event to wait for
-                await asyncio.sleep(POLL_SECONDS)
+            descriptor = await self._wait_for(byte)
             try:
                 yield
             finally:
-                self._let_go(byte)
+                if descriptor is not None:
+                    self._let_go(descriptor, byte)
+
+    async def _wait_for(self, byte: int) -> int | None:
+        while True:
+            try:
+                return self._take(byte)
+            except BlockingIOError:
+                await asyncio.sleep(POLL_SECONDS)
 
     def close(self) -> None:
         """Release all locks that are held against other processes."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
+        for descriptor in self._held:
             with suppress(OSError):  # the descriptor is closed even then
                 os.close(descriptor)
+        self._held.clear()
+        self._descriptor = None
 
-    def _take(self, byte: int) -> bool:
-        """Lock a byte; return False when another process holds it, and True when that cannot be determined."""
+    def _take(self, byte: int) -> int | None:
+        """Lock a byte.
+
+        Returns:
+            The descriptor that holds the lock; None when it cannot be had from the file.
+
+        Raises:
+            BlockingIOError: Another process holds it.
+        """
         try:
-            if self._descriptor is None:
-                self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-            _lock(self._descriptor, byte)
-        except (BlockingIOError, PermissionError):  # the byte is locked: POSIX allows both, Windows raises the second
-            return self._descriptor is None
-        except OSError:
-            return True
-        return True
+            descriptor = self._open()
+            try:
+                _lock(descriptor, byte)
+            except PermissionError:  # the byte is locked: POSIX allows both, Windows raises this
+                raise BlockingIOError from None
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self._warn(error.strerror or type(error).__name__)
+            return None
+        self._problem = ""
+        self._held[descriptor] += 1
+        return descriptor
 
-    def _let_go(self, byte: int) -> None:
-        if self._descriptor is not None:
+    def _open(self) -> int:
+        """Return a descriptor of the lock file, of a new one if it was removed or replaced.
+
+        Raises:
+            OSError: There is no such file, and none can be made.
+        """
+        if self._descriptor is not None and not self._is_in_place(self._descriptor):
+            self._warn("it was removed or replaced while the server ran")
+            self._forget(self._descriptor)
+            self._descriptor = None
+        if self._descriptor is None:
+            opened = os.open(self._file, _FLAGS, 0o600)
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                os.close(opened)
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            self._descriptor = opened
+            self._held[opened] = self._held.get(opened, 0) + 1  # this object's own, besides those of the locks
+        return self._descriptor
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._file.stat(follow_symlinks=False))
+        except OSError:
+            return False
+
+    def _let_go(self, descriptor: int, byte: int) -> None:
+        if descriptor in self._held:  # not closed meanwhile
             with suppress(OSError):  # the file system has no locks
-                _unlock(self._descriptor, byte)
+                _unlock(descriptor, byte)
+            self._forget(descriptor)
+
+    def _forget(self, descriptor: int) -> None:
+        """Close a descriptor when no lock needs it any more, because that would release the others on its file."""
+        self._held[descriptor] -= 1
+        if not self._held[descriptor]:
+            del self._held[descriptor]
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _warn(self, problem: str) -> None:
+        """Log once that other processes are not kept out, until a lock is had again."""
+        if problem != self._problem:
+            self._problem = problem
+            logger.warning(
+                "The lock file %s cannot be relied on (%s): another server may pay for a post once more.",
+                self._file.name,
+                problem,
+            )
 
 
 if sys.platform == "win32":  # pragma: no cover

@@ -8,7 +8,8 @@ from pathlib import Path
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, UnsupportedLink
 from tikhub_mcp.jobs.model import Call, Options, Outcome, Watch
-from tikhub_mcp.jobs.scheduler import MAX_JOBS, Jobs
+from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts import links, lists
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.reading import read_start
@@ -102,12 +103,12 @@ async def plan_or_run(
         options: What to do with each post.
         raw: The folder in which `jobs` stores raw answers.
         reports: The folder of the table that a batch of more than MAX_WITHOUT_TABLE links gets.
-        workers: Downloads at once; limited to 1 to MAX_JOBS.
+        workers: Downloads at once; limited to 1 to MAX_TRANSFERS.
         dry_run: Whether to count posts, files on disk and paid calls only.
         progress: Returns a context manager that shows the progress while the batch runs, given the number of distinct
             posts.
     """
-    workers = min(max(workers, 1), MAX_JOBS)
+    workers = min(max(workers, 1), MAX_TRANSFERS)
     if dry_run:
         reply = await plan(jobs, call, given, options, workers)
     else:

@@ -16,7 +16,8 @@ from pydantic import BeforeValidator, Field
 
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.jobs.model import Call, Job, Options, Watch
-from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, MAX_JOBS, Jobs
+from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, Jobs
+from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.post import Quality
 from tikhub_mcp.settings.api_key import find_key
@@ -92,7 +93,7 @@ class Tools:
         urls_file: Annotated[str, Field(description="Text file with one link a line; # starts a comment")] = "",
         output_dir: OutputDir = "",
         save_raw: SaveRaw = True,
-        max_workers: Annotated[int, Field(description="Downloads at once, 1 to 10")] = MAX_JOBS,
+        max_workers: Annotated[int, Field(description="Downloads at once, 1 to 10")] = MAX_TRANSFERS,
         quality: QualityArgument = "compatible",
         metrics_only: MetricsOnly = False,
         refresh: Refresh = False,
