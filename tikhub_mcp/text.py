@@ -8,6 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
 _JOINERS = "\u200c\u200d"  # format characters that some scripts and composed emoji need
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control and bidirectional characters, surrogates, private use
 
@@ -27,6 +30,11 @@ def clean(text: str, limit: int = 300) -> str:
         text_read = "".join(map(_visible, text_read))
     line = " ".join(text_read.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip(_JOINERS) + "…"
+
+
+def printable(text: str) -> str:
+    """Return the text with a space for each control or direction character; bytes of a path that are not UTF-8 stay."""
+    return _UNPRINTABLE.sub(" ", text)
 
 
 def shortened(text: str, most: int) -> str:

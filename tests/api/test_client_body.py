@@ -183,6 +183,25 @@ def test_the_key_is_in_nothing_that_is_kept(body: Json) -> None:
         assert KEY not in str(value)
 
 
+BETWEEN = [" ", "\n", "\r\n  ", "\u200b", "\xad", "\ufeff", "\u2060", "\u3164", "\0", "<wbr>", "&shy;", "&#8203;"]
+BETWEEN += ["%20", "\\u200b", "\\n"]
+
+
+@pytest.mark.parametrize("between", BETWEEN, ids=ascii)
+@pytest.mark.parametrize("form", ["page", "JSON"])
+def test_the_key_is_in_nothing_that_is_kept_whatever_stands_in_it(between: str, form: str) -> None:
+    signs = [KEY[:5] + between + KEY[5:], between.join(KEY), KEY.replace("-", "%2d"), KEY.replace("-", "&#45;")]
+    text = f"before {' and '.join(signs)} after"
+    desk = Desk()
+    if form == "page":
+        desk.fails(UnexpectedAnswer, raw(text.encode())[0])
+        assert desk.kept[0].body.decode() == f"before {' and '.join([REDACTED] * 4)} after"
+    else:
+        assert kept(json.dumps({"detail": text}).encode())[1] == {
+            "detail": f"before {' and '.join([REDACTED] * 4)} after"
+        }
+
+
 def test_echoed_headers_are_redacted_whole() -> None:
     assert kept(b'{"headers": {"x": 1}, "a": [{"HEADERS": ["y"]}], "b": {"headers": null}}')[1] == {
         "headers": REDACTED,

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary.csv_cells import MAX_CELL_UNITS, fitting, line, safe
 
+INVISIBLE = [
+    *"\x01\x1b\x7f\x9b\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200d\u200e\u202e\u2060\u2066\u2800\u3164\ufe0f\ufeff\uffa0\U000e0041"
+]
 BLANKS = [char for char in map(chr, range(0x3001)) if char.isspace()]
 # Whatever a formula may begin with, hide behind, or be mistaken for, and what JSON or CSV escapes.
-SIGNS = [*"=+-@＝＋－＠\"'\\|!,;aé不🚤\0\x01\x7f/u0", *BLANKS]
+SIGNS = [*INVISIBLE, *"=+-@＝＋－＠\"'\\|!,;aé不🚤\0\x01\x7f/u0", *BLANKS]
 TEXTS = st.text(st.sampled_from(SIGNS), max_size=6)
 VALUES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | TEXTS
 
@@ -38,7 +41,9 @@ def test_a_line_holds_what_each_value_gives_alone(values: list[Json]) -> None:
 
 
 @pytest.mark.parametrize("trigger", "=+-@＝＋－＠")
-@pytest.mark.parametrize("before", ["", *BLANKS, '"', ' "', '\u3000\xa0"\x1c\x85\u2028'], ids=ascii)
+@pytest.mark.parametrize(
+    "before", ["", *BLANKS, *INVISIBLE, '\ufeff \u200b"\xad', '"', ' "', '\u3000\xa0"\x1c\x85\u2028'], ids=ascii
+)
 def test_no_text_runs_whatever_it_hides_behind(before: str, trigger: str) -> None:
     formula = f"{before}{trigger}1+1"
     assert read(["a", formula, formula]) == ["a", f"'{formula}", f"'{formula}"]
@@ -50,7 +55,10 @@ def test_what_has_to_be_looked_at_closely_is(text: str) -> None:
     assert read([text, 1]) == [plain if plain.startswith("\\") else f"'{plain}", "1"]
 
 
-@pytest.mark.parametrize("text", ["a=1", "1-1", "a@b", ",=", '",=1', "\\=", "|", "a|b", "'", '"a"', " a", "\xa0a"])
+@pytest.mark.parametrize(
+    "text",
+    ["a=1", "1-1", "a@b", ",=", '",=1', "\\=", "|", "a|b", "'", '"a"', " a", "\xa0a", "\ufeffa", "\u200b1-1", "ㅤ한국어"],
+)
 def test_what_cannot_run_stays_as_it_is(text: str) -> None:
     assert read([text, text]) == [text, text]
 

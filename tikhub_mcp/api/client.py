@@ -235,7 +235,7 @@ def _lost(error: Exception, status: int, link: Link) -> AnswerError:
 def _open(body: bytes, secret: str) -> Answer:
     """Parse an answer and remove the key: its body is indented JSON, or the bytes as received if they are not JSON."""
     received = time.time()
-    plain = redact_text(body.decode("latin-1"), secret).encode("latin-1")
+    plain = redact_text(body.decode("utf-8", "surrogateescape"), secret).encode("utf-8", "surrogateescape")
     try:
         value = redact(parse_answer(body), secret)
         plain = write(value)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tikhub_mcp.summary.history import Top
     from tikhub_mcp.summary.summarize import Summary
     from tikhub_mcp.tools.schemas import BatchReply, VideoReply
-from tikhub_mcp.text import clean
+from tikhub_mcp.text import clean, printable
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @asynccontextmanager
@@ -55,43 +55,48 @@ async def progress_bar(total: int) -> "AsyncIterator[Watch]":
             mover.cancel()
 
 
+def _print(line: str, file: TextIO | None = None) -> None:
+    """Print a line that may contain links, paths and words of other people; none of them can move the cursor or lie."""
+    print(printable(line), file=file)
+
+
 def print_video(reply: "VideoReply") -> None:
     """Print the result of `one`: files and metrics on standard output, warnings and errors on standard error."""
     if reply.raw_json_path:
-        print(f"raw answer: {reply.raw_json_path}")
+        _print(f"raw answer: {reply.raw_json_path}")
     if reply.file:
-        print(f"video: {reply.file.path}{' (was already there)' if reply.file.reused else ''}")
+        _print(f"video: {reply.file.path}{' (was already there)' if reply.file.reused else ''}")
         for warning in reply.file.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            _print(f"warning: {warning}", file=sys.stderr)
     if reply.metrics:
         for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
             reason = reply.metrics.notes.get(name)
-            print(f"{name}: {f'unknown ({reason})' if value is None else value}")
+            _print(f"{name}: {f'unknown ({reason})' if value is None else value}")
     if reply.note:
-        print(f"note: {reply.note}", file=sys.stderr)
+        _print(f"note: {reply.note}", file=sys.stderr)
     if reply.error:
-        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+        _print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
 
 
 def print_batch(reply: "BatchReply") -> None:
     """Print the result of `batch`: one line for each link, then the totals."""
     for item in reply.results:
         detail = f"{item.error.code}: {item.error.message}" if item.error else item.path or item.raw_json_path or ""
-        print(f"{item.status:<8} {item.url}  {detail}".rstrip())
+        _print(f"{item.status:<8} {item.url}  {detail}".rstrip())
         for warning in item.warnings or ():
-            print(f"warning: {warning}", file=sys.stderr)
+            _print(f"warning: {warning}", file=sys.stderr)
     counts = ", ".join(f"{getattr(reply, name)} {name}" for name in ("succeeded", "failed", "skipped"))
     if reply.calls_needed is not None:
         counts = (
             f"{reply.distinct_posts} distinct posts, {reply.on_disk} on disk, {reply.calls_needed} paid calls needed"
         )
-    print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
+    _print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
     if reply.results_path:
-        print(f"table: {reply.results_path}")
+        _print(f"table: {reply.results_path}")
     if reply.note:
-        print(f"note: {reply.note}", file=sys.stderr)
+        _print(f"note: {reply.note}", file=sys.stderr)
     if reply.error:
-        print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+        _print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
 
 
 def print_summary(summary: "Summary", note: str = "") -> None:
@@ -103,22 +108,22 @@ def print_summary(summary: "Summary", note: str = "") -> None:
     found = summary.found
     for name in (*FORMATS, *(["history"] if found.histories else [])):
         if name in summary.paths:
-            print(f"{name}: {summary.paths[name]}")
+            _print(f"{name}: {summary.paths[name]}")
     without = found.rows - found.parsed
     broken = f"; {without:,} without a post, the column `error` says why" if without else ""
-    print(f"{_counted(summary.files, 'file')} read from {summary.source}{broken}")
+    _print(f"{_counted(summary.files, 'file')} read from {summary.source}{broken}")
     if found.parsed:
         sums = [(found.totals.counts[name], shown) for shown, name in API_COUNTS.items()]
         known = [f"{number:,} {shown}" for number, shown in sums if number is not None]
-        print(": ".join(filter(None, (_counted(found.totals.posts, "post"), ", ".join(known)))))
+        _print(": ".join(filter(None, (_counted(found.totals.posts, "post"), ", ".join(known)))))
     for shown, tops in (("plays", found.by_plays), ("likes", found.by_likes)):
         if tops:
-            print(f"most {shown}:")
+            _print(f"most {shown}:")
         for top in tops:
             number = reported(top.row)[API_COUNTS[shown]]
-            print(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}")
+            _print(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}")
     for remark in filter(None, (note, *summary.remarks())):
-        print(f"note: {remark}", file=sys.stderr)
+        _print(f"note: {remark}", file=sys.stderr)
 
 
 def _counted(number: int, what: str) -> str:
@@ -140,11 +145,11 @@ def _span(days: float) -> str:
 
 
 def print_json(reply: "BaseModel") -> None:
-    """Print a reply as JSON, encoded in pieces; bytes of a path that are not UTF-8 are escapes of lone surrogates."""
+    """Print a reply as JSON, encoded in pieces; direction characters, and bytes that are not UTF-8, are escapes."""
     # model_dump_json fails on a path whose bytes are not UTF-8. The reply for 10,000 links has 15 million characters;
     # as one string it needs four bytes for each if one of them is an emoji.
     for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(reply.model_dump()):
-        print(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", piece), end="")
+        print(_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", piece), end="")
     print()
 
 

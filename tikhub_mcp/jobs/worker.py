@@ -332,7 +332,7 @@ class Worker:
         target = options.folder / video_name(post.platform, post.author, post.video_id, options.quality)
         # Only a transfer holds a slot: whoever waits for a lock or an answer would hold up the files of others.
         async with self._transfers:
-            until = (began := time.monotonic()) + self._seconds_left(job)
+            began, until = time.monotonic(), time.monotonic() + self._seconds_left(job)
             try:
                 return await self._downloader.fetch(file, post.platform, target, progress, until, rest)
             finally:

@@ -5,6 +5,7 @@ import re
 from codecs import utf_8_decode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from operator import methodcaller
 from typing import Any, Literal, TypeAlias
 
@@ -154,8 +155,29 @@ def redact_text(text: str, secret: str) -> str:
 
 def _redactor(secret: str) -> Callable[[str], str]:
     if len(secret) >= MIN_UNMISTAKABLE_LENGTH:
-        return methodcaller("replace", secret, REDACTED)
+        return partial(_spelled(secret).sub, REDACTED)
     return lambda text: REDACTED if secret and text == secret else text.replace(f"Bearer {secret}", REDACTED)
+
+
+@lru_cache(maxsize=4)
+def _spelled(secret: str) -> re.Pattern[str]:
+    """Return a pattern of the secret as a page may repeat it: its signs escaped, and with signs in it that do not show.
+
+    Between two of its characters may stand whatever is no ASCII letter, digit or sign of its own: blanks, line ends,
+    invisible characters, their escapes and tags. The quantifiers are possessive, so that no page takes long.
+    """
+    hidden = r"&\#?[0-9A-Za-z]{1,32};|<[^<>]{0,80}>|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtfvb]"
+    gap = f"(?:{hidden}|[^0-9A-Za-z{re.escape(secret)}])"
+    first, *rest = map(_escaped, secret)
+    return re.compile(first + "".join(f"(?:(?!{char}){gap})*+{char}" for char in rest))
+
+
+def _escaped(char: str) -> str:
+    """Return a pattern of a character, and of its escapes in links, HTML and JSON if it is neither letter nor digit."""
+    plain = re.escape(char)
+    if char.isalnum():
+        return plain
+    return rf"(?:{plain}|(?i:%{ord(char):02x}|&\#{ord(char)};|&\#x{ord(char):x};|\\u{ord(char):04x}|\\{plain}))"
 
 
 def find_posts(answer: Json) -> list[Json]:

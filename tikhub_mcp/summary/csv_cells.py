@@ -15,18 +15,28 @@ MAX_DEPTH = 300  # levels of nested objects and lists in a value, well below the
 
 _NOTHING = Raw(b"")
 _PLAIN = frozenset((str, int, float, bool, Raw))
-# What spreadsheets execute: texts that begin with a trigger, after any blanks and quotes, which they may strip; and
-# DDE calls.
+# What spreadsheets execute: texts that begin with a trigger, after any blanks, invisible characters and quotes, which
+# they may strip; and DDE calls.
 _TRIGGERS = "=+-@＝＋－＠"
-_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
+_INVISIBLE = (  # first and last of each range: controls but NUL, and what Unicode ignores by default
+    "\x01\x1f \x7f\x9f \xad\xad \u034f\u034f \u061c\u061c \u115f\u1160 \u17b4\u17b5 \u180b\u180f \u200b\u200f "
+    "\u202a\u202e \u2060\u206f \u2800\u2800 \u3164\u3164 \ufe00\ufe0f \ufeff\ufeff \uffa0\uffa0 \ufff0\ufffb "
+    "\U000e0000\U000e01ef"
+)
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "".join(
+    chr(code) for ends in _INVISIBLE.split(" ") for code in range(ord(ends[0]), ord(ends[1]) + 1)
+)
 _FIRST = frozenset(_TRIGGERS + _BLANKS + '"')
-_FORMULA = re.compile(rf"[\t\r\n]|[\s\"]*[{re.escape(_TRIGGERS)}]|\w+\|'.*'!")
+_FORMULA = re.compile(rf"[\t\r\n]|[{re.escape(_BLANKS)}\"]*[{re.escape(_TRIGGERS)}]|\w+\|'.*'!")
 _ESCAPE = re.compile(rb"\\(?:u....|.)")
 
 
 def _one_of(chars: str) -> bytes:
     """Return a pattern that matches any of these characters as JSON writes them."""
-    return b"(?:%b)" % b"|".join(re.escape(encode(char)[1:-1]) for char in chars)
+    last_bytes: dict[bytes, bytes] = {}  # by the bytes before: classes match faster than hundreds of alternatives
+    for written in dict.fromkeys(encode(char)[1:-1] for char in chars):
+        last_bytes[written[:-1]] = last_bytes.get(written[:-1], b"") + written[-1:]
+    return b"(?:%b)" % b"|".join(b"%b[%b]" % (re.escape(first), re.escape(last)) for first, last in last_bytes.items())
 
 
 # The start of a text that spreadsheets execute, in a JSON array; DDE calls are not matched. The first lookahead only
