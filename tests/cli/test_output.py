@@ -13,7 +13,9 @@ SIGNS = "\x1b[2J\x07\n\r\x7f\x9b\u202e\u2066\u200e\u2028\u061c\ufeff"
 
 def reply(path: str) -> BatchReply:
     cost = Cost.model_construct(api_calls=0, reused_answer=False)
-    reply = BatchReply.model_construct(workers=1, retry_urls=[], results=[], total=0, succeeded=0, cost=cost)
+    reply = BatchReply.model_construct(  # type: ignore[call-arg]
+        workers=1, retry_urls=[], results=[], total=0, succeeded=0, cost=cost
+    )
     return reply.model_copy(
         update={
             "failed": 0,

@@ -265,11 +265,8 @@ class Worker:
         except (MediaUnavailable, MediaInvalid) as failure:  # some CDNs serve a web page for an expired link
             if there is not None:
                 return there
-            if (
-                failure.refused_content
-                or not _are_old(job.options, stored, post)
-                or self._seconds_left(job) <= CLOCK_STEP_SECONDS
-            ):
+            in_time = self._deadline(job) > time.monotonic() + CLOCK_STEP_SECONDS
+            if failure.refused_content or not in_time or not _are_old(job.options, stored, post):
                 raise
             if renewed or not await self._may_renew(job, stored, post):
                 await self._explain(failure, post)
@@ -332,14 +329,14 @@ class Worker:
         target = options.folder / video_name(post.platform, post.author, post.video_id, options.quality)
         # Only a transfer holds a slot: whoever waits for a lock or an answer would hold up the files of others.
         async with self._transfers:
-            began, until = time.monotonic(), time.monotonic() + self._seconds_left(job)
+            began, until = time.monotonic(), self._deadline(job)
             try:
                 return await self._downloader.fetch(file, post.platform, target, progress, until, rest)
             finally:
                 job.transfer_seconds += time.monotonic() - began
 
-    def _seconds_left(self, job: Job) -> float:
-        return self._downloader.time_is_up() - time.monotonic() - job.transfer_seconds
+    def _deadline(self, job: Job) -> float:
+        return self._downloader.time_is_up() - job.transfer_seconds
 
 
 def _are_old(options: Options, stored: StoredAnswer, post: Post) -> bool:
