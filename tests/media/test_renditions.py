@@ -101,14 +101,13 @@ def test_when_nothing_can_be_had_the_error_is_that_of_the_first_choice_and_tells
         assert caught.value.refused_content == hopeless
 
 
-def test_a_file_that_is_too_large_is_not_replaced_by_a_smaller_one(
-    server: Faulty, target: Path, files: Callable[..., list[Rendition]]
+def test_where_every_rendition_is_too_large_the_first_choice_says_so(
+    target: Path, files: Callable[..., list[Rendition]]
 ) -> None:
     for size in (SIZE, None):  # according to the answer, and to the mirrors
         first, other = files((GOOD,), (GOOD,), size=size)
-        with pytest.raises(TooLarge):
+        with pytest.raises(TooLarge, match=f"{SIZE:,} bytes"):
             fetch(first, target, replace(QUICK, largest=SIZE - 1), others=[other])
-    assert set(server.asked()) == {"/a1"}
 
 
 SLOW = Act(body=VIDEO, cut=SIZE // 2, end="stall")
@@ -238,3 +237,15 @@ def test_a_digest_that_is_not_wanted_is_empty() -> None:
         both.add(VIDEO[:9])
         both.add(VIDEO[9:])
         assert (both.sha256, both.md5) == (hashlib.sha256(VIDEO).hexdigest(), MD5 if wanted else "")
+
+
+@pytest.mark.parametrize("told_by", ["the answer", "the mirrors"])
+def test_a_first_choice_that_is_too_large_gives_way_to_a_smaller_one(
+    server: Faulty, target: Path, files: Callable[..., list[Rendition]], told_by: str
+) -> None:
+    large, small = files((Act(body=VIDEO + bytes(1000)),), (GOOD,))
+    large = replace(large, size=SIZE + 1000 if told_by == "the answer" else None)
+    saved = fetch(large, target, replace(QUICK, largest=SIZE), others=[small])
+    assert (target.read_bytes(), saved.first_choice) == (VIDEO, False)
+    assert f"{SIZE + 1000:,} bytes" in saved.warnings[0]
+    assert server.asked() == (["/b1"] if told_by == "the answer" else ["/a1", "/b1"])

@@ -154,7 +154,6 @@ class Downloader:
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
         _check_target(target)
-        check_room(file.size, target, self._limits.largest)
         attempt = partial(self._attempt, headers=cdn_headers(platform), target=target, progress=progress)
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
@@ -171,6 +170,7 @@ class Downloader:
     ) -> Saved:
         """Download the file from one mirror, verify it and give it its final name."""
         needed = file.size
+        check_room(needed, target, self._limits.largest)
         try:
             with os_errors(target), Part(target) as part:
                 md5 = _has_md5(file)
@@ -198,7 +198,7 @@ async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Pat
     A video that is there already is not replaced by a worse one.
     """
     saved = await first.try_each()
-    if saved is not None or not first.may_recover():
+    if saved is not None:
         return saved
     for other in await in_thread(_not_worse, others, target):
         if (saved := await other.try_each()) is not None:

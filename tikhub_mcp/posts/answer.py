@@ -6,7 +6,6 @@ from codecs import utf_8_decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from operator import methodcaller
 from typing import Any, Literal, TypeAlias
 
 from tikhub_mcp.posts.links import Platform
