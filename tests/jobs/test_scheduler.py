@@ -12,7 +12,9 @@ from tests.support.payloads import tiktok_post
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
 from tikhub_mcp.jobs.model import Job
 from tikhub_mcp.jobs.worker import MAX_TRANSFERS
+from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.links import parse_link
+from tikhub_mcp.posts.post import Post
 
 
 def test_a_link_becomes_an_answer_on_disk_and_a_file_under_its_name(tmp_path: Path) -> None:
@@ -737,10 +739,10 @@ def test_a_job_that_is_over_is_done_as_far_as_progress_goes_whatever_it_came_to(
 
 def test_a_file_that_was_fetched_is_found_without_listing_its_folder_again(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        told: list[Path] = []
-        world.jobs._worker._videos.add = told.append  # type: ignore[assignment, method-assign]
+        added: list[tuple[Post, Saved]] = []
+        world.jobs._worker._videos.add = lambda *of: added.append(of)  # type: ignore[method-assign]
         outcome = await world.get(call(), link())
         assert outcome.saved is not None
-        assert told == [outcome.saved.path]
+        assert [(post.video_id, saved.path) for post, saved in added] == [(link().post_id, outcome.saved.path)]
 
     show(tmp_path, story)
