@@ -52,7 +52,7 @@ def test_a_stranger_sees_it_work_without_key_or_settings(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]  # nothing in the home directory
     assert "\x1b" not in ran.stdout
     (folder,) = (tmp_path / "tmp").glob("tikhub-mcp-demo-*")
-    assert sorted(path.name for path in folder.glob("[!.]*")) == ["raw", "reports", "videos"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["index.sqlite3", "raw", "reports", "videos"]
 
 
 IN_CHINESE = (

@@ -309,14 +309,14 @@ main([])
 """
 IN_A_CALL = f"""
 import os, subprocess
-from tikhub_mcp.posts import links
-real = links.one
+from tikhub_mcp.posts import lists
+real = lists.one
 
 def noisy(url):
     {NOISE}
     return real(url)
 
-links.one = noisy
+lists.one = noisy
 from tikhub_mcp.cli.main import main
 main([])
 """

@@ -24,7 +24,7 @@ from tikhub_mcp.tools.handlers import Tools
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it")]
 
-GOOD, OTHER = (MEDIA / "h264_large.mp4").read_bytes(), (MEDIA / "h265.mp4").read_bytes()
+GOOD, OTHER = (MEDIA / "h264_large.mp4").read_bytes(), (MEDIA / "h265_silent.mp4").read_bytes()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def saved_posts(desk: Desk, number: int, **over: Json) -> list[str]:
     raw = desk.root / "raw"
     raw.mkdir(parents=True)
     for post in range(FIRST, FIRST + number):
-        (raw / f"raw_{post}_noreq.json").write_text(json.dumps(envelope(tiktok_post(aweme_id=str(post), **over))))
+        answer = envelope(tiktok_post(aweme_id=str(post), **over), time_stamp=int(time.time()))
+        (raw / f"raw_{post}_noreq.json").write_text(json.dumps(answer))
     return [f"https://www.tiktok.com/@someone/video/{post}" for post in range(FIRST, FIRST + number)]
 
 

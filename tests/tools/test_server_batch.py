@@ -174,7 +174,6 @@ async def test_max_api_calls_is_a_hard_cap(desk: Desk) -> None:
     ("scenario", "code"),
     [
         ("bad_key", "api_key_invalid"),
-        ("no_balance", "insufficient_balance"),
         ("no_scope", "permission_denied"),
     ],
 )

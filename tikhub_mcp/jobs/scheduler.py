@@ -7,12 +7,13 @@ repeated call finds its result; but it makes no paid request while no call is wa
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from tikhub_mcp.api.client import TikHub
-from tikhub_mcp.concurrency import in_flight
+from tikhub_mcp.concurrency import in_flight, in_thread
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
 from tikhub_mcp.jobs.model import Call, Job, JobState, NoCallerWaiting, Options, Outcome, Stopped, Watch
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
@@ -105,6 +106,8 @@ class Jobs:
             for link in waiting:  # one iterator for all workers: each link goes to one of them
                 outcomes[link.key] = await self._get(call, link, options, watch)
 
+        if not self._locks.is_open:  # the lock file is in a folder above those that are written to
+            await in_thread(self._make_folders, options)
         await self._unfinished.begin(call, links, options)
         ended: dict[str, Outcome] = {}
         try:
@@ -115,6 +118,13 @@ class Jobs:
         finally:
             await self._unfinished.end(call, ended)
         return outcomes
+
+    def _make_folders(self, options: Options) -> None:
+        with suppress(OSError):  # checked, and told, before anything is paid for
+            if options.save_raw:
+                self._archive.folder.mkdir(parents=True, exist_ok=True)
+            if not options.metrics_only:
+                options.folder.mkdir(parents=True, exist_ok=True)
 
     async def _get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
         while True:

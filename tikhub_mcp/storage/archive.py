@@ -78,11 +78,12 @@ class Archive:
         index: The file of the index; by default in the folder.
 
     Attributes:
+        folder: The folder of raw answers.
         database: The file that holds the index.
     """
 
     def __init__(self, folder: Path, reuse_seconds: float, index: Path | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._reuse_seconds = reuse_seconds
         self._proven = False  # whether the last attempt to write succeeded
         self._unsaved: dict[str, _Entry] = {}  # in order of age
@@ -134,10 +135,10 @@ class Archive:
             except ValueError:  # another program changed the file
                 continue
             except OSError as error:  # another program removed it
-                _raise_if_shortage(error, self._folder)
+                _raise_if_shortage(error, self.folder)
                 continue
             if save and entry.path is None:
-                make_folder(self._folder)
+                make_folder(self.folder)
                 request_id = value.get("request_id") if isinstance(value, dict) else None
                 return self.store(link, Answer(body, value, entry.received, request_id), save=True)
             return StoredAnswer(value, entry.path, entry.received)
@@ -162,23 +163,23 @@ class Archive:
         Raises:
             DiskFull, NotWritable: It cannot.
         """
-        make_folder(self._folder)
-        place = self._folder / "answer"
+        make_folder(self.folder)
+        place = self.folder / "answer"
         with os_errors(place):
-            if (free := shutil.disk_usage(self._folder).free) < MIN_FREE_BYTES_TO_PAY:
+            if (free := shutil.disk_usage(self.folder).free) < MIN_FREE_BYTES_TO_PAY:
                 raise DiskFull(
-                    f"The disk is almost full: {self._folder} has {free:,} bytes free, and answers that are paid for "
+                    f"The disk is almost full: {self.folder} has {free:,} bytes free, and answers that are paid for "
                     f"are stored only where {MIN_FREE_BYTES_TO_PAY:,} are. Nothing was paid for. Make room, and call "
                     "again."
                 )
             if not self._proven:  # the free space does not show a quota
-                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as probe:
+                with tempfile.TemporaryFile(dir=self.folder, buffering=0) as probe:
                     write_all(probe, bytes(_PROBE))
                 self._proven = True
 
     def _write(self, aweme_id: str, link: Link, answer: Answer) -> Path:
         for copy in range(1, _MAX_COPIES + 1):
-            path = self._folder / raw_name(aweme_id, link.url, answer.request_id, copy)
+            path = self.folder / raw_name(aweme_id, link.url, answer.request_id, copy)
             try:
                 status = path.lstat()
                 same_size = stat.S_ISREG(status.st_mode) and status.st_size == len(answer.body)
@@ -192,9 +193,7 @@ class Archive:
             except OSError:  # the existing file cannot be compared, so it is not replaced
                 with os_errors(path):
                     raise
-        raise NotWritable(
-            f"No name in {self._folder} could be used for this answer; the last one tried is {path.name}."
-        )
+        raise NotWritable(f"No name in {self.folder} could be used for this answer; the last one tried is {path.name}.")
 
     def _entries(self, link: Link, newer_than: float) -> Iterator[_Entry]:
         """Return the places of the answers for a link that were received after a time, the newest first.
@@ -211,7 +210,7 @@ class Archive:
             self._build()
             rows = self.database.read(query, link.key)
         entries = [
-            _Entry(float(received), self._folder / str(name)) for received, name in rows if _is_row(received, name)
+            _Entry(float(received), self.folder / str(name)) for received, name in rows if _is_row(received, name)
         ]
         if (unsaved := self._unsaved.get(link.key)) is not None:
             entries.append(unsaved)
@@ -254,12 +253,12 @@ class Archive:
 
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
-            with os.scandir(self._folder) as entries:
+            with os.scandir(self.folder) as entries:
                 times = [_modified(entry) for entry in entries if entry.name.endswith(".json")]
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder yet, or no access to it
             return []
         except OSError as error:
-            raise _unread(error, self._folder) from error
+            raise _unread(error, self.folder) from error
         now = time.time()
         return [(at, path) for at, path in times if now - max(self._reuse_seconds, _MIN_YOUNG_SECONDS) < at <= now]
 

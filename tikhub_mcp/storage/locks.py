@@ -39,7 +39,8 @@ class Locks:
     is opened anew; locks that are held on the old one stay with it.
 
     Args:
-        file: The lock file. It is created at first use; its folder must exist by then.
+        file: The lock file. It is created at first use, if its folder exists by then; without it, a name is
+            locked within this process only.
     """
 
     def __init__(self, file: Path) -> None:
@@ -48,6 +49,11 @@ class Locks:
         self._held: dict[int, int] = {}  # how many locks need each descriptor open, and the one in use once more
         self._problem = ""
         self._here: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._descriptor is not None
 
     def here(self, *name: object) -> asyncio.Lock:
         """Return the lock with this name in this process; it is discarded when no task holds or awaits it."""
@@ -97,6 +103,8 @@ class Locks:
                 raise BlockingIOError from None
         except BlockingIOError:
             raise
+        except FileNotFoundError:  # there is no folder, as nothing is to be written
+            return None
         except OSError as error:
             self._warn(error.strerror or type(error).__name__)
             return None

@@ -37,7 +37,7 @@ PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
     "arguments to join it. No saved answer is paid for again; a request that was out when the server ended may be."
 )
-SUMMARY_PENDING = "Not done within this call. The work continues: call again with the same arguments to get its result."
+SUMMARY_PENDING = "Not done within this call; the work continues. Call again with the same arguments to get its result."
 NO_TABLE = (
     f"There is no table, and the results of more than {MAX_RESULTS} links do not fit here. Call again with at most so "
     "many links at a time, without refresh: what was answered is used again, and costs nothing."
