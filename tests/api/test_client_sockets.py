@@ -59,7 +59,7 @@ def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 # Rate limits
 
 
-@pytest.mark.parametrize("form", ["A6 seconds", "A7 a date"])
+@pytest.mark.parametrize("form", ["seconds", "a date"])
 def test_a_rate_limit_that_comes_twice_is_waited_for_twice_and_one_answer_is_paid_for(
     server: Faulty, form: str
 ) -> None:
@@ -68,7 +68,7 @@ def test_a_rate_limit_that_comes_twice_is_waited_for_twice_and_one_answer_is_pai
 
     def busy(_: Request) -> Act:
         arrived.append(time.time())
-        after = "1" if form == "A6 seconds" else formatdate(time.time() + 2, usegmt=True)
+        after = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)
         allowed.append(arrived[-1] + 1 if after == "1" else parsedate_to_datetime(after).timestamp())
         return Act(status=429, headers=[*JSON, ("Retry-After", after)], body=b'{"detail": {"code": 429}}')
 

@@ -35,7 +35,12 @@ ROOMLESS = ("access", "scandir", "readdir")  # where a full disk makes no differ
 OLD = b"what was there"
 LINKS = iter(good_links(100_000))
 each_code = pytest.mark.parametrize("code", CODES, ids=lambda code: errno.errorcode[code])
-each_before = pytest.mark.parametrize("before", [None, OLD], ids=["nothing there", "a file there"])
+# Each error, in turn where nothing is there yet and where a file is: what is there makes no difference to what fails.
+each_code_and_before = pytest.mark.parametrize(
+    ("code", "before"),
+    [(code, OLD if turn % 2 else None) for turn, code in enumerate(CODES)],
+    ids=[f"{errno.errorcode[code]}, {'a file' if turn % 2 else 'nothing'} there" for turn, code in enumerate(CODES)],
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +110,7 @@ def content(path: Path) -> bytes | None:
 # Videos
 
 
-@each_code
-@each_before
+@each_code_and_before
 def test_whichever_call_fails_once_a_video_is_whole_or_as_before(
     server: Faulty, tmp_path: Path, code: int, before: bytes | None
 ) -> None:
@@ -127,8 +131,7 @@ def test_whichever_call_fails_once_a_video_is_whole_or_as_before(
 # Raw answers
 
 
-@each_code
-@each_before
+@each_code_and_before
 def test_whichever_call_fails_once_a_paid_answer_is_on_disk_or_in_memory(
     tmp_path: Path, code: int, before: bytes | None
 ) -> None:
@@ -164,8 +167,7 @@ def test_whichever_call_fails_once_a_paid_answer_is_on_disk_or_in_memory(
 # Summaries
 
 
-@each_code
-@each_before
+@each_code_and_before
 def test_whichever_call_fails_once_a_summary_is_whole_or_as_before(
     tmp_path: Path, code: int, before: bytes | None
 ) -> None:

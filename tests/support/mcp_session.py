@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import pytest
 from jsonschema import Draft202012Validator
 from mcp.client import Client
 from mcp_types import CallToolResult, TextContent
@@ -26,9 +25,6 @@ MEDIA = Path(clips.__file__).with_name("media")
 TOOLS_LIST = Path(__file__).parents[1] / "tools_list.json"
 SLOW = 20_000  # bytes a second: a file of the sandbox takes 8 s
 DOUYIN_LINK = f"https://www.douyin.com/video/{DOUYIN_ID}"
-
-# For long tables of what does not depend on the era.
-ONE_ERA = pytest.mark.parametrize("era", ["auto"], indirect=True)
 
 Reword = Callable[..., None]
 Era = Literal["legacy", "auto"]

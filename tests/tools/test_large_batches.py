@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.support.mcp_session import ONE_ERA, Desk, content, mode
+from tests.support.mcp_session import Desk, content, mode
 from tests.support.payloads import envelope, tiktok_post
 from tikhub_mcp.errors import InsufficientBalance, MediaUnavailable, UnsupportedLink
 from tikhub_mcp.jobs.model import Call, Outcome
@@ -57,7 +57,6 @@ def reply_of(statuses: Iterable[Outcome], call: Call | None = None) -> BatchRepl
     return replies.bounded(replies.batch_reply(call or Call(SecretStr("a-key")), items, outcomes, 10))
 
 
-@ONE_ERA
 async def test_above_100_links_the_reply_has_what_is_not_ok_and_the_table_has_all(desk: Desk) -> None:
     good = saved_posts(desk, 101, desc="=1+1", author={"nickname": "@SUM(A1)"})
     reply = await desk.batch([*good[:99], BAD, *good[99:]], metrics_only=True)
@@ -88,7 +87,6 @@ async def test_above_100_links_the_reply_has_what_is_not_ok_and_the_table_has_al
     assert not desk.asked
 
 
-@ONE_ERA
 async def test_up_to_100_links_the_reply_has_every_result(desk: Desk) -> None:
     good = saved_posts(desk, 100)
     reply = await desk.batch(good, metrics_only=True)
@@ -97,7 +95,6 @@ async def test_up_to_100_links_the_reply_has_every_result(desk: Desk) -> None:
     assert len(table(reply["results_path"])) == 100
 
 
-@ONE_ERA
 async def test_the_table_names_the_lines_of_the_file_and_the_videos_and_is_replaced_by_the_next_call(
     desk: Desk,
 ) -> None:
@@ -120,7 +117,6 @@ async def test_the_table_names_the_lines_of_the_file_and_the_videos_and_is_repla
     assert "pending" in {row["status"] for row in rows[1:]}
 
 
-@ONE_ERA
 @pytest.mark.parametrize(
     ("number", "arguments"), [(20, {}), (21, {"dry_run": True}), (21, {"save_raw": False})], ids=str
 )
@@ -132,7 +128,6 @@ async def test_no_table_for_few_links_for_a_dry_run_or_where_nothing_is_to_be_sa
     assert not (desk.root / "reports").exists()
 
 
-@ONE_ERA
 async def test_a_table_that_cannot_be_written_costs_no_result(desk: Desk) -> None:
     good = saved_posts(desk, 21)
     (desk.root / "reports").write_text("no folder")
@@ -141,7 +136,6 @@ async def test_a_table_that_cannot_be_written_costs_no_result(desk: Desk) -> Non
     assert reply["note"].startswith("The table of the results could not be written: ")
 
 
-@ONE_ERA
 async def test_results_that_are_neither_in_the_reply_nor_in_a_table_are_named_and_can_be_had_for_nothing(
     desk: Desk,
 ) -> None:
@@ -152,7 +146,6 @@ async def test_results_that_are_neither_in_the_reply_nor_in_a_table_are_named_an
     assert (len(half["results"]), half["note"], len(desk.asked)) == (100, None, 0)
 
 
-@ONE_ERA
 async def test_warnings_about_files_stand_in_the_batch_and_in_its_table(desk: Desk) -> None:
     reply = await desk.batch([link("silent"), link("tiktok"), *saved_posts(desk, 19)], quality="best")
     assert [bool(item["warnings"]) for item in reply["results"][:2]] == [True, False]
@@ -160,7 +153,6 @@ async def test_warnings_about_files_stand_in_the_batch_and_in_its_table(desk: De
     assert table(reply["results_path"])[0]["error"] == f"warning: {warning}"
 
 
-@ONE_ERA
 async def test_a_call_takes_1000_links(desk: Desk) -> None:
     links = [f"https://www.tiktok.com/@someone/video/{FIRST + number}" for number in range(1001)]
     reply = await desk.batch(links, dry_run=True)

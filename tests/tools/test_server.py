@@ -19,7 +19,7 @@ from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.server import INSTRUCTIONS, Server
 from tikhub_mcp.tools.handlers import Tools
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_eras]
 
 RENEW = "TIKHUB_MCP_RENEW"  # set to 1, the test writes tools_list.json anew: look at the difference before a commit
 ARGUMENTS = {

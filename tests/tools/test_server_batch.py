@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mcp_session import ONE_ERA, Desk, Reply, content, listing, mode, patience
+from tests.support.mcp_session import Desk, Reply, content, listing, mode, patience
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link, short_link
 
@@ -24,6 +24,7 @@ def counts(reply: Reply) -> dict[str, int]:
     return {name: reply[name] for name in names if reply[name]}
 
 
+@pytest.mark.both_eras
 async def test_results_stand_in_the_order_of_the_links_and_name_their_files(desk: Desk) -> None:
     links = [link("douyin"), *reversed(GOOD), link("tiktok")]
     reply = await desk.batch(links)
@@ -59,6 +60,7 @@ async def test_a_short_link_of_the_same_post_costs_a_call_of_its_own_but_never_a
     assert reply["cost"]["api_calls"] == len(desk.asked) == 2
 
 
+@pytest.mark.both_eras
 @pytest.mark.parametrize(
     "urls",
     [
@@ -123,7 +125,6 @@ async def test_retry_urls_hold_what_is_worth_another_call_each_once(desk: Desk) 
     assert reply["results"][1]["error"]["retry_after_s"] == 3600
 
 
-@ONE_ERA
 @pytest.mark.parametrize(("given", "used"), [(1, 1), (10, 10), (0, 1), (-5, 1), (99, 10), ("3", 3)])
 async def test_max_workers_is_brought_into_its_range_and_the_reply_says_so(desk: Desk, given: Json, used: int) -> None:
     assert (await desk.batch(GOOD[:1], max_workers=given, metrics_only=True))["workers"] == used
@@ -170,6 +171,7 @@ async def test_max_api_calls_is_a_hard_cap(desk: Desk) -> None:
     assert len(desk.asked) == 5
 
 
+@pytest.mark.both_eras
 @pytest.mark.parametrize(
     ("scenario", "code"),
     [
@@ -281,7 +283,6 @@ BAD_FILES = {
 }
 
 
-@ONE_ERA
 @pytest.mark.parametrize("given", BAD_FILES)
 async def test_a_file_that_is_no_list_of_links_is_refused_at_once(desk: Desk, tmp_path: Path, given: str) -> None:
     (desk.root / "folder").mkdir(parents=True)
@@ -319,6 +320,7 @@ async def test_a_summary_has_a_row_for_every_raw_file_and_none_for_our_own_outpu
         assert again["rows"] == 5
 
 
+@pytest.mark.both_eras
 async def test_a_summary_needs_no_key_and_no_network(desk: Desk) -> None:
     await desk.one(link("tiktok"))
     desk.environ["TIKHUB_API_KEY"] = ""
@@ -338,7 +340,6 @@ async def test_nothing_to_read_is_invalid_and_makes_nothing(desk: Desk, given: d
     assert listing(desk.root) == before
 
 
-@ONE_ERA
 @pytest.mark.parametrize("argument", ["input", "out_dir"])
 @pytest.mark.parametrize("given", ["/etc", "../elsewhere", "way_out", ".hidden", "/proc/self/environ", "a/../../b"])
 async def test_a_summary_neither_reads_nor_writes_outside(

@@ -9,7 +9,7 @@ import pytest
 from mcp.client import Client
 
 from tests.support import mcp_session
-from tests.support.mcp_session import KEY, MEDIA, ONE_ERA, Desk, Era, content, listing, mode
+from tests.support.mcp_session import KEY, MEDIA, Desk, Era, content, listing, mode
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import link, short_link
 from tikhub_mcp.server import Server
@@ -18,6 +18,7 @@ from tikhub_mcp.tools.handlers import Tools
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.both_eras
 @pytest.mark.parametrize(
     ("text", "platform", "kind"),
     [
@@ -90,6 +91,7 @@ async def test_of_the_apps_share_text_the_post_is_fetched_and_what_is_left_out_i
 NOT_FIRST = "this is not the first choice (h264, 360x640): "
 
 
+@pytest.mark.both_eras
 @pytest.mark.parametrize(
     ("scenario", "quality", "clip", "warnings"),
     [
@@ -213,7 +215,6 @@ FAILURES = [
 ]
 
 
-@ONE_ERA
 @pytest.mark.parametrize(("name", "code", "retryable", "calls", "kind"), FAILURES, ids=[row[0] for row in FAILURES])
 async def test_what_cannot_be_had_is_an_error_that_says_what_it_cost(
     desk: Desk, name: str, code: str, retryable: bool, calls: int, kind: str | None
@@ -265,7 +266,6 @@ async def test_two_links_to_one_post_are_one(desk: Desk) -> None:
     assert reply["status"] == "ok"
 
 
-@ONE_ERA
 @pytest.mark.parametrize(
     "url",
     [
@@ -324,7 +324,6 @@ OUTSIDE += [
 OUTSIDE += ["a\0b", "x" * 5_000, "~/.ssh", "/proc/self/cwd"]
 
 
-@ONE_ERA
 @pytest.mark.parametrize("given", OUTSIDE, ids=[given[:20] for given in OUTSIDE])
 async def test_an_output_dir_outside_is_refused_before_anything_is_made_or_paid(
     desk: Desk, tmp_path: Path, given: str
@@ -351,6 +350,7 @@ async def test_an_allowed_folder_is_allowed(desk: Desk, tmp_path: Path) -> None:
     assert Path(reply["file"]["path"]).parent == tmp_path / "shared" / "clips"
 
 
+@pytest.mark.both_eras
 @pytest.mark.parametrize("value", ["no such thing", "${workspaceFolder}/x"])
 @pytest.mark.parametrize("setting", ["TIKHUB_BASE_URL", "TIKHUB_CALL_SECONDS", "TIKHUB_OUTPUT_DIR"])
 async def test_a_setting_that_cannot_be_used_is_named_in_the_reply(desk: Desk, setting: str, value: str) -> None:

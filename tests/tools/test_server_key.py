@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import mcp_session
-from tests.support.mcp_session import CANARY, ONE_ERA, Desk, content, listing
+from tests.support.mcp_session import CANARY, Desk, content, listing
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.settings import api_key
@@ -74,7 +74,6 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert tried == []
 
 
-@ONE_ERA
 @pytest.mark.parametrize("key", MISSING.values(), ids=MISSING)
 async def test_without_a_key_the_agent_is_told_to_stop_and_nothing_is_touched(
     desk: Desk, key: str | None, reached: list[str], tmp_path: Path
@@ -103,6 +102,7 @@ async def test_without_a_key_the_agent_is_told_to_stop_and_nothing_is_touched(
     assert not desk.asked
 
 
+@pytest.mark.both_eras
 async def test_without_a_key_the_tools_are_listed(desk: Desk) -> None:
     del desk.environ["TIKHUB_API_KEY"]
     assert len((await desk.client.list_tools()).tools) == 3
@@ -160,6 +160,7 @@ async def test_a_key_in_the_environment_comes_before_the_skill_and_after_it_the_
 ECHOES = ["bad_key", "no_balance", "no_scope", "firewall", "rejected", "half", "web_page", "failed_once", "tiktok"]
 
 
+@pytest.mark.both_eras
 async def test_the_key_is_nowhere_but_in_the_header(
     desk: Desk, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from tests.support.mcp_session import ONE_ERA, Desk, patience
+from tests.support.mcp_session import Desk, patience
 from tikhub_mcp.sandbox import good_links, link
 
-pytestmark = [pytest.mark.anyio, ONE_ERA]
+pytestmark = pytest.mark.anyio
 
 TIKTOK, DOUYIN = good_links(4), good_links(4, "douyin")
 MIXED = [TIKTOK[0], *DOUYIN, *TIKTOK[1:]]

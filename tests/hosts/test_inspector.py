@@ -16,7 +16,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from bundle import build
-from tests.clients.node import HERE, SCRIPTS, WANTED, Node
+from tests.hosts.node import HERE, SCRIPTS, WANTED, Node
 from tests.support.mcp_session import KEY, TOOLS_LIST, patience
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link

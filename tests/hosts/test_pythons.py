@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.node import UV_NO_NETWORK
+from tests.hosts.node import UV_NO_NETWORK
 
 PROJECT = Path(__file__).parents[2]
 MINORS = range(11, 15)
@@ -67,6 +67,7 @@ def test_a_python_on_the_path_that_does_not_run_is_passed_over(tmp_path: Path, m
     assert interpreter(minor) == str(tmp_path / "bin" / name)
 
 
+@pytest.mark.index
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("resolution", ["lowest-direct", "highest"])
 @pytest.mark.parametrize("minor", MINORS)

@@ -13,7 +13,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 from bundle import build
-from tests.clients.node import SCRIPTS, Node
+from tests.hosts.node import SCRIPTS, Node
 from tests.support.mcp_session import KEY, TOOLS_LIST
 from tikhub_mcp import __version__
 from tikhub_mcp.posts.answer import Json

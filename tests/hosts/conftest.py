@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.node import Node, install, uv_home
+from tests.hosts.node import Node, install, uv_home
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,14 @@
+"""What the other tests of this folder need is installed once a machine."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.node import Node
+
+
+@pytest.mark.index
+@pytest.mark.timeout(600)
+def test_the_programs_of_others_can_be_had_in_the_pinned_versions(node: Node, uv: Path) -> None:
+    assert node.modules.is_dir()
+    assert (uv / ".config" / "uv" / "uv.toml").is_file()
