@@ -60,7 +60,6 @@ async def test_a_short_link_of_the_same_post_costs_a_call_of_its_own_but_never_a
     assert reply["cost"]["api_calls"] == len(desk.asked) == 2
 
 
-@pytest.mark.both_eras
 @pytest.mark.parametrize(
     "urls",
     [
@@ -171,7 +170,6 @@ async def test_max_api_calls_is_a_hard_cap(desk: Desk) -> None:
     assert len(desk.asked) == 5
 
 
-@pytest.mark.both_eras
 @pytest.mark.parametrize(
     ("scenario", "code"),
     [

@@ -91,7 +91,6 @@ async def test_of_the_apps_share_text_the_post_is_fetched_and_what_is_left_out_i
 NOT_FIRST = "this is not the first choice (h264, 360x640): "
 
 
-@pytest.mark.both_eras
 @pytest.mark.parametrize(
     ("scenario", "quality", "clip", "warnings"),
     [
