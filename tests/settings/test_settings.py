@@ -331,7 +331,7 @@ def test_a_key_in_the_place_of_a_skill_file_is_not_repeated(checkout: Path, valu
     environ = {"TIKHUB_SKILL_FILE": value}
     with pytest.raises(KeyMissing) as missing:
         find_key(environ)
-    assert value not in missing.value.message + str(missing.value.tell_human) + str(key_places(environ))
+    assert value not in missing.value.message + str(missing.value.tell_human) + str([*key_places(environ)])
     (checkout / "key.txt").write_text(f"## API_KEY\n{KEY}")
     assert key(TIKHUB_SKILL_FILE=str(checkout / "key.txt")) == KEY
 
@@ -354,7 +354,7 @@ def test_in_a_chinese_locale_the_human_is_told_in_chinese_and_the_agent_in_engli
 def test_every_place_is_told_with_what_stands_there_for_a_key(checkout: Path) -> None:
     named, packaged = checkout / "mine.md", checkout / "tikhub_mcp" / "SKILL.md"
     skill(named, f"`{KEY}`")
-    found = key_places({"TIKHUB_API_KEY": " YOUR_API_KEY ", "TIKHUB_SKILL_FILE": str(named)})
+    found = list(key_places({"TIKHUB_API_KEY": " YOUR_API_KEY ", "TIKHUB_SKILL_FILE": str(named)}))
     assert [(name, secret.get_secret_value()) for name, secret in found] == [
         ("TIKHUB_API_KEY", "YOUR_API_KEY"),
         (str(named), KEY),

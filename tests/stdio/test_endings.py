@@ -310,13 +310,13 @@ main([])
 IN_A_CALL = f"""
 import os, subprocess
 from tikhub_mcp.posts import lists
-real = lists.one
+real = lists.one_and_others
 
 def noisy(url):
     {NOISE}
     return real(url)
 
-lists.one = noisy
+lists.one_and_others = noisy
 from tikhub_mcp.cli.main import main
 main([])
 """

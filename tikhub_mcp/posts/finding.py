@@ -84,11 +84,17 @@ def decode_delimiters(text: str) -> str:
 
 def find(text: str) -> list[str]:
     """Every http(s) and app link in a text, and every link to our hosts without a scheme: decoded, in order."""
-    return [found.link for found in locate(unescape(text))]
+    return [found.link for found in locate(text)[1]]
 
 
-def locate(text: str) -> Iterator[Found]:
-    """The links of a decoded text, trimmed.
+def locate(text: str) -> tuple[str, list[Found]]:
+    """The text with the escapes in its links undone, and the links in it: trimmed, in order."""
+    decoded = unescape(text)
+    return decoded, list(_links(decoded))
+
+
+def _links(text: str) -> Iterator[Found]:
+    """The links of a decoded text.
 
     No link reaches into the next one, so the text is first cut where one is certain to begin: at every scheme, and
     where a link to our hosts follows a separator. A piece holds at most one link with a scheme, at its start.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.posts.finding import Found, find, locate, unescape
+from tikhub_mcp.posts.finding import Found, find, locate
 from tikhub_mcp.posts.links import Link, parse_link, platform_in, post_at
 from tikhub_mcp.text import clean
 
@@ -69,7 +69,12 @@ class _Candidate:
 
 
 def one(text: str) -> Link:
-    """The one post that a text links to, be it a bare link or a whole share text.
+    """The one post that a text links to; raises what `one_and_others` does."""
+    return one_and_others(text)[0]
+
+
+def one_and_others(text: str) -> tuple[Link, list[str]]:
+    """The one post that a text links to, be it a bare link or a whole share text; and the links that are left out.
 
     Several links to the same post are one, and links to anything else do not count beside a post.
 
@@ -77,10 +82,12 @@ def one(text: str) -> Link:
         InvalidInput: It links to different posts; the message names them.
         tikhub_mcp.errors.UnsupportedLink: It links to none; the message says what it links to instead.
     """
-    candidates, _ = _read(unescape(text), [], is_list=False)
-    posts: dict[str, Link] = {}
+    candidates, _ = _read(*locate(text), [], is_list=False)
+    posts, left_out = dict[str, Link](), list[str]()
     for candidate, is_meant in _judged(candidates):
-        if is_meant and candidate.post:
+        if not is_meant:
+            left_out.append(candidate.link)
+        elif candidate.post:
             posts.setdefault(candidate.post.key, candidate.post)
     if len(posts) > 1:
         first = ", ".join(post.url for post in list(posts.values())[:MAX_CHOICES])
@@ -90,15 +97,15 @@ def one(text: str) -> Link:
             "(on the command line: `tikhub-mcp batch`)."
         )
     if posts:
-        return next(iter(posts.values()))
+        return next(iter(posts.values())), left_out
     # None can be used: parse_link says why, of the first that is at least on our hosts.
     found = find(text)
-    return parse_link(next(filter(platform_in, found), found[0] if found else text))
+    return parse_link(next(filter(platform_in, found), found[0] if found else text)), left_out
 
 
 def parse_text(text: str) -> Lines:
     """What a pasted text holds; all of it is one unit, and a line may begin with a hashtag."""
-    return _lines(*_read(unescape(text), [], is_list=False))
+    return _lines(*_read(*locate(text), [], is_list=False))
 
 
 def parse_list(text: str) -> Lines:
@@ -107,9 +114,8 @@ def parse_list(text: str) -> Lines:
     Each line is a unit; in JSON each item of the outermost lists is one, and names its post once. Lines that start with
     # are comments, and blank lines count for nothing.
     """
-    text = unescape(text)
-    records = _records(text)
-    candidates, without = _read(text, records, is_list=True)
+    text, found = locate(text)
+    candidates, without = _read(text, found, _records(text), is_list=True)
     seen = set[tuple[int, str]]()
     kept = []
     for candidate in candidates:
@@ -120,12 +126,14 @@ def parse_list(text: str) -> Lines:
     return _lines(kept, without)
 
 
-def _read(text: str, records: list[tuple[int, int]], *, is_list: bool) -> tuple[list[_Candidate], list[int]]:
+def _read(
+    text: str, found: list[Found], records: list[tuple[int, int]], *, is_list: bool
+) -> tuple[list[_Candidate], list[int]]:
     candidates, without = list[_Candidate](), list[int]()
     # Half a million lines may hold nothing: no link is looked for, and no position kept, line by line.
     starts = [int(text.startswith("\ufeff")), *(match.end() for match in _LINE_END.finditer(text))]
     links = defaultdict[int, list[Found]](list)
-    for link in locate(text):
+    for link in found:
         links[bisect_right(starts, link.start)].append(link)
     end = 0  # of the link before
     for number, (start, stop) in enumerate(pairwise([*starts, len(text)]), start=1):
@@ -135,12 +143,12 @@ def _read(text: str, records: list[tuple[int, int]], *, is_list: bool) -> tuple[
         if number in links:
             outside = _outside(text, start, stop, links[number])
             is_listed = not outside or _SEPARATORS.fullmatch(outside) is not None
-            is_alone = len(links[number]) == 1 and not clean(outside)
-            for found in links[number]:
-                unit = _unit(found.start, records, number) if is_list else 0
-                gap, post = text[end : found.start], post_at(found.link)
-                candidates.append(_Candidate(number, unit, found.link, post, gap, is_listed, is_alone))
-                end = found.end
+            is_alone = len(links[number]) == 1 and not (outside and clean(outside))
+            for link in links[number]:
+                unit = _unit(link.start, records, number) if is_list else 0
+                gap, post = text[end : link.start], post_at(link.link)
+                candidates.append(_Candidate(number, unit, link.link, post, gap, is_listed, is_alone))
+                end = link.end
         elif content and clean(content):
             without.append(number)
     return candidates, without

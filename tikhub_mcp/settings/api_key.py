@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,12 +47,15 @@ def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
     raise _key_missing(env, why_unusable(_unwrap(found)) if found.strip() else "")
 
 
-def key_places(environ: Mapping[str, str] | None = None) -> list[tuple[str, SecretStr]]:
-    """Return the places of the key in search order, the variable first, each with the value found there (or "")."""
+def key_places(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, SecretStr]]:
+    """Yield the places of the key in search order, the variable first, each with the value found there (or "").
+
+    A file is read when its place is asked for, so none is where the variable has the key.
+    """
     env = os.environ if environ is None else environ
-    texts = {"TIKHUB_API_KEY": env.get("TIKHUB_API_KEY", "")}
-    texts |= {str(path): _key_in_skill(path) for path in skill_files(env)}
-    return [(name, SecretStr(_unwrap(text))) for name, text in texts.items()]
+    yield "TIKHUB_API_KEY", SecretStr(_unwrap(env.get("TIKHUB_API_KEY", "")))
+    for path in dict.fromkeys(skill_files(env)):
+        yield str(path), SecretStr(_unwrap(_key_in_skill(path)))
 
 
 def skill_files(environ: Mapping[str, str] | None = None) -> list[Path]:

@@ -150,8 +150,8 @@ def parse_one(text: str) -> tuple[Link, str]:
         InvalidInput: It links to different posts.
         UnsupportedLink: It links to none.
     """
-    link = lists.one(text)
-    return link, _left_out([other for _, other in lists.parse_text(text).left_out])
+    link, left_out = lists.one_and_others(text)
+    return link, _left_out(left_out)
 
 
 def parse_entries(texts: list[str]) -> Given:
@@ -263,8 +263,10 @@ def _skipped_lines(where: str, lines: list[str]) -> str:
 
 def _left_out(found: list[str]) -> str:
     """Return the note about links that are not meant."""
+    if not found:
+        return ""
     named = first_few([clean(link, MAX_NOTED_LENGTH) for link in found], MAX_NOTED)
-    return f"Links that lead to no post or advertise the app, left out: {len(found)} ({named})." if found else ""
+    return f"Links that lead to no post or advertise the app, left out: {len(found)} ({named})."
 
 
 def _joined(*notes: str | None) -> str:
