@@ -36,9 +36,12 @@ async def run_to_completion(work: Coroutine[None, None, K]) -> K:
     task = asyncio.create_task(work)
     _running.add(task)  # the event loop keeps only weak references to tasks
     task.add_done_callback(_running.discard)
-    # Retrieve the exception, or asyncio logs it as never retrieved when no caller is waiting any more.
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return await asyncio.shield(task)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        # Retrieve the exception, or asyncio logs it as never retrieved, because no caller is waiting any more.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -28,7 +28,7 @@ from tikhub_mcp.stdio import lifetime
 from tikhub_mcp.stdio.streams import MAX_UNANSWERED, Incoming, Outgoing, hang_up_watch
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
-from tikhub_mcp.tools.handlers import Tools, result
+from tikhub_mcp.tools.handlers import Tools
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Server(MCPServer[None]):
             if not isinstance(expected, TikHubMCPError):
                 logger.exception("A bug ended a call of %s", name)
                 expected = TikHubMCPError("A bug in tikhub-mcp ended this call; its log (standard error) has more.")
-            return result(replies.refusal(name, expected, arguments.get("url")))
+            return replies.result(replies.refusal(name, expected, arguments.get("url")))
         return answer
 
 

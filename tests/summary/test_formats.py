@@ -27,8 +27,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import extras, spool
 from tikhub_mcp.summary import summarize as summary_summarize
 from tikhub_mcp.summary.summarize import DEFAULT_FORMATS, FORMATS, Format, Summary, SummaryStopped, summarize
-from tikhub_mcp.tools.handlers import result
-from tikhub_mcp.tools.replies import summary_reply
+from tikhub_mcp.tools.replies import result, summary_reply
 from tikhub_mcp.tools.schemas import SummaryReply
 
 NAMES = {

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Protocol, TypeVar
 
 import httpx
@@ -30,9 +30,10 @@ from tikhub_mcp.errors import (
     TikHubUnavailable,
     UnexpectedAnswer,
 )
+from tikhub_mcp.net.answered import UnreadableResponse
 from tikhub_mcp.net.reasons import failure_reason, tls_failure
 from tikhub_mcp.net.retry_after import parse_retry_after
-from tikhub_mcp.net.transport import Network, UnreadableResponse
+from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer, parse_answer, redact, redact_text, write
 from tikhub_mcp.posts.links import Link, named
 from tikhub_mcp.text import clean
@@ -156,15 +157,12 @@ class TikHub:
             status, headers, body = await self._exchange(link, secret, budget)
         finally:
             self._connections.release()
-        logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), named(link))
+        logger.info("TikHub answered HTTP %s, %s bytes, for %s", status, len(body), link.key)
         if status != 200:
             budget.refund()
             raise _failure(status, headers, body, link)
-        if len(body) > ORDINARY_BODY_BYTES:  # takes a second for MAX_BODY_BYTES
-            async with self._large:
-                answer = await in_thread(_open, body, secret)
-        else:
-            answer = _open(body, secret)
+        async with self._large if len(body) > ORDINARY_BODY_BYTES else nullcontext():
+            answer = await in_thread(_open, body, secret)  # takes a second for MAX_BODY_BYTES
         stored = await store(answer)
         if answer.value is _NOT_JSON:
             raise UnexpectedAnswer(

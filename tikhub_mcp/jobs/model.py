@@ -58,7 +58,7 @@ class Outcome:
         reused_answer: Whether the answer was already stored, and so cost nothing.
     """
 
-    status: Status
+    status: Status = "pending"
     post: Post | None = None
     saved: Saved | None = None
     raw_path: Path | None = None
@@ -146,7 +146,8 @@ class Job:
         state: Its place in the lifecycle.
         waiting: The calls that are waiting for it, the earliest first.
         paid: The number of requests that each call paid for.
-        done: Progress, from 0 to 1.
+        received: Bytes of the file so far.
+        expected: Bytes of the file; None while they are not known.
         transfer_seconds: Time spent on transfers, without the wait for a slot.
         outcome: The result so far.
         task: The task that runs it.
@@ -158,11 +159,20 @@ class Job:
     state: JobState = JobState.RUNNING
     waiting: list[Call] = field(default_factory=list)
     paid: Counter[Call] = field(default_factory=Counter)
-    done: float = 0.0
+    received: int = 0
+    expected: int | None = None
     transfer_seconds: float = 0.0
-    outcome: Outcome = field(default_factory=lambda: Outcome("pending"))
+    outcome: Outcome = field(default_factory=Outcome)
     task: asyncio.Task[None] = field(init=False)
     _payer: Call = field(init=False)
+
+    @property
+    def done(self) -> float:
+        """Progress, from 0 to 1: a tenth is for the answer."""
+        if self.state is not JobState.RUNNING:
+            return 1.0
+        answered = 0.1 if self.outcome.raw_path or self.outcome.post else 0.0
+        return answered + 0.9 * min(1.0, self.received / self.expected) if self.expected else answered
 
     def payer(self) -> Call:
         """The first waiting call that may pay.

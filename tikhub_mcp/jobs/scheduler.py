@@ -128,13 +128,14 @@ class Jobs:
 
     async def _get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
         while True:
+            remaining = call.remaining()
             job = self._jobs.get((link.key, options))
             if job is None:
-                if self._closed or call.remaining() == 0:
-                    return Outcome("pending")
+                if self._closed or remaining == 0:
+                    return Outcome()
                 job = self._start(call, link, options)
             watch(job)
-            outcome = await self._wait_for(call, job)
+            outcome = await self._wait_for(call, job, remaining)
             # A call may join a job that is just being abandoned, or that was skipped because no earlier call could pay.
             start_again = job.state is JobState.ABANDONED or (
                 outcome.status == "skipped" and call.refusal(link.platform) is None
@@ -171,10 +172,10 @@ class Jobs:
         job.task = asyncio.create_task(self._run(key, job))
         return job
 
-    async def _wait_for(self, call: Call, job: Job) -> Outcome:
+    async def _wait_for(self, call: Call, job: Job, seconds: float | None) -> Outcome:
         job.waiting.append(call)
         try:
-            await asyncio.wait([job.task], timeout=call.remaining())
+            await asyncio.wait([job.task], timeout=seconds)
         except asyncio.CancelledError:
             if job.waiting == [call]:
                 job.task.cancel()
@@ -195,7 +196,7 @@ class Jobs:
         except NoCallerWaiting:
             pass
         finally:
-            job.state, job.done = job_ended, 1.0
+            job.state = job_ended
             if job.outcome.post:  # saves memory: a batch holds thousands of posts, and renditions are most of each
                 job.outcome.post = replace(job.outcome.post, renditions=())
             del self._jobs[key]

@@ -153,8 +153,7 @@ class Downloader:
             MediaInvalid: A mirror sent something that is not the expected video.
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
-        _check_target(target)
-        attempt = partial(self._attempt, headers=cdn_headers(platform), target=target, progress=progress)
+        attempt = partial(self._attempt, platform=platform, target=target, progress=progress)
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
@@ -166,30 +165,37 @@ class Downloader:
         raise _failure(first, rest, target) from None
 
     async def _attempt(
-        self, url: str, file: Rendition, *, headers: dict[str, str], target: Path, progress: Callable[[int], None]
+        self, url: str, file: Rendition, *, platform: Platform, target: Path, progress: Callable[[int], None]
     ) -> Saved:
         """Download the file from one mirror, verify it and give it its final name."""
-        needed = file.size
+        needed, md5 = file.size, _has_md5(file)
+        _check_target(target)
         check_room(needed, target, self._limits.largest)
         try:
             with os_errors(target), Part(target) as part:
-                md5 = _has_md5(file)
                 transfer = Transfer(self._network, self._limits, part, file.size, progress, md5=md5)
                 try:
-                    await transfer.receive(url, headers)
+                    await transfer.receive(url, cdn_headers(platform))
                 finally:
                     needed = needed or transfer.expected_size
-                _check_size(transfer.received, {"TikHub's answer": file.size, "the CDN": transfer.expected_size})
-                media = await in_thread(inspect, part.path)
-                warnings = _warnings(file, transfer.digests.md5, sized=transfer.expected_size is not None)
-                await in_thread(part.commit)
+                return await in_thread(_publish, part, transfer, file)
         except DiskFull as full:
             if full.__cause__ is None:  # found before writing; the message has the needed and the free bytes already
                 raise
             raise DiskFull(f"{full.message} {_room(needed, target)}") from full.__cause__
-        other_hash = _differs(file, transfer.digests.md5)
-        size, sha256 = transfer.received, transfer.digests.sha256
-        return Saved(target, size, sha256, media, other_hash=other_hash, warnings=warnings)
+
+
+def _publish(part: Part, transfer: Transfer, file: Rendition) -> Saved:
+    """Write the rest of a file that was received, verify it and give it its final name."""
+    transfer.flush()
+    size, digests = transfer.received, transfer.digests
+    _check_size(size, {"TikHub's answer": file.size, "the CDN": transfer.expected_size})
+    media = inspect(part.path)
+    check_cancelled()
+    part.commit()
+    warnings = _warnings(file, digests.md5, sized=transfer.expected_size is not None)
+    other_hash = _differs(file, digests.md5)
+    return Saved(part.target, size, digests.sha256, media, other_hash=other_hash, warnings=warnings)
 
 
 async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> Saved | None:

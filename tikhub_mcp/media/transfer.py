@@ -137,6 +137,8 @@ class Transfer:
     async def receive(self, url: str, headers: Mapping[str, str]) -> None:
         """Receive the whole object, over several connections as long as they make progress.
 
+        What came last is to be written by `flush`.
+
         Raises:
             MediaUnavailable: The mirror refuses, breaks off or is too slow.
             MediaInvalid: The mirror sends no video, or not as many bytes as expected.
@@ -146,8 +148,7 @@ class Transfer:
         best, no_progress = 0, False
         for _ in range(MAX_CONNECTIONS_PER_MIRROR):
             try:
-                await self._connect(url, headers)
-                return await self._flush()
+                return await self._connect(url, headers)
             except _Broken as failure:
                 broken = failure
             if self.received > best:
@@ -207,7 +208,8 @@ class Transfer:
             refusal.busy = _is_busy(response)
             raise refusal
         self.expected_size = _check_head(response, self._known)
-        check_room(self.expected_size, self._part.target, self._limits.largest)
+        if self._known is None:  # otherwise it was checked before
+            check_room(self.expected_size, self._part.target, self._limits.largest)
         etag = response.headers.get("etag", "")
         self._etag, self._source = etag if _STRONG_ETAG.fullmatch(etag) else "", url
         return _Head.WHOLE_OBJECT
@@ -248,7 +250,7 @@ class Transfer:
                     raise TooLarge(f"The file is larger than {self._limits.largest:,} bytes (TIKHUB_MAX_BYTES).")
                 raise MediaInvalid(f"more came than the {max_bytes:,} bytes promised")
             if len(self._pending) >= PIECE_BYTES:
-                await self._flush()
+                await in_thread(self.flush)  # so that a slow disk does not delay timeouts
             self._progress(self.received)
             if (now := time.monotonic()) - window_start >= self._limits.slow_seconds:
                 if self.received - received_before < self._limits.slow_bytes:
@@ -257,23 +259,25 @@ class Transfer:
         if expected is not None and self.received < expected:
             raise _Broken("the body ended early")
 
-    async def _flush(self) -> None:
-        """Hash and write the pending bytes in a thread, so that a slow disk does not delay timeouts."""
-        piece, self._pending = bytes(self._pending), bytearray()
-        await in_thread(self._write, piece)
+    def flush(self) -> None:
+        """Hash and write the bytes that are pending.
 
-    def _write(self, piece: bytes) -> None:
+        Raises:
+            OSError: The part file cannot be written.
+        """
+        piece, self._pending = bytes(self._pending), bytearray()
         self.digests.add(piece)
         write_all(self._part.file, piece)
 
     def _start_over(self) -> None:
         """Discard the bytes received so far, also in the part file."""
-        self._part.file.seek(0)
-        self._part.file.truncate()
-        self.received, self.expected_size = 0, None
+        self.expected_size = None
         self._etag = self._source = ""
-        self._pending = bytearray()
-        self.digests = Digests(md5=self._wants_md5)
+        if self.received:
+            self._part.file.seek(0)
+            self._part.file.truncate()
+            self.received, self._pending = 0, bytearray()
+            self.digests = Digests(md5=self._wants_md5)
 
 
 def _status(response: httpx.Response) -> str:

@@ -5,11 +5,47 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpcore
+import httpx
 
-from tikhub_mcp.net.guard import SocketOption
+from tikhub_mcp.net.guard import ONE_CONNECTION, SocketOption
 
 
-class WatchedBackend(httpcore.AsyncNetworkBackend):
+class UnreadableResponse(httpx.RemoteProtocolError):
+    """A response has begun, and its head is incomplete or not HTTP."""
+
+
+class WatchedTransport(httpx.AsyncHTTPTransport):
+    """An httpx transport for one request that tells whether a response has begun.
+
+    Args:
+        tls: The TLS context.
+        proxy: The proxy's address; None for a direct connection.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, proxy: str | None) -> None:
+        super().__init__(verify=tls, limits=ONE_CONNECTION, proxy=proxy)
+        pool: Any = self._pool  # httpx has no public argument for the network backend
+        self._watched = pool._network_backend = _WatchedBackend(pool._network_backend)  # noqa: SLF001
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request.
+
+        Raises:
+            UnreadableResponse: A response began, and its head could not be read.
+            httpx.HTTPError: The request failed.
+        """
+        try:
+            response = await super().handle_async_request(request)
+        except (httpx.NetworkError, httpx.ProtocolError) as error:
+            if not self._watched.answered:
+                raise
+            raise UnreadableResponse("the response began, and its head could not be read") from error
+        # httpx parses a redirect although it does not follow it, and raises when it leads to no address.
+        response.headers.pop("Location", None)
+        return response
+
+
+class _WatchedBackend(httpcore.AsyncNetworkBackend):
     """A network backend around another one, for a single request.
 
     Args:
@@ -32,12 +68,11 @@ class WatchedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Open a connection, as httpcore asks for it."""
         return _Stream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options), self)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: httpcore.AsyncNetworkStream, watch: WatchedBackend) -> None:
+    def __init__(self, stream: httpcore.AsyncNetworkStream, watch: _WatchedBackend) -> None:
         self._stream = stream
         self._watch = watch
 

@@ -9,15 +9,14 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
-from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import socksio
 import truststore
 
-from tikhub_mcp.net.answered import WatchedBackend
-from tikhub_mcp.net.guard import ONE_CONNECTION, GuardedTransport, check_literal, is_local
+from tikhub_mcp.net.answered import WatchedTransport
+from tikhub_mcp.net.guard import GuardedTransport, check_literal, is_local
 from tikhub_mcp.net.reasons import NOT_SOCKS, PROXY_UNUSABLE
 
 # Firewalls and CDNs reject the default User-Agent of scripts.
@@ -26,30 +25,6 @@ USER_AGENT = (
 )
 CONNECT_TIMEOUT_SECONDS = 10.0
 _NO_AUTH = httpx.Auth()  # otherwise httpx sends a user name in the link as basic authentication
-
-
-class UnreadableResponse(httpx.RemoteProtocolError):
-    """A response has begun, and its head is incomplete or not HTTP."""
-
-
-class _WatchedTransport(httpx.AsyncHTTPTransport):
-    """An httpx transport for one request that tells whether a response has begun."""
-
-    def __init__(self, tls: ssl.SSLContext, proxy: str | None) -> None:
-        super().__init__(verify=tls, limits=ONE_CONNECTION, proxy=proxy)
-        pool: Any = self._pool  # httpx has no public argument for the network backend
-        self._watched = pool._network_backend = WatchedBackend(pool._network_backend)  # noqa: SLF001
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            response = await super().handle_async_request(request)
-        except (httpx.NetworkError, httpx.ProtocolError) as error:
-            if not self._watched.answered:
-                raise
-            raise UnreadableResponse("the response began, and its head could not be read") from error
-        # httpx parses a redirect although it does not follow it, and raises when it leads to no address.
-        response.headers.pop("Location", None)
-        return response
 
 
 class Network:
@@ -110,7 +85,7 @@ class Network:
         if public_only and not proxy:
             return GuardedTransport(self._tls, self._loopback_media)
         try:
-            return _WatchedTransport(self._tls, proxy)
+            return WatchedTransport(self._tls, proxy)
         except (ValueError, httpx.InvalidURL):  # their messages contain the proxy's password
             raise httpx.ProxyError(PROXY_UNUSABLE) from None
 

@@ -1,7 +1,6 @@
 """The handlers of the three tools: they check the arguments, wait for the jobs and build the results."""
 
 import asyncio
-import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from tikhub_mcp.errors import InvalidInput
@@ -25,10 +24,9 @@ from tikhub_mcp.settings.environment import Settings, load_settings
 from tikhub_mcp.settings.paths import allowed_path
 from tikhub_mcp.storage.atomic import sweep
 from tikhub_mcp.summary import summarize
-from tikhub_mcp.text import sendable
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, parse_one, plan_or_run, read_list
-from tikhub_mcp.tools.schemas import BatchReply, Reply, SummaryReply, VideoReply
+from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
 MAX_LINKS = 1000  # in one call
 UNSEEN_SECONDS = 600.0  # how long the result of a summary that outlived its call is available to the next call
@@ -84,7 +82,7 @@ class Tools:
         options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh)
         async with _progress(ctx, 1) as watch:
             outcome = await jobs.get(call, link, options, watch)
-        return result(replies.video_reply(link.given, link, outcome, note))
+        return replies.result(replies.video_reply(link.given, link, outcome, note))
 
     async def batch_download(
         self,
@@ -120,7 +118,7 @@ class Tools:
             dry_run=dry_run,
             progress=progress,
         )
-        return result(replies.bounded(reply))
+        return replies.result(replies.bounded(reply))
 
     async def summarize_raw(
         self,
@@ -153,7 +151,7 @@ class Tools:
             run = _SummaryRun(source, target, wanted, about)
             self._summaries = {key: other for key, other in self._summaries.items() if not other.is_over()}
             self._summaries[source, target, wanted, about] = run
-        return result(await run.wait(ctx, settings.call_seconds, given.posts_note()))
+        return replies.result(await run.wait(ctx, settings.call_seconds, given.posts_note()))
 
     def sweep(self) -> None:
         """Remove the part files that killed processes have left in the default folders."""
@@ -285,32 +283,24 @@ async def _progress(ctx: Context, total: int) -> AsyncIterator[Watch]:
 
 @asynccontextmanager
 async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -> AsyncIterator[None]:
+    ticking: list[asyncio.Task[None]] = []
+
     async def tick() -> None:
         sent = 0.0
         while True:
-            await asyncio.sleep(PROGRESS_SECONDS)
             done, total, message = state()
             done = min(round(done, 3), total)
             if done > sent:  # MCP requires progress to increase, but a second attempt of a download starts lower
                 sent = done
                 await ctx.report_progress(done, total, message)
+            await asyncio.sleep(PROGRESS_SECONDS)
 
-    task = asyncio.create_task(tick())
+    # A call that is answered from disk ends before that.
+    begin = asyncio.get_running_loop().call_later(PROGRESS_SECONDS, lambda: ticking.append(asyncio.create_task(tick())))
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])  # no notification may follow the result
-
-
-def result(reply: Reply) -> CallToolResult:
-    """Return the tool result of a reply: structured content, and the same as compact JSON text without nulls.
-
-    There are no links to the files: no client can open a `file:` link, and agents built on LangChain fail on it.
-    """
-    structured = sendable(reply.model_dump(mode="json"))
-    without_nulls = sendable(reply.model_dump(mode="json", exclude_none=True))
-    text = json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=replies.failed(reply)
-    )
+        begin.cancel()
+        for task in ticking:
+            task.cancel()
+            await asyncio.wait([task])  # no notification may follow the result

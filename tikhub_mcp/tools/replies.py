@@ -1,7 +1,10 @@
 """Makes the replies of the three tools from outcomes and summaries."""
 
+import json
 from collections import Counter
 from pathlib import Path
+
+from mcp_types import CallToolResult, TextContent
 
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
 from tikhub_mcp.jobs.model import Call, Outcome
@@ -12,7 +15,7 @@ from tikhub_mcp.summary import history
 from tikhub_mcp.summary.history import Top
 from tikhub_mcp.summary.rows import reported
 from tikhub_mcp.summary.summarize import Summary
-from tikhub_mcp.text import clean, json_size, shortened
+from tikhub_mcp.text import clean, json_size, sendable, shortened
 from tikhub_mcp.tools.schemas import (
     BatchItem,
     BatchReply,
@@ -224,6 +227,19 @@ def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
         return SummaryReply(status="failed", error=described)
     nothing = dict.fromkeys(("total", "succeeded", "failed", "pending", "skipped", "workers"), 0)
     return BatchReply(status="stopped", results=[], retry_urls=[], cost=free, error=described, **nothing)
+
+
+def result(reply: Reply) -> CallToolResult:
+    """Return the tool result of a reply: structured content, and the same as compact JSON text without nulls.
+
+    There are no links to the files: no client can open a `file:` link, and agents built on LangChain fail on it.
+    """
+    structured = sendable(reply.model_dump(mode="json"))
+    without_nulls = sendable(reply.model_dump(mode="json", exclude_none=True))
+    text = json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=failed(reply)
+    )
 
 
 def failed(reply: Reply) -> bool:
