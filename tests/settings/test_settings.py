@@ -351,6 +351,14 @@ def test_in_a_chinese_locale_the_human_is_told_in_chinese_and_the_agent_in_engli
         assert part in told
 
 
+def test_a_file_is_read_only_when_its_place_is_asked_for(checkout: Path) -> None:
+    named = checkout / "mine.md"
+    places = key_places({"TIKHUB_API_KEY": KEY, "TIKHUB_SKILL_FILE": str(named)})
+    assert next(places)[1].get_secret_value() == KEY
+    skill(named, f"other-{KEY}")
+    assert next(places)[1].get_secret_value() == f"other-{KEY}"
+
+
 def test_every_place_is_told_with_what_stands_there_for_a_key(checkout: Path) -> None:
     named, packaged = checkout / "mine.md", checkout / "tikhub_mcp" / "SKILL.md"
     skill(named, f"`{KEY}`")

@@ -57,8 +57,8 @@ class Jobs:
         self._archive = archive
         self._locks = locks
         self._jobs: dict[tuple[str, Options], Job] = {}
-        self._unfinished = UnfinishedCalls(Moments(archive.database, "call"), Moments(archive.database, "undone"))
         renewals = Moments(archive.database, "renewal", reuse_seconds)
+        self._unfinished = UnfinishedCalls(Moments(archive.database, "call"), Moments(archive.database, "undone"))
         self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
         self._closed = False
 

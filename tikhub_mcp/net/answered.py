@@ -1,13 +1,12 @@
 """Notes whether any byte of a response has come: of one whose head cannot be read, httpx does not tell."""
 
 import ssl
-from collections.abc import Iterable
 from typing import Any
 
 import httpcore
 import httpx
 
-from tikhub_mcp.net.guard import ONE_CONNECTION, SocketOption
+from tikhub_mcp.net.guard import ONE_CONNECTION
 
 
 class UnreadableResponse(httpx.RemoteProtocolError):
@@ -60,15 +59,8 @@ class _WatchedBackend(httpcore.AsyncNetworkBackend):
         self._backend = backend
         self.sent = self.answered = False
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options), self)
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401 - passed on
+        return _Stream(await self._backend.connect_tcp(*args, **kwargs), self)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -89,14 +81,9 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
+    async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401 - passed on
         self._watch.sent = self._watch.answered = False  # what has come so far was a proxy's
-        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._watch)
+        return _Stream(await self._stream.start_tls(*args, **kwargs), self._watch)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's
         return self._stream.get_extra_info(info)

@@ -63,7 +63,8 @@ _PAGES = {  # what else is pasted, by a folder of its path; the first that fits
 }
 
 # Compiled once. (?ai): without the a, other letters fold to ASCII ones where case is ignored, as the Kelvin sign to k.
-_ID = r"(?P<id>[0-9]{5,25})(?![\w-]|%3[0-9])"
+_POST_ID = "[0-9]{5,25}"
+_ID = rf"(?P<id>{_POST_ID})(?![\w-]|%3[0-9])"
 _FIELDS = {"user": "(?P<user>[^/]*)", "id": _ID}
 _IN_PATH = {
     site: [re.compile("(?ai)" + path.format(kind=f"(?P<kind>{'|'.join(_KINDS[site])})", **_FIELDS)) for path in paths]
@@ -166,6 +167,11 @@ def canonical(platform: Platform, post_id: str, kind: str, user: str = "") -> st
     name = user if _USER.fullmatch(user) else ""
     site = "www.douyin.com" if platform == "douyin" else f"www.tiktok.com/@{name}"
     return f"https://{site}/{kind}/{post_id}"
+
+
+def is_post_id(text: str) -> bool:
+    """Whether a text has the form of a post's id."""
+    return re.fullmatch(_POST_ID, text) is not None
 
 
 def named(link: Link) -> str:

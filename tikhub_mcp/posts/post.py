@@ -27,14 +27,13 @@ from tikhub_mcp.posts.aweme import (
     unix_time,
 )
 from tikhub_mcp.posts.counts import API_COUNTS
-from tikhub_mcp.posts.links import Link, Platform, named
+from tikhub_mcp.posts.links import Link, Platform, is_post_id, named
 from tikhub_mcp.text import clean
 
 Quality = Literal["compatible", "best", "smallest"]
 Tracks = Literal["both", "picture", "sound"]
 
 PHOTO_TYPES = (2, 68, 150)  # aweme_type of photo posts
-_VIDEO_ID = re.compile(r"\d{5,25}", re.ASCII)
 _URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
 _FLAGGED = ("h264", "h265", "h266")  # by the value of a codec flag
@@ -236,7 +235,7 @@ def why_silent(post: Post) -> str:
 def safe_id(value: Json) -> str:
     """Return an id that is safe in a file name: an id of 5 to 25 digits unchanged, any other hashed, no id as ""."""
     text = str(value) if type(value) is int or (isinstance(value, str) and value) else ""
-    return text if not text or _VIDEO_ID.fullmatch(text) else _digest(text)
+    return text if not text or is_post_id(text) else _digest(text)
 
 
 def _digest(text: str) -> str:

@@ -1,13 +1,12 @@
 """Conversion of a post in a raw answer into a row of the summary; values are the API's own."""
 
-import re
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
 from tikhub_mcp.posts.answer import Json, platform_asked
 from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, parse_count, unix_time
 from tikhub_mcp.posts.counts import COUNTS
-from tikhub_mcp.posts.links import Platform, canonical, platform_in
+from tikhub_mcp.posts.links import Platform, canonical, is_post_id, platform_in
 from tikhub_mcp.posts.post import PHOTO_TYPES
 from tikhub_mcp.summary.schema import (
     AddressFields,
@@ -27,7 +26,6 @@ Row: TypeAlias = dict[str, Json]
 # The API gives 0 for all three where it does not report them, also for accounts with millions of followers (seen in
 # answers of 2025 and 2026).
 _AUTHOR_COUNTS = ("author_follower_count", "author_following_count", "author_aweme_count")
-_POST_ID = re.compile(r"[0-9]{5,25}")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; the "Z" is appended to the text
 _NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = VideoFields(), AuthorFields(), AddressFields()
 _NO_STATISTICS, _NO_MUSIC, _NO_AIGC = StatisticsFields(), MusicFields(), AigcFields()
@@ -164,7 +162,7 @@ def address_of(platform: Platform | None, aweme_id: Json, user: Json = "", *, ph
         user: The author's handle, which addresses of TikTok have.
         photos: Whether it is a photo post.
     """
-    if platform is None or not isinstance(aweme_id, str) or not _POST_ID.fullmatch(aweme_id):
+    if platform is None or not isinstance(aweme_id, str) or not is_post_id(aweme_id):
         return None
     kind = ("photo" if platform == "tiktok" else "note") if photos else "video"
     return canonical(platform, aweme_id, kind, _text(user))
