@@ -1,11 +1,12 @@
-"""Threads whose caller is cancelled."""
+"""Tasks and threads whose caller is cancelled."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
 
-from tikhub_mcp.concurrency import check_cancelled, in_thread
+from tikhub_mcp.concurrency import check_cancelled, in_flight, in_thread, run_to_completion
 
 
 def test_a_function_in_a_thread_is_told_that_its_caller_was_cancelled() -> None:
@@ -30,3 +31,25 @@ def test_a_function_in_a_thread_is_told_that_its_caller_was_cancelled() -> None:
 
     asyncio.run(run())
     check_cancelled()
+
+
+def test_an_error_that_no_caller_waits_for_is_not_logged_as_never_retrieved(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def fail() -> None:
+            begun.set()
+            await go.wait()
+            raise ValueError
+
+        caller = asyncio.create_task(run_to_completion(fail()))
+        await begun.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        go.set()
+        await asyncio.wait(in_flight())
+
+    asyncio.run(run())
+    gc.collect()
+    assert not caplog.records
