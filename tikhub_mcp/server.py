@@ -23,9 +23,8 @@ from pydantic_core import ErrorDetails
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.settings.environment import log_level
 from tikhub_mcp.stdio import lifetime
-from tikhub_mcp.stdio.streams import MAX_UNANSWERED, Incoming, Outgoing, hang_up_watch
+from tikhub_mcp.stdio.streams import answering_all
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.handlers import Tools
@@ -83,11 +82,8 @@ class Server(MCPServer[None]):
         Args:
             ended: Called when the input has ended.
         """
-        slots, server = asyncio.Semaphore(MAX_UNANSWERED), self._lowlevel_server
-        hung_up = hang_up_watch()
-        async with stdio_server() as (incoming, outgoing):
-            writer = Outgoing(outgoing, slots)
-            reader = Incoming(incoming, slots, writer, ended, hung_up)
+        server = self._lowlevel_server
+        async with stdio_server() as (lines, out), answering_all(lines, out, ended) as (reader, writer):
             await server.run(reader, writer, server.create_initialization_options())
 
     async def call_tool(
@@ -208,9 +204,6 @@ def _reason(problem: ErrorDetails, schema: Json) -> str:
 
 def run() -> None:
     """Serve on stdio until the input ends; standard output carries only the protocol, standard error the log."""
-    logging.getLogger("tikhub_mcp").setLevel(log_level())
-    for library in ("httpx", "httpcore"):  # they log signed links, and at DEBUG the Authorization header
-        logging.getLogger(library).setLevel(logging.WARNING)
     asyncio.run(lifetime.serve(mcp.run_stdio_async, tools.close))
 
 

@@ -75,7 +75,7 @@ class Wire:
     def answer(self, number: int | str) -> Json:
         while (message := self.message()).get("id") != number:
             self.heard.append(message)
-        return message.get("result") or message["error"]
+        return message["result"] if "result" in message else message["error"]
 
     def message(self) -> Json:
         return strict(self.lines.get(timeout=60))

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 CLEANING_SECONDS = 1.7  # longer than the clean-up's own limit; clients kill a server that has not exited after 2 s
 ENDING_SECONDS = 0.4  # from the end of input until unfinished replies are given up: the client may not read them
 LOGGING_SECONDS = 0.2  # to write the last log lines
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 MAX_LOG_LINES = 1000  # waiting to be written; further ones are dropped
 THREADS = 32
 PARENT_SECONDS = 1.0  # between two checks of the parent
@@ -58,45 +59,42 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
     _handle_signals(finish)
     watching = asyncio.create_task(_watch_parent(finish))
     work = asyncio.create_task(serving(input_ended))
-    waiting: list[asyncio.Future[None] | asyncio.Future[int]] = [work, end]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    work.add_done_callback(lambda _: finish(0))
+    code = await end
     watching.cancel()
-    code = 0
-    if work.done():
-        if (failure := work.exception()) is not None:  # such as a client that stops reading but keeps sending
-            logger.error("The server failed", exc_info=failure)
-            code = 1
-    else:
-        code = end.result()
+    if not work.done():
         await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=CLEANING_SECONDS)
         logger.warning("Ended, with code %s", code)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LOGGING_SECONDS):
-            while log.unfinished_tasks:  # noqa: ASYNC110 - a thread's queue, which has no asynchronous event
-                await asyncio.sleep(0.01)
+    elif (failure := work.exception()) is not None:  # such as a client that stops reading but keeps sending
+        logger.error("The server failed", exc_info=failure)
+        code = 1
+    with suppress(TimeoutError, queue.Full):
+        await asyncio.wait_for(asyncio.to_thread(log.stop), LOGGING_SECONDS)
     os._exit(code)
 
 
-class _DroppingQueueHandler(QueueHandler):
-    def enqueue(self, record: logging.LogRecord) -> None:
-        with suppress(queue.Full):
-            self.queue.put_nowait(record)
-
-
-def _log_in_thread() -> "queue.Queue[logging.LogRecord]":
+def _log_in_thread() -> QueueListener:
     """Write the log in a thread, because a standard error that no process reads fills up and blocks its writer."""
+    logging.root.handlers.clear()  # the SDK's, which breaks lines at 80 columns where there is no terminal
+    begin_log(f"%(asctime)s {LOG_FORMAT}")
     lines: queue.Queue[logging.LogRecord] = queue.Queue(MAX_LOG_LINES)
-    QueueListener(lines, *logging.root.handlers).start()
-    logging.root.handlers[:] = [_DroppingQueueHandler(lines)]
-    return lines
+    listener = QueueListener(lines, *logging.root.handlers)
+    logging.root.handlers[:] = [QueueHandler(lines)]
+    logging.raiseExceptions = False  # of a line for which the queue is full, this thread would write a traceback
+    listener.start()
+    return listener
 
 
-def begin_log() -> None:
-    """Set up logging to standard error, for the command line."""
+def begin_log(line_format: str = LOG_FORMAT) -> None:
+    """Set up logging to standard error.
+
+    Args:
+        line_format: The form of a line, as `logging.Formatter` takes it.
+    """
     from tikhub_mcp.settings.environment import log_level  # imports pydantic, which would slow down `--help`
 
     # The level applies to this package only: httpx and httpcore would log signed links and, at DEBUG, the API key.
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format=line_format, level=logging.WARNING)
     logging.getLogger("tikhub_mcp").setLevel(log_level())
 
 

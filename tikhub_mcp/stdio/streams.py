@@ -1,163 +1,69 @@
-"""Wrappers around the SDK's message streams that limit unanswered requests and answer every invalid message.
+"""Streams between the SDK's and the server's: invalid messages are answered, and reading never waits for writing.
 
-The SDK alone reads requests without limit, even if the client does not read the replies. It does not end with its input
-while a reply cannot be written. It gives no response to a line that it cannot parse, so that the client waits forever;
-a lone surrogate, which JavaScript's JSON.stringify writes for half an emoji, is enough for that.
+The SDK gives no response to a line that it cannot parse, so that the client waits forever; a lone surrogate, which
+JavaScript's JSON.stringify writes for half an emoji, is enough for that. Where it waits until the client takes a reply,
+it reads no further, and so sees neither a cancellation nor the end of its input.
 """
 
-import asyncio
-import os
-import select
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
-from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp.shared.message import SessionMessage
 from mcp_types import (
     INVALID_REQUEST,
     PARSE_ERROR,
     ErrorData,
     JSONRPCError,
     JSONRPCNotification,
-    JSONRPCRequest,
-    JSONRPCResponse,
     jsonrpc_message_adapter,
 )
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
-    from contextvars import Context
-
     from mcp.shared._stream_protocols import ReadStream, WriteStream
+
+    Incoming = ReadStream[SessionMessage | Exception]
+    Outgoing = WriteStream[SessionMessage]
 from tikhub_mcp.posts.answer import Json, parse_json
 from tikhub_mcp.text import sendable
 
-CLIENT_CHECK_SECONDS = 0.2  # between two checks whether the client has hung up, while reading is paused
-MAX_UNANSWERED = 100  # requests, which take 2 ms and more each; clients have a handful in flight
 
-S = TypeVar("S", bound="ReadStream[SessionMessage | Exception] | WriteStream[SessionMessage]")
-
-
-class _Around(Generic[S]):
-    """One direction of the SDK's stream pair, with the slots for unanswered requests that both directions share."""
-
-    def __init__(self, inner: S, room: asyncio.Semaphore) -> None:
-        self._inner = inner
-        self._room = room
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class Outgoing(_Around["WriteStream[SessionMessage]"]):
-    """The stream of messages to the client; a response or an error frees its request's slot."""
-
-    async def send(self, item: SessionMessage) -> None:
-        """Send a message; return when it has been handed to the SDK's writer."""
-        await self._inner.send(item)
-        if isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None:
-            self._room.release()
-
-    async def refuse(self, answer: JSONRPCError) -> None:
-        """Send the error for a message that was rejected, and so has no slot."""
-        await self._inner.send(SessionMessage(answer))
-
-
-class Incoming(_Around["ReadStream[SessionMessage | Exception]"]):
-    """The stream of messages from the client; reading is paused while no slot for a request is free.
+@asynccontextmanager
+async def answering_all(
+    incoming: "Incoming", outgoing: "Outgoing", ended: Callable[[], None]
+) -> AsyncIterator[tuple["Incoming", "Outgoing"]]:
+    """Yield the server's streams: one of valid messages, and one that keeps replies until the client reads them.
 
     Args:
-        inner: The SDK's stream.
-        room: The slots for unanswered requests, shared with `outgoing`.
-        outgoing: The stream in the other direction.
+        incoming: The SDK's stream of messages, and of errors for lines that it could not parse.
+        outgoing: The SDK's stream of messages to the client.
         ended: Called when the input has ended.
-        hung_up: Returns whether the client has closed its end; called while reading is paused.
     """
+    valid, for_server = anyio.create_memory_object_stream[SessionMessage | Exception]()
+    replies, for_client = anyio.create_memory_object_stream[SessionMessage](math.inf)
 
-    def __init__(
-        self,
-        inner: "ReadStream[SessionMessage | Exception]",
-        room: asyncio.Semaphore,
-        outgoing: Outgoing,
-        ended: Callable[[], None],
-        hung_up: Callable[[], bool] = lambda: False,
-    ) -> None:
-        super().__init__(inner, room)
-        self._hung_up = hung_up
-        self._outgoing = outgoing
-        self._ended = ended
+    async def read() -> None:
+        async with incoming, valid:
+            async for item in incoming:
+                found = _with_usable_id(item) if isinstance(item, SessionMessage) else _parse_message(item)
+                if isinstance(found, SessionMessage):
+                    await valid.send(found)
+                else:
+                    await replies.send(SessionMessage(found))
+        ended()
 
-    @property
-    def last_context(self) -> "Context | None":
-        """The context of the last message's sender, which the SDK reads."""
-        return getattr(self._inner, "last_context", None)
+    async def write() -> None:
+        async with for_client, outgoing:
+            async for reply in for_client:
+                await outgoing.send(reply)
 
-    async def receive(self) -> SessionMessage:
-        """Return the next valid message; invalid ones are answered with an error.
-
-        Raises:
-            anyio.EndOfStream: The input has ended.
-        """
-        while True:
-            try:
-                item = await self._inner.receive()
-            except anyio.EndOfStream:
-                self._ended()
-                raise
-            found = _with_usable_id(item) if isinstance(item, SessionMessage) else _parse_message(item)
-            if isinstance(found, SessionMessage):
-                return await self._admit(found)
-            await self._outgoing.refuse(found)
-
-    async def _admit(self, item: SessionMessage) -> SessionMessage:
-        """Wait for a slot if the message is a request."""
-        if isinstance(item.message, JSONRPCRequest):
-            while not await self._acquire_slot():
-                if self._hung_up():  # the end of input is not seen while reading is paused
-                    self._ended()
-            # A cancelled request gets no response, which would free its slot.
-            item.metadata = ServerMessageMetadata(on_request_unanswered=self._release_slot)
-        return item
-
-    async def _acquire_slot(self) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLIENT_CHECK_SECONDS):
-                return await self._room.acquire()
-        return False
-
-    async def _release_slot(self) -> None:
-        self._room.release()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-
-def hang_up_watch() -> Callable[[], bool]:
-    """Return a function that tells whether the client has closed standard input.
-
-    Call it before the SDK starts, because the SDK replaces file descriptor 0.
-    """
-    if not hasattr(select, "poll"):  # pragma: no cover - Windows
-        return lambda: False
-    poll = select.poll()
-    poll.register(os.dup(0), 0)  # POLLHUP is always reported
-    return lambda: any(event & select.POLLHUP for _, event in poll.poll(0))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(write)
+        yield for_server, replies
 
 
 def _with_usable_id(item: SessionMessage) -> SessionMessage | JSONRPCError:
