@@ -1,5 +1,6 @@
 """A client that changes its mind, over stdio: nothing more is done or paid for, and nothing that was done is lost."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -32,10 +33,10 @@ def sandbox() -> Iterator[Uneven]:
         yield running
 
 
-@pytest.fixture(params=[{}, DISCOVERY], ids=["legacy", "auto"])
+@pytest.fixture
 def caller(request: pytest.FixtureRequest, environment: Environment, tmp_path: Path) -> Iterator[Caller]:
     with Wire(environment, tmp_path / "log") as wire:
-        yield Caller(wire, request.param)
+        yield Caller(wire, getattr(request, "param", DISCOVERY))
 
 
 def answers(root: Path) -> list[Path]:
@@ -47,6 +48,7 @@ def videos(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_ino for path in (root / "videos").glob("*.mp4")}
 
 
+@pytest.mark.parametrize("caller", [{}, DISCOVERY], ids=["legacy", "auto"], indirect=True)
 def test_a_batch_cancelled_in_the_middle_keeps_what_is_done_and_goes_on_from_there_when_asked_again(
     caller: Caller, sandbox: Uneven, root: Path
 ) -> None:
@@ -114,4 +116,34 @@ def test_of_two_calls_for_one_post_the_one_that_is_not_cancelled_gets_it(
     said = caller.wire.answer(2)["structuredContent"]
     assert (said["status"], Path(said["file"]["path"]) in videos(root)) == ("ok", True)
     assert len(sandbox.calls) == len(sandbox.media_requests) == 1
+    caller.end()
+
+
+MANY = 101
+
+
+def test_a_message_behind_many_calls_that_are_cancelled_at_once_is_answered_within_a_second(
+    caller: Caller, sandbox: Uneven, root: Path
+) -> None:
+    sandbox.quick = 0
+    for number, url in enumerate(good_links(MANY)):
+        caller.begin(number, "download_video", {"url": url})
+    for number in range(MANY):
+        caller.cancel(number)
+    began = time.monotonic()
+    assert caller.call(MANY, "download_video", {"url": "no link"}).code == "unsupported_link"
+    assert time.monotonic() - began < patience(1)
+    wait(lambda: not parts(root))
+    assert len(sandbox.calls) < MANY
+    caller.end()
+
+
+def test_calls_with_one_and_the_same_id_are_all_answered(caller: Caller, sandbox: Uneven) -> None:
+    sandbox.quick = MANY
+    for url in good_links(MAX_TRANSFERS):
+        for _ in range(8):
+            caller.begin(1, "download_video", {"url": url, "metrics_only": True})
+    asked = [caller.wire.answer(1)["structuredContent"] for _ in range(8 * MAX_TRANSFERS)]
+    assert [reply["status"] for reply in asked] == ["ok"] * len(asked)
+    assert len({reply["video_id"] for reply in asked}) == len(sandbox.calls) == MAX_TRANSFERS
     caller.end()

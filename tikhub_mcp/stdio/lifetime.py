@@ -24,7 +24,6 @@ CLEANING_SECONDS = 1.7  # longer than the clean-up's own limit; clients kill a s
 ENDING_SECONDS = 0.4  # from the end of input until unfinished replies are given up: the client may not read them
 LOGGING_SECONDS = 0.2  # to write the last log lines
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
-MAX_LOG_LINES = 1000  # waiting to be written; further ones are dropped
 THREADS = 32
 PARENT_SECONDS = 1.0  # between two checks of the parent
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
@@ -65,22 +64,21 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
     if not work.done():
         await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=CLEANING_SECONDS)
         logger.warning("Ended, with code %s", code)
-    elif (failure := work.exception()) is not None:  # such as a client that stops reading but keeps sending
+    elif (failure := work.exception()) is not None:  # such as a client that closes its reading end, but not the other
         logger.error("The server failed", exc_info=failure)
         code = 1
-    with suppress(TimeoutError, queue.Full):
+    with suppress(TimeoutError):
         await asyncio.wait_for(asyncio.to_thread(log.stop), LOGGING_SECONDS)
     os._exit(code)
 
 
 def _log_in_thread() -> QueueListener:
-    """Write the log in a thread, because a standard error that no process reads fills up and blocks its writer."""
+    """Write the log in a thread: a standard error that no process reads is full after 64 KiB, and blocks its writer."""
     logging.root.handlers.clear()  # the SDK's, which breaks lines at 80 columns where there is no terminal
     begin_log(f"%(asctime)s {LOG_FORMAT}")
-    lines: queue.Queue[logging.LogRecord] = queue.Queue(MAX_LOG_LINES)
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     listener = QueueListener(lines, *logging.root.handlers)
     logging.root.handlers[:] = [QueueHandler(lines)]
-    logging.raiseExceptions = False  # of a line for which the queue is full, this thread would write a traceback
     listener.start()
     return listener
 
