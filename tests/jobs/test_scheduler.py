@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.support.fake_tikhub import FIRST, World, call, douyin, link, show, un
 from tests.support.payloads import tiktok_post
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
 from tikhub_mcp.jobs.model import Job
+from tikhub_mcp.jobs.scheduler import Plan
 from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.links import parse_link
@@ -637,10 +639,41 @@ def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
         world.options.folder.mkdir()
         (world.options.folder / f"tiktok_someone_{FIRST + 2}.mp4").touch()
         asked = len(world.tikhub.asked)
-        plans = await world.jobs.plan([link(number) for number in range(4)], world.options)
+        plans = await world.jobs.plan(call(), [link(number) for number in range(4)], world.options)
         assert plans == [(False, False), (False, True), (True, True), (False, True)]
-        assert await world.jobs.plan([link(0)], replace(world.options, refresh=True)) == [(False, True)]
+        assert await world.jobs.plan(call(), [link(0)], replace(world.options, refresh=True)) == [(False, True)]
         assert len(world.tikhub.asked) == asked
+
+    show(tmp_path, story)
+
+
+def test_a_plan_that_takes_longer_than_its_call_goes_on_and_the_same_call_gets_it(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        begun: list[int] = []
+        plan = world.jobs._worker.plan
+
+        async def counted(*of: Any) -> Plan:
+            begun.append(1)
+            return await plan(*of)
+
+        world.jobs._worker.plan = counted  # type: ignore[method-assign, assignment]
+        async with world.jobs._worker._archive_turn:  # as if another job read a large folder
+            assert await world.jobs.plan(call(seconds=0.01), [link()], world.options) is None
+            assert await world.jobs.plan(call(seconds=0), [link()], world.options) is None
+            cancelled = asyncio.create_task(world.jobs.plan(call(), [link(1)], world.options))
+            joined = asyncio.create_task(world.jobs.plan(call(), [link(1)], world.options))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+        assert await world.jobs.plan(call(), [link()], world.options) == [(False, True)]
+        assert await joined == [(False, True)]  # begun again, since the one that had begun it was cancelled
+        assert len(begun) == 3
+        assert await world.jobs.plan(call(), [link()], world.options) == [(False, True)]
+        assert len(begun) == 4  # what was given once is not given again
+        async with world.jobs._worker._archive_turn:
+            waiting = asyncio.create_task(world.jobs.plan(call(), [link(2)], world.options))
+            await asyncio.sleep(0)
+            await world.jobs.close()
+            assert await waiting is None
 
     show(tmp_path, story)
 
@@ -718,11 +751,11 @@ def test_a_plan_counts_a_renewal_only_where_a_file_is_wanted_that_is_not_there(t
     async def story(world: World) -> None:
         world.tikhub.posts[link().key] = video(-5)
         await world.get(call(), link(), metrics_only=True)
-        assert await world.jobs.plan([link()], world.options) == [(False, True)]
-        assert await world.jobs.plan([link()], replace(world.options, metrics_only=True)) == [(False, False)]
+        assert await world.jobs.plan(call(), [link()], world.options) == [(False, True)]
+        assert await world.jobs.plan(call(), [link()], replace(world.options, metrics_only=True)) == [(False, False)]
         world.options.folder.mkdir()
         (world.options.folder / f"tiktok_someone_{FIRST}.mp4").touch()
-        assert await world.jobs.plan([link()], world.options) == [(True, False)]
+        assert await world.jobs.plan(call(), [link()], world.options) == [(True, False)]
 
     show(tmp_path, story)
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tests.support.payloads import TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.errors import InvalidInput, MediaUnavailable, UnsupportedLink
 from tikhub_mcp.jobs.model import Call, Job, Options, Outcome, Watch
-from tikhub_mcp.jobs.scheduler import Jobs
+from tikhub_mcp.jobs.scheduler import Jobs, Plan
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import parse_post
 from tikhub_mcp.tools.batch import (
@@ -58,7 +58,9 @@ class FakeJobs(Jobs):
             call.api_calls += 1
         return found
 
-    async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
+    async def plan(self, call: Call, links: Sequence[Link], options: Options) -> Plan | None:
+        if call.remaining() == 0:
+            return None
         return [self.plans.get(link.key, (False, True)) for link in links]
 
 
@@ -325,6 +327,19 @@ def test_a_plan_counts_each_post_once() -> None:
         [],
         0,
     )
+
+
+def test_a_plan_that_is_not_done_in_time_is_pending_and_counts_nothing_but_posts() -> None:
+    out_of_time, entries = Call(SecretStr("a-key"), seconds=0), parse_entries([TIKTOK, SAME, DOUYIN, "nothing"])
+    reply = asyncio.run(plan(FakeJobs(), out_of_time, entries, WISH, 10))
+    assert [item.status for item in reply.results] == ["pending", "pending", "pending", "failed"]
+    assert (reply.status, reply.pending, reply.note, reply.retry_urls) == (
+        "partial",
+        3,
+        PENDING,
+        [TIKTOK, SAME, DOUYIN],
+    )
+    assert (reply.distinct_posts, reply.on_disk, reply.calls_needed) == (2, None, None)
 
 
 @pytest.mark.parametrize(("asked", "workers"), [(-5, 1), (0, 1), (1, 1), (10, 10), (11, 10), (10**9, 10)])

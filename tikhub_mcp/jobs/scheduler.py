@@ -15,7 +15,7 @@ from typing import Any, Self
 from tikhub_mcp.api.client import TikHub
 from tikhub_mcp.concurrency import in_flight, in_thread
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
-from tikhub_mcp.jobs.model import Call, Job, JobState, NoCallerWaiting, Options, Outcome, Stopped, Watch
+from tikhub_mcp.jobs.model import Call, Job, JobState, NoCallerWaiting, Options, Outcome, Stopped, Watch, Work
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
 from tikhub_mcp.jobs.worker import Worker
 from tikhub_mcp.media.download import Downloader
@@ -31,7 +31,10 @@ from tikhub_mcp.storage.moments import Moments
 logger = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"  # in the output folder, shared by all processes
+UNSEEN_PLAN_SECONDS = 60.0  # how long a plan that outlived its call is available to the next call
 CLOSING_SECONDS = 1.5  # clients kill a server that has not exited after 2 s
+
+Plan = list[tuple[bool, bool]]  # for each link, whether its file is on disk, and whether it needs a paid call
 
 
 class Jobs:
@@ -57,6 +60,7 @@ class Jobs:
         self._archive = archive
         self._locks = locks
         self._jobs: dict[tuple[str, Options], Job] = {}
+        self._plans: dict[Work, asyncio.Task[Plan]] = {}
         renewals = Moments(archive.database, "renewal", reuse_seconds)
         self._unfinished = UnfinishedCalls(Moments(archive.database, "call"), Moments(archive.database, "undone"))
         self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
@@ -143,19 +147,50 @@ class Jobs:
             if self._closed or not start_again:
                 return outcome
 
-    async def plan(self, links: Sequence[Link], options: Options) -> list[tuple[bool, bool]]:
-        """Return for each link whether its file is on disk and whether it needs a paid call; an estimate, and free."""
-        return await self._worker.plan(links, options)
+    async def plan(self, call: Call, links: Sequence[Link], options: Options) -> Plan | None:
+        """Return for each link whether its file is on disk and whether it needs a paid call; an estimate, and free.
+
+        None if the call's time limit is reached first, because all young answers of a large folder have to be read, for
+        example. The work goes on, and a repeated call joins it.
+        """
+        key = options, tuple(link.key for link in links)
+        while not self._closed:
+            plan = self._plans.get(key) or self._start_plan(key, links)
+            try:
+                await asyncio.wait([plan], timeout=call.remaining())
+            except asyncio.CancelledError:
+                plan.cancel()
+                raise
+            if not plan.done():
+                break
+            self._forget(key, plan)
+            if not plan.cancelled():  # it is where another call that was waiting for it was cancelled
+                return plan.result()
+        return None
+
+    def _start_plan(self, key: Work, links: Sequence[Link]) -> asyncio.Task[Plan]:
+        def ended(plan: asyncio.Task[Plan]) -> None:
+            if not plan.cancelled():
+                plan.exception()  # marks it as retrieved: asyncio would log it if no call is waiting
+            asyncio.get_running_loop().call_later(UNSEEN_PLAN_SECONDS, self._forget, key, plan)
+
+        plan = self._plans[key] = asyncio.create_task(self._worker.plan(links, key[0]))
+        plan.add_done_callback(ended)
+        return plan
+
+    def _forget(self, key: Work, plan: asyncio.Task[Plan]) -> None:
+        if self._plans.get(key) is plan:
+            del self._plans[key]
 
     async def close(self) -> None:
-        """Cancel all jobs and start no more.
+        """Cancel all jobs and plans, and start no more.
 
         Returns when their part files are removed and the paid answers that are in flight are stored, or after
         CLOSING_SECONDS. Posts whose answers have not come by then are logged.
         """
         self._closed = True
         self._worker.close()
-        tasks: set[asyncio.Task[Any]] = {job.task for job in self._jobs.values()}
+        tasks: set[asyncio.Task[Any]] = {*(job.task for job in self._jobs.values()), *self._plans.values()}
         for task in tasks:
             task.cancel()
         if tasks := tasks | in_flight():

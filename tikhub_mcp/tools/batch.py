@@ -182,7 +182,7 @@ def read_list(path: Path, largest: int | None = MAX_LIST_BYTES) -> Given:
     Raises:
         InvalidInput: It cannot be read, is not a regular file, is no text, is too large, or has no link.
     """
-    name, content = clean(path.name), _content(path, largest)
+    name, content = _name(path), _content(path, largest)
     text = decode_list(content, name)
     if largest is not None and len(content) > largest:
         raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {name}.")
@@ -223,12 +223,16 @@ def at_least_none(max_api_calls: int) -> int:
 async def plan(jobs: Jobs, call: Call, given: Given, options: Options, workers: int) -> BatchReply:
     """Count distinct posts, files on disk and paid calls needed, without paying for anything."""
     distinct = {entry.key: entry.link for entry in given.entries if entry.link}
-    plans = await jobs.plan(list(distinct.values()), options)
-    outcomes = [Outcome("planned") if entry.link else Outcome("failed", error=entry.error) for entry in given.entries]
+    plans = await jobs.plan(call, list(distinct.values()), options)
+    outcomes = [
+        Outcome("pending" if plans is None else "planned") if entry.link else Outcome("failed", error=entry.error)
+        for entry in given.entries
+    ]
     reply = _reply(call, given, outcomes, workers)
     reply.distinct_posts = len(distinct)
-    reply.on_disk = sum(on_disk for on_disk, _ in plans)
-    reply.calls_needed = sum(needed for _, needed in plans)
+    if plans is not None:
+        reply.on_disk = sum(on_disk for on_disk, _ in plans)
+        reply.calls_needed = sum(needed for _, needed in plans)
     return reply
 
 
@@ -240,8 +244,12 @@ def _reply(call: Call, given: Given, outcomes: list[Outcome], workers: int) -> B
     return reply
 
 
+def _name(path: Path) -> str:
+    return clean(path.name or str(path))  # `.` and `/` have no name
+
+
 def _content(path: Path, largest: int | None) -> bytes:
-    name = clean(path.name)
+    name = _name(path)
     try:
         # Symbolic links are followed: a user of the command line may give one; a tool's path is already resolved.
         content = read_start(path, -1 if largest is None else largest + 1, through_links=True)
