@@ -45,7 +45,7 @@ class Server:
     def __init__(
         self, base_url: str, root: Path, command: Sequence[str] = (sys.executable, "-m", "tikhub_mcp")
     ) -> None:
-        ours = {"TIKHUB_API_KEY": "benchmark", "TIKHUB_BASE_URL": base_url, "TIKHUB_OUTPUT_DIR": str(root)}
+        ours = {"TIKHUB_API_KEY": "key-of-the-benchmark", "TIKHUB_BASE_URL": base_url, "TIKHUB_OUTPUT_DIR": str(root)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | ours
         )

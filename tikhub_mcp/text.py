@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+MIN_SECRET_LENGTH = 12  # characters; a shorter text may be a word of anybody's, so it cannot be removed reliably
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
@@ -40,8 +41,8 @@ def printable(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """Return the text as `clean` does, shortened to at most `most` bytes as a JSON string without its quotes."""
     short = clean(text, most)
-    while json_size(short) - len('""') > most:
-        short = clean(short, len(short) - 1)
+    while (excess := json_size(short) - len('""') - most) > 0:
+        short = clean(short, len(short) - max(1, excess // 4))  # a character has at most four bytes
     return short
 
 

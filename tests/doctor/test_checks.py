@@ -239,6 +239,7 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ("YOUR_API_KEY", "holds a placeholder"),
         (f"{CANARY} {CANARY}", "contains white space, control or non-ASCII characters"),
         (CANARY * 100, "is far too long for a key"),
+        (CANARY[:11], "is too short for a key"),
     ],
 )
 def test_a_key_that_is_none_is_a_problem_with_its_reason(
@@ -690,7 +691,7 @@ def test_what_a_client_starts_and_with_which_key_is_told(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("command", "key", "state", "says"),
     [
-        ("/nowhere/tikhub-mcp", "made-up-key", "problem", "/nowhere/tikhub-mcp is not there"),
+        ("/nowhere/tikhub-mcp", "made-up-key-0", "problem", "/nowhere/tikhub-mcp is not there"),
         (sys.executable, "", "warning", "no key in it"),
         (sys.executable, "YOUR_API_KEY", "warning", "its key holds a placeholder"),
         (sys.executable, "${input:tikhub-key}", "ok", "with a key"),
@@ -760,7 +761,7 @@ def test_settings_with_comments_are_read_where_the_client_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    entry(tmp_path, command=sys.executable, env={"TIKHUB_API_KEY": "made-up-key", "X": "http://a, //]"})
+    entry(tmp_path, command=sys.executable, env={"TIKHUB_API_KEY": "made-up-key-0", "X": "http://a, //]"})
     path = tmp_path / ".cursor" / "mcp.json"
     text = path.read_text(encoding="utf-8").replace("{", "{ // one\n/* two, */ ").replace("}", ", /* three */ }")
     path.write_text(text, encoding="utf-8")

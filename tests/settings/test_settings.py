@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
 from tikhub_mcp.messages import said
 from tikhub_mcp.settings import api_key
-from tikhub_mcp.settings.api_key import MAX_KEY_LENGTH, find_key, key_places
+from tikhub_mcp.settings.api_key import MAX_KEY_LENGTH, UNUSABLE_IN_CHINESE, find_key, key_places
 from tikhub_mcp.settings.environment import (
     DEFAULT_BASE_URL,
     NON_SECRET_VARIABLES,
@@ -41,6 +41,7 @@ REASONS = {
     **dict.fromkeys(EMPTY, "is empty"),
     **dict.fromkeys(BROKEN, "contains white space, control or non-ASCII characters"),
     **dict.fromkeys(PLACEHOLDERS.split(), "holds a placeholder"),
+    **dict.fromkeys(["k", "any-key", "%20", "nonesuch", "elevenchars"], "is too short for a key"),
     **dict.fromkeys(["k" * (MAX_KEY_LENGTH + 1), "k" * 10_240], "is far too long for a key"),
 }
 WRAPPED = [
@@ -48,8 +49,9 @@ WRAPPED = [
     *["TIKHUB_API_KEY={}", "TIKHUB_API_KEY='Bearer {} '", '"\u00a0{} "'],
 ]
 RESEMBLING = """
-sandbox demo-key-of-the-sandbox mykey9f8a yourkey1 keystone tokenised xxxy abxxxyz sk-xxxa nonesuch a.b.c a-b_c {open $
-api_key_9f8a tikhub_key_9f8a %20 0123456789abcdef Bearerabc
+sandbox-9f8a7 demo-key-of-the-sandbox mykey9f8a7b6 yourkey12345 keystone-9f8 tokenised-9f xxxy-9f8a7b6 abxxxyz-9f8a
+sk-xxxa-9f8a nonesuch-9f8 a.b.c.d.e.f.g a-b_c-d_e-f_ {open-9f8a7b $9-8f-7a-6b- api_key_9f8a tikhub_key_9f8a
+%20-9f8a7b6c 0123456789abcdef Bearerabcdef
 """
 GOOD_BASES = """
 https://api.tikhub.dev https://proxy.example:8443/tikhub HTTPS://API.TIKHUB.IO https://10.0.0.1 http://127.0.0.1:8000
@@ -107,7 +109,18 @@ def test_an_empty_variable_counts_as_unset(value: str) -> None:
     assert load_settings(dict.fromkeys(NON_SECRET_VARIABLES, value)) == load_settings({})
 
 
-@pytest.mark.parametrize("value", ["${SOME_VARIABLE}", " ${env:X}/y ", "/home/me/${workspaceFolder}/x", "${X:-/tmp}"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "${SOME_VARIABLE}",
+        " ${env:X}/y ",
+        "/home/me/${workspaceFolder}/x",
+        "${X:-/tmp}",
+        "${X}:/data",
+        "/data;${X}",
+        "/a:${X}/b:/c",
+    ],
+)
 @pytest.mark.parametrize("name", sorted(NON_SECRET_VARIABLES))
 def test_a_variable_that_the_client_did_not_expand_is_named(name: str, value: str) -> None:
     with pytest.raises(InvalidInput, match=f"variable {name} holds a placeholder"):
@@ -280,14 +293,29 @@ def test_a_skill_without_the_section_or_with_an_empty_one_has_no_key(checkout: P
 
 @pytest.mark.parametrize(("text", "reason"), REASONS.items(), ids=lambda text: ascii(text[:20]))
 def test_what_cannot_be_a_key_is_a_missing_key_and_never_repeated(checkout: Path, text: str, reason: str) -> None:
-    skill(checkout / "SKILL.md", " ".join(text.splitlines()))
     with pytest.raises(KeyMissing) as unset:
         find_key({})
     with pytest.raises(KeyMissing) as missing:
         find_key({"TIKHUB_API_KEY": text})
     why = f" (The environment variable TIKHUB_API_KEY is set, but {reason}.)" if text.strip() else ""
     assert missing.value.message == unset.value.message + why
-    assert missing.value.tell_human == unset.value.tell_human
+    assert missing.value.tell_human == f"{unset.value.tell_human}{why}"
+    path = skill(checkout / "SKILL.md", " ".join(text.splitlines()))
+    with pytest.raises(KeyMissing) as in_skill:
+        find_key({})
+    first, _, more = in_skill.value.message.removeprefix(unset.value.message).partition(f" (The key in {path} ")
+    assert (first, more) == ("", "") or (
+        first == "" and more[:-2] in REASONS.values()
+    )  # a section is read line by line
+    assert in_skill.value.message.removeprefix(unset.value.message) in str(in_skill.value.tell_human)
+
+
+@pytest.mark.parametrize("reason", sorted(set(REASONS.values())))
+def test_every_reason_is_said_in_chinese_too(reason: str) -> None:
+    text = next(text for text, why in REASONS.items() if why == reason and text.strip())
+    with pytest.raises(KeyMissing) as missing:
+        find_key({"TIKHUB_API_KEY": text, "LC_ALL": "zh_CN.UTF-8"})
+    assert f"（环境变量 TIKHUB_API_KEY 的值{UNUSABLE_IN_CHINESE[reason]}。）" in str(missing.value.tell_human)
 
 
 @pytest.mark.parametrize("text", [KEY, "k" * MAX_KEY_LENGTH, *RESEMBLING.split()])
@@ -390,8 +418,8 @@ def test_a_key_that_is_filled_in_later_is_found_at_the_next_call(checkout: Path)
         find_key(environ)
     skill(checkout / "SKILL.md", KEY)
     assert find_key(environ).get_secret_value() == KEY
-    environ["TIKHUB_API_KEY"] = "another-key"
-    assert find_key(environ).get_secret_value() == "another-key"
+    environ["TIKHUB_API_KEY"] = "another-key-01"
+    assert find_key(environ).get_secret_value() == "another-key-01"
 
 
 # Where tools may read and write

@@ -194,7 +194,7 @@ def test_a_lock_file_is_its_owners_alone_and_holds_nothing(tmp_path: Path) -> No
 
 def asked_at_once(sandbox: Sandbox, root: Path, tool: str, arguments: dict[str, object], servers: int) -> list[Reply]:
     """What servers of their own on one folder answer to the same call at the same moment."""
-    ours = {"TIKHUB_API_KEY": "a-key", "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(root)}
+    ours = {"TIKHUB_API_KEY": "a-key-of-the-tests", "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(root)}
     server = StdioServerParameters(command=sys.executable, args=["-m", "tikhub_mcp"], env={**os.environ, **ours})
 
     async def ask() -> list[Reply]:
@@ -240,7 +240,11 @@ def test_two_servers_asked_for_the_same_twenty_posts_pay_for_each_of_them_once(
 def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    ours = {"TIKHUB_API_KEY": "a-key", "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(tmp_path)}
+    ours = {
+        "TIKHUB_API_KEY": "a-key-of-the-tests",
+        "TIKHUB_BASE_URL": sandbox.base_url,
+        "TIKHUB_OUTPUT_DIR": str(tmp_path),
+    }
     server = StdioServerParameters(command=sys.executable, args=["-m", "tikhub_mcp"], env={**os.environ, **ours})
 
     async def story() -> None:

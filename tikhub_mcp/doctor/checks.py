@@ -28,7 +28,7 @@ from tikhub_mcp.install.clients import client_entries, environment_in, unreadabl
 from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown
-from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
+from tikhub_mcp.settings.api_key import UNUSABLE_IN_CHINESE, find_key, key_places, skill_files, why_unusable
 from tikhub_mcp.settings.environment import NON_SECRET_VARIABLES, Settings, load_settings, variables
 from tikhub_mcp.settings.shown import failure, has_form, setting
 from tikhub_mcp.storage.temporary import temporary_folder
@@ -36,12 +36,6 @@ from tikhub_mcp.summary import extras
 
 ROUND_TRIP_SECONDS = 30.0  # includes the start of Python and the imports
 MIN_FREE_BYTES = 2**30
-_REASONS = {  # what `why_unusable` returns, in Chinese
-    "is empty": "是空的",
-    "is far too long for a key": "太长，不可能是密钥",
-    "contains white space, control or non-ASCII characters": "含有空白、控制字符或非 ASCII 字符",
-    "holds a placeholder": "只是占位符",
-}
 
 
 def examine(*, online: bool) -> Iterator[Finding]:
@@ -122,7 +116,7 @@ def _key() -> Iterator[Finding]:
         if not key:
             state = said("nothing there", "没有")
         elif reason:
-            state = said(reason, _REASONS[reason])
+            state = said(reason, UNUSABLE_IN_CHINESE[reason])
         elif used:
             state = said("a key too, not used", "也有密钥，未采用")
         else:
@@ -177,7 +171,9 @@ def _key_of(entry: Mapping[str, Any]) -> str | None:
     except KeyMissing:
         reason = why_unusable(key)
         return (
-            said(f"its key {reason}", f"其中的密钥{_REASONS[reason]}") if key else said("no key in it", "其中没有密钥")
+            said(f"its key {reason}", f"其中的密钥{UNUSABLE_IN_CHINESE[reason]}")
+            if key
+            else said("no key in it", "其中没有密钥")
         )
     return None
 

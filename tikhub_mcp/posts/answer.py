@@ -9,14 +9,13 @@ from functools import lru_cache, partial
 from typing import Any, Literal, TypeAlias
 
 from tikhub_mcp.posts.links import Platform
-from tikhub_mcp.text import map_json
+from tikhub_mcp.text import MIN_SECRET_LENGTH, map_json
 
 Json: TypeAlias = Any  # untrusted JSON; the name marks where it is used
 
 
 REDACTED = "<redacted>"
 MAX_VALUES = 50_000  # of an answer about one post; real ones have up to 1,600 (seen in answers of 2024 to 2026)
-MIN_UNMISTAKABLE_LENGTH = 12  # a text this long that equals the key is no coincidence; TikHub's keys are much longer
 # Why a post is missing, the most telling first: by a part of the texts that say it, or by a code. Douyin gives such
 # texts in filter_list[] and filter_detail, TikTok in statusMsg, also two of them in one, as in
 # "item_privacy_authorization&status_deleted" (seen in answers of 2024 to 2026).
@@ -146,14 +145,14 @@ def redact(value: Json, secret: str) -> Json:
 def redact_text(text: str, secret: str) -> str:
     """Return the text without the secret.
 
-    A secret shorter than MIN_UNMISTAKABLE_LENGTH may also be a word in a post. It is removed only when it is the whole
-    text, or follows `Bearer `.
+    What is shorter than MIN_SECRET_LENGTH is no usable key, and may also be a word. It is removed only when it is the
+    whole text, or follows `Bearer `.
     """
     return _redactor(secret)(text)
 
 
 def _redactor(secret: str) -> Callable[[str], str]:
-    if len(secret) >= MIN_UNMISTAKABLE_LENGTH:
+    if len(secret) >= MIN_SECRET_LENGTH:
         return partial(_spelled(secret).sub, REDACTED)
     return lambda text: REDACTED if secret and text == secret else text.replace(f"Bearer {secret}", REDACTED)
 
