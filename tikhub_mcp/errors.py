@@ -42,7 +42,7 @@ class TikHubMCPError(Exception):
     stop: ClassVar[bool] = False
     platform: str | None = None
     lead: ClassVar[str] = ""
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
     tell_human: str | None = None
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:

@@ -311,12 +311,12 @@ def test_an_answer_without_a_post_says_why_as_far_as_it_is_known(raw: Path, answ
     assert words in row["error"]
 
 
-def test_an_error_body_tells_its_code_its_message_and_never_its_headers(raw: Path) -> None:
+def test_an_error_body_tells_its_code_and_never_its_words_or_headers(raw: Path) -> None:
     row = row_of(raw, error_answer(402, "Insufficient\u202e balance,\nplease top up."))
     assert row == dict.fromkeys(COLUMNS) | {
         "source_file": "raw_1.json",
         "parse_ok": False,
-        "error": "An error instead of a post, code 402: Insufficient balance, please top up.",
+        "error": "An error instead of a post, code 402.",
         "request_id": REQUEST_ID,
         "api_code": 402,
         "router": "/api/v1/tiktok/app/v3/fetch_one_video_by_share_url",
@@ -331,10 +331,10 @@ def test_an_error_body_tells_its_code_its_message_and_never_its_headers(raw: Pat
     ("answer", "words"),
     [
         (error_answer(400, message_zh="请求失败，请重试。"), "code 400"),
-        ({"detail": {"code": 400, "message_zh": "请求失败，请重试。"}}, "code 400: 请求失败，请重试。"),
+        ({"detail": {"code": 400, "message_zh": "请求失败，请重试。"}}, "code 400."),
         ({"detail": [{"loc": ["query", "share_url"], "msg": "field required"}]}, "code unknown"),
         ({"detail": "Not Found"}, "code unknown"),
-        (envelope(code=400, data=None, message=None, message_zh=None), "code 400: TikHub does not say"),
+        (envelope(code=400, data=None, message=None, message_zh=None), "code 400."),
         (envelope(code={"a": 1}, data=None), "private, deleted or blocked"),
     ],
 )
@@ -633,6 +633,37 @@ def test_one_file_of_any_name_can_be_read_alone(raw: Path) -> None:
     document = strict(done.paths["json"])
     assert (document["generated_from"], document["video_count"]) == (str(raw / "answer.txt"), 1)
     assert document["videos"][0]["source_file"] == "answer.txt"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("links.txt", b"https://www.tiktok.com/@a/video/7000000000000000001\n"),
+        ("links.csv", b'"link"\nhttps://v.douyin.com/AbCd123/\n'),
+        ("links.json", b'["https://v.douyin.com/AbCd123/"]'),
+        ("links.json", b'"https://v.douyin.com/AbCd123/"'),
+        ("package.json", b'{"name": "a package"}'),
+        ("links.xlsx", b"PK\x03\x04\0\0xl/workbook.xml"),
+        ("raw_cut.json", json.dumps(envelope(tiktok_post())).encode()[:-1]),
+        ("empty.json", b""),
+    ],
+)
+def test_a_named_file_that_is_no_answer_leaves_a_good_table_as_it_is(raw: Path, name: str, content: bytes) -> None:
+    out = raw.parent / "out"
+    summarize(save(raw, envelope(tiktok_post())), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (raw / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"{name} is no raw answer, and nothing was written. The file ") as refused:
+        summarize(raw / name, out)
+    assert refused.value.exit_code == 1
+    assert "AbCd123" not in refused.value.message
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("answer", [private_answer(), error_answer(402, "no"), {"aweme_details": [], "status_code": 0}])
+def test_a_named_file_with_an_answer_without_a_post_is_a_row(raw: Path, answer: Json) -> None:
+    found = summarize(save(raw, answer), raw.parent / "out").found
+    assert (found.rows, found.parsed) == (1, 0)
 
 
 @pytest.mark.parametrize("source", ["", "nowhere", "a/b"])

@@ -30,6 +30,7 @@ from tikhub_mcp.text import clean, writable
 # sixty times for the values. The largest known answers have 83 kB.
 MAX_ODD_BYTES = 4 * 2**20
 
+NO_JSON = "The file holds no readable JSON"
 _OTHER_FORM = "The file is not in a form that this reads: no post is in it as TikHub's endpoints for one post give it."
 
 
@@ -77,6 +78,13 @@ def broken_row(name: str, why: str, value: Json = None, aweme_id: Json = None) -
     of_post = address_of(platform, id_text(aweme_id)), share_url, address_of(platform, id_text(asked_id))
     plain |= {"share_url": share_url, "link": next(filter(None, of_post), None)}
     return dict.fromkeys(COLUMNS) | {"source_file": name, "parse_ok": False, "error": why} | plain
+
+
+def is_foreign(read: AnswerFields | Row) -> bool:
+    """Return whether what was read of a file is neither a post nor an answer without one."""
+    if isinstance(read, AnswerFields) or any(read[field] for field in ("request_id", "api_code", "router")):
+        return False
+    return str(read["error"]).startswith((NO_JSON, _OTHER_FORM))
 
 
 def _lenient_posts(name: str, value: Json) -> Iterator[AnswerFields | Row]:
@@ -154,10 +162,7 @@ def _why(value: Json) -> str:
         return f"The post {why.reason}."
     if why.kind == "other":
         return _OTHER_FORM
-    envelope = envelope_of(value)
-    texts = (envelope.get("message"), envelope.get("message_zh"))
-    message = next((text for text in texts if text and isinstance(text, str)), "TikHub does not say which")
-    return f"An error instead of a post, code {why.code}: {clean(message)}"
+    return f"An error instead of a post, code {why.code}."
 
 
 def _object(value: Json) -> dict[str, Json]:

@@ -18,7 +18,7 @@ from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.atomic import make_folder, os_errors
 from tikhub_mcp.storage.reading import read_regular, read_start
-from tikhub_mcp.summary.answers import broken_row, read_posts
+from tikhub_mcp.summary.answers import NO_JSON, broken_row, is_foreign, read_posts
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.csv_cells import line
 from tikhub_mcp.summary.extras import install_command, is_installed
@@ -50,7 +50,6 @@ _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
 # Answers that are read before their rows are made, and the bytes after which a group ends early. Working in groups is a
 # tenth faster than one file at a time, because it uses the CPU's caches better.
 _GROUP_ANSWERS, _GROUP_BYTES = 32, 4 * 2**20
-_NO_JSON = "The file holds no readable JSON"
 _HEAD = 2**18  # bytes at the start of a file in which a summary's markers are looked for
 
 
@@ -215,7 +214,7 @@ def _without_deep_nesting(original: Row) -> Row:
     try:
         line(original.values())
     except RecursionError:
-        return broken_row(original["source_file"], f"{_NO_JSON}: the JSON is nested too deeply.")
+        return broken_row(original["source_file"], f"{NO_JSON}: the JSON is nested too deeply.")
     return original
 
 
@@ -285,7 +284,7 @@ def _inputs(source: Path) -> tuple[Path, list[str]]:
     """Return the folder and the names of the files in it to read, at least one.
 
     Raises:
-        InvalidInput: There is none.
+        InvalidInput: There is none, or a single file was named and is no answer.
     """
     try:
         if stat.S_ISDIR(source.stat().st_mode):
@@ -301,7 +300,25 @@ def _inputs(source: Path) -> tuple[Path, list[str]]:
             f"Nothing to read in {clean(str(source))}: give a raw JSON file, or a folder that holds some. "
             "Links, hidden files, special files and earlier summaries do not count."
         )
+    if folder != source:
+        _check_answer(folder, names[0])
     return folder, names
+
+
+def _check_answer(folder: Path, name: str) -> None:
+    """Check that a file that was named holds an answer: the table of any other would replace a good one.
+
+    Raises:
+        InvalidInput: It holds none.
+    """
+    found = [answer for answer, _ in _answers(folder, name)]
+    if not isinstance(found[0], AnswerFields) and all(map(is_foreign, found)):
+        error = InvalidInput(
+            f"{clean(name)} is no raw answer, and nothing was written. {found[0]['error']} Give a raw JSON file, or a "
+            "folder that holds some; a list of links goes into urls_file (on the command line: --urls)."
+        )
+        error.exit_code = 1  # there was something to read
+        raise error
 
 
 def _names(folder: Path) -> list[str]:
@@ -323,10 +340,10 @@ def _answers(folder: Path, name: str) -> Iterator[tuple[AnswerFields | Row, int]
     """Yield the posts of a file, or the row that gives the reason if it has none, with the file's size in bytes."""
     try:
         body = read_regular(f"{folder}{os.sep}{name}", MAX_FILE_BYTES)  # creating a Path takes longer than a row
-        posts = read_posts(name, body) if body else [broken_row(name, f"{_NO_JSON}: it is empty.")]
+        posts = read_posts(name, body) if body else [broken_row(name, f"{NO_JSON}: it is empty.")]
         for post in posts:
             yield post, len(body) // len(posts)
     except OSError as error:
         yield broken_row(name, f"The file cannot be read: {error.strerror}."), 0
     except ValueError as error:
-        yield broken_row(name, f"{_NO_JSON}: {error}."), 0
+        yield broken_row(name, f"{NO_JSON}: {error}."), 0
