@@ -41,7 +41,7 @@ async def test_a_client_gets_its_videos_and_tables(
     async with connect(environment) as client:
         tools = (await client.list_tools()).model_dump(mode="json", by_alias=True, exclude_none=True)["tools"]
         assert tools == json.loads(TOOLS_LIST.read_text(encoding="utf-8"))
-        assert client.instructions == server_module.INSTRUCTIONS
+        assert client.instructions == server_module.instructions(3600)
         one = checked("download_video", await client.call_tool("download_video", {"url": link("tiktok")}))
         assert Path(one["file"]["path"]).parent == root / "videos"
         assert len(content(one["file"]["path"])) == one["file"]["size_bytes"]
@@ -77,7 +77,7 @@ def test_the_first_message_may_be_a_handshake_with_the_console_script(environmen
         assert hello["protocolVersion"] == "2025-11-25"
         assert hello["serverInfo"]["name"] == "tikhub-mcp"
         assert hello["capabilities"]["tools"] == {"listChanged": False}
-        assert hello["instructions"] == server_module.INSTRUCTIONS
+        assert hello["instructions"] == server_module.instructions(3600)
         assert len(wire.ask(1, "tools/list")["tools"]) == 3
         assert wire.call(2, "download_video", {"url": link("tiktok")})["status"] == "ok"
         code, seconds = wire.end()

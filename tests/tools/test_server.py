@@ -16,7 +16,7 @@ from tests.support.mcp_session import CANARY, SLOW, TOOLS_LIST, Desk, Reword, pa
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.post import Post, Quality, Rendition, choose
 from tikhub_mcp.sandbox import good_links, link
-from tikhub_mcp.server import INSTRUCTIONS, Server
+from tikhub_mcp.server import INSTRUCTIONS, Server, instructions
 from tikhub_mcp.tools.handlers import Tools
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_eras]
@@ -76,7 +76,7 @@ async def test_the_list_of_tools_is_the_pinned_one() -> None:
 
 async def test_both_eras_list_the_same_tools_and_instructions(desk: Desk) -> None:
     assert dumped((await desk.client.list_tools()).tools) == json.loads(TOOLS_LIST.read_text(encoding="utf-8"))
-    assert desk.client.instructions == INSTRUCTIONS
+    assert desk.client.instructions == instructions(3600)
     assert desk.client.server_info is not None
     assert desk.client.server_info.name == "tikhub-mcp"
     assert desk.client.protocol_version in ("2025-11-25", "2026-07-28")
@@ -129,6 +129,15 @@ async def test_texts_of_others_are_named_as_untrusted_in_the_schema() -> None:
     video = (await listed())[0].output_schema
     assert video is not None
     assert "untrusted" in video["properties"]["title"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("value", "reuse"),
+    [("", "3,600 s"), ("90", "90 s"), ("0", "0 s"), ("0.5", "0.5 s"), ("1e6", "1,000,000 s"), ("soon", "3,600 s")],
+)
+async def test_the_instructions_name_the_time_for_which_answers_are_used_again(value: str, reuse: str) -> None:
+    async with Client(Server(Tools({"TIKHUB_REUSE_SECONDS": value}))) as client:
+        assert f"answers are used again for {reuse} unless refresh is set" in str(client.instructions)
 
 
 def test_the_instructions_name_the_tools_and_the_rules() -> None:

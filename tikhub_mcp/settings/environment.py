@@ -14,6 +14,7 @@ from tikhub_mcp.errors import InvalidInput
 
 DEFAULT_BASE_URL = "https://api.tikhub.io"
 DEFAULT_ROOT = "~/Downloads/tikhub_mcp"  # where the Downloads folder has its usual name
+DEFAULT_REUSE_SECONDS = 3600.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 NON_SECRET_VARIABLES = {  # every TIKHUB_ variable that is read, except the key: their values may be shown
     "TIKHUB_BASE_URL",
@@ -48,7 +49,7 @@ class Settings:
     root: Path
     allowed: tuple[Path, ...] = ()
     call_seconds: float = 40.0
-    reuse_seconds: float = 3600.0
+    reuse_seconds: float = DEFAULT_REUSE_SECONDS
     download_seconds: float = 1800.0
     max_bytes: int = 4 * 2**30
     log_level: str = "WARNING"
@@ -102,7 +103,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         root=root,
         allowed=tuple(_folder("TIKHUB_ALLOWED_DIRS", part) for part in allowed if part),
         call_seconds=_number(env, "TIKHUB_CALL_SECONDS", 40, at_least=1),
-        reuse_seconds=_number(env, "TIKHUB_REUSE_SECONDS", 3600, at_least=0),
+        reuse_seconds=_reuse_seconds(env),
         download_seconds=_number(env, "TIKHUB_DOWNLOAD_SECONDS", 1800, at_least=1),
         max_bytes=int(_number(env, "TIKHUB_MAX_BYTES", 4 * 2**30, at_least=1)),
         log_level=log_level(env),
@@ -113,6 +114,14 @@ def log_level(environ: Mapping[str, str] | None = None) -> str:
     """Return the level in TIKHUB_LOG_LEVEL; an unknown level gives WARNING, so that the server still starts."""
     level = value_of(os.environ if environ is None else environ, "TIKHUB_LOG_LEVEL").upper()
     return level if level in LOG_LEVELS else "WARNING"
+
+
+def reuse_seconds(environ: Mapping[str, str] | None = None) -> float:
+    """Return TIKHUB_REUSE_SECONDS; an invalid value gives the default, so that the server still starts."""
+    try:
+        return _reuse_seconds(os.environ if environ is None else environ)
+    except InvalidInput:
+        return DEFAULT_REUSE_SECONDS
 
 
 def process_environment() -> Mapping[str, str]:
@@ -142,6 +151,10 @@ def value_of(env: Mapping[str, str], name: str) -> str:
 def is_unexpanded(value: str) -> bool:
     """Return whether a value still holds a placeholder, `${…}`, because a client did not expand its configuration."""
     return _PLACEHOLDER.search(value) is not None
+
+
+def _reuse_seconds(env: Mapping[str, str]) -> float:
+    return _number(env, "TIKHUB_REUSE_SECONDS", DEFAULT_REUSE_SECONDS, at_least=0)
 
 
 def _number(env: Mapping[str, str], name: str, default: float, at_least: float) -> float:

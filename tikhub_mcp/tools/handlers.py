@@ -20,7 +20,7 @@ from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.post import Quality
 from tikhub_mcp.settings.api_key import find_key
-from tikhub_mcp.settings.environment import Settings, load_settings
+from tikhub_mcp.settings.environment import Settings, load_settings, reuse_seconds
 from tikhub_mcp.settings.paths import allowed_path
 from tikhub_mcp.storage.atomic import sweep
 from tikhub_mcp.summary import summarize
@@ -152,6 +152,10 @@ class Tools:
             self._summaries = {key: other for key, other in self._summaries.items() if not other.is_over()}
             self._summaries[source, target, wanted, about] = run
         return replies.result(await run.wait(ctx, settings.call_seconds, given.posts_note()))
+
+    def reuse_seconds(self) -> float:
+        """Return for how many seconds an answer is used again."""
+        return reuse_seconds(self._environ)
 
     def sweep(self) -> None:
         """Remove the part files that killed processes have left in the default folders."""
