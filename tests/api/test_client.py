@@ -176,6 +176,8 @@ def test_a_rate_limit_is_waited_for_unless_it_is_long(route: respx.Route, header
         desk.ask()
     asked = float(header) if header and header.isdigit() else None
     assert caught.value.retry_after == asked
+    when = f"in {int(asked):,} s at the earliest" if asked else "later"
+    assert caught.value.message.endswith(f" Ask again {when}.")
     requests = 1 if asked and asked > 20 else 4
     assert route.call_count == desk.spent == desk.refunded == requests
     assert len(desk.pauses) == requests - 1

@@ -29,6 +29,7 @@ from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import Post, parse_post
 from tikhub_mcp.summary.history import CountTotals, Findings, Top
 from tikhub_mcp.summary.summarize import Summary
+from tikhub_mcp.text import json_size
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.schemas import BatchReply, VideoReply
 
@@ -227,8 +228,9 @@ def test_bad_links_alone_make_no_error_of_a_batch() -> None:
 def test_a_refusal_fits_the_schema_of_its_tool_and_is_an_error(tool: str) -> None:
     error = KeyMissing("stop")
     error.tell_human = "apply for a key"
-    for url in ("https://x\x00" + "y" * 5000, 5, None):
+    for url in ("https://x\x00" + "\U0001f600" * 5000, 5, None):
         reply = replies.refusal(tool, error, url)
+        assert json_size(reply.model_dump()) <= 4000
         assert replies.failed(reply)
         assert type(reply).model_validate_json(reply.model_dump_json()) == reply
         assert reply.error == replies.describe(error)
@@ -300,6 +302,21 @@ def test_replies_stay_small_also_with_the_longest_texts() -> None:
     reply = replies.video_reply("https://vm.tiktok.com/" + "a" * 200, SHORT, done(post=long, saved=saved, error=error))
     assert len(compact(reply.model_dump(mode="json"))) < 4000
     assert reply.title == "纸" * 299 + "…"
+
+
+@pytest.mark.parametrize("char", ["a", "纸", '"', "\U0001f600"])
+@pytest.mark.parametrize(
+    "outcome", [Outcome("pending"), done(error=MediaUnavailable("x" * 300))], ids=["short", "long"]
+)
+def test_a_link_of_any_length_is_cut_only_as_far_as_the_reply_about_its_video_needs(
+    char: str, outcome: Outcome
+) -> None:
+    url = "https://www.tiktok.com/@a/video/7000000000000000001?x=" + char * 1900
+    reply = replies.video_reply(url, LINK, outcome)
+    whole = json_size(reply.model_copy(update={"url": url}).model_dump())
+    assert (reply.url == url) == (whole <= 4000)
+    assert url.startswith(reply.url.removesuffix("…"))
+    assert whole <= 4000 or 3990 < json_size(reply.model_dump()) <= 4000
 
 
 def test_an_item_of_a_batch_takes_about_half_a_kilobyte() -> None:

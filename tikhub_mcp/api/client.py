@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -256,8 +257,9 @@ def _failure(status: int, headers: httpx.Headers, body: bytes, link: Link) -> An
         return _refusal(status, words or "", link)
     if status == 429:
         wait = parse_retry_after(headers.get("retry-after"))
+        when = f"in {math.ceil(wait):,} s at the earliest" if wait else "later"
         return RateLimited(
-            f"TikHub's rate limit is reached (HTTP 429); {named(link)} was not charged. Ask again later.",
+            f"TikHub's rate limit is reached (HTTP 429); {named(link)} was not charged. Ask again {when}.",
             retry_after=wait,
         )
     if status == 400 or status >= 500:

@@ -35,6 +35,8 @@ MAX_RESULTS = 100  # of a batch in one reply; a larger batch shows some of what 
 MAX_SHOWN_OF_MANY = MAX_RETRY_URLS = 50
 MAX_HEAD_BYTES = 1500  # of a batch's fields before retry_urls: the note is cut, unless errors and paths are long
 MIN_NOTE_BYTES = 200
+MAX_VIDEO_BYTES = 4000  # of the reply about one video: a link that is too long for it is cut
+MIN_URL_BYTES = 200
 MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
@@ -62,9 +64,9 @@ def describe(error: TikHubMCPError) -> Error:
 def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "") -> VideoReply:
     """Return the reply about one link; `link` is None if the given text has no valid link."""
     post = outcome.post
-    return VideoReply(
+    reply = VideoReply(
         status="ok" if outcome.status == "ok" else "pending" if outcome.status == "pending" else "failed",
-        url=clean(given, MAX_URL_LENGTH),
+        url="",
         platform=link.platform if link else None,
         video_id=_video_id(link, outcome),
         kind=post.kind if post else None,
@@ -76,6 +78,13 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
         note=" ".join(filter(None, (PENDING if outcome.status == "pending" else None, note))) or None,
         error=describe(outcome.error) if outcome.error else None,
     )
+    return _with_url(reply, given)
+
+
+def _with_url(reply: VideoReply, given: str) -> VideoReply:
+    """Return the reply with its link, which is cut so that the reply fits into MAX_VIDEO_BYTES."""
+    room = max(MIN_URL_BYTES, MAX_VIDEO_BYTES - json_size(reply.model_dump()))
+    return reply.model_copy(update={"url": shortened(clean(given, MAX_URL_LENGTH), room)})
 
 
 def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
@@ -219,10 +228,8 @@ def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
     """Return the reply of a tool that failed before any work began; it matches the tool's output schema."""
     free, described = Cost(api_calls=0, reused_answer=False), describe(error)
     if tool == "download_video":
-        given = (
-            clean(url, MAX_URL_LENGTH // 2) if isinstance(url, str) else ""
-        )  # any text, in which a character may take more bytes than in a link
-        return VideoReply(status="failed", url=given, cost=free, error=described)
+        reply = VideoReply(status="failed", url="", cost=free, error=described)
+        return _with_url(reply, url if isinstance(url, str) else "")
     if tool == "summarize_raw":
         return SummaryReply(status="failed", error=described)
     nothing = dict.fromkeys(("total", "succeeded", "failed", "pending", "skipped", "workers"), 0)
