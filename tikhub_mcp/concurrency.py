@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import Event
 from typing import ParamSpec, TypeVar
+
+THREADS = 32
 
 K = TypeVar("K")
 _running: set[asyncio.Task[object]] = set()
@@ -14,6 +17,11 @@ _cancelled: ContextVar[Event | None] = ContextVar("cancelled", default=None)  # 
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def use_many_threads() -> None:
+    """Give the running event loop THREADS threads: its own few are all taken where ten name look-ups hang."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
 
 
 def in_flight() -> set[asyncio.Task[object]]:

@@ -14,9 +14,10 @@ import queue
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
+
+from tikhub_mcp.concurrency import use_many_threads
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ CLEANING_SECONDS = 1.7  # longer than the clean-up's own limit; clients kill a s
 ENDING_SECONDS = 0.4  # from the end of input until unfinished replies are given up: the client may not read them
 LOGGING_SECONDS = 0.2  # to write the last log lines
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
-THREADS = 32
 PARENT_SECONDS = 1.0  # between two checks of the parent
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
@@ -44,7 +44,7 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
             CLEANING_SECONDS.
     """
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(THREADS))  # so that slow DNS lookups do not block ten downloads
+    use_many_threads()
     end: asyncio.Future[int] = loop.create_future()
 
     def finish(code: int) -> None:
