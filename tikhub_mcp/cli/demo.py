@@ -1,237 +1,125 @@
 """`tikhub-mcp demo`: the real server over stdio, with a real MCP client, against the sandbox.
 
-Calls all three tools. Needs neither an API key nor a network. The demo compares every reply with the expected values
-and fails if one differs.
+Calls the tools, prints their replies and checks some values. Needs neither an API key nor a network.
 """
 
 import asyncio
-import csv
+import os
+import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
 from typing import Any
 
-from mcp.client import Client
-from mcp.client.stdio import StdioServerParameters
-from rich.cells import set_cell_size
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
-
 from tikhub_mcp import isolation
+from tikhub_mcp.cli.output import print_at_once, print_batch, print_video
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import said
-from tikhub_mcp.sandbox import Sandbox, link, short_link
 
-ToolResult = Mapping[str, Any]
-
-SHARE_TEXT = f"3.28 复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
-BATCH = (  # link, expected outcome, description in English and Chinese
-    (link("tiktok"), "ok", "a TikTok video", "TikTok 视频"),
-    (link("douyin"), "ok", "a Douyin video, already there from the first call", "抖音视频，第一次调用时已下载"),
-    (
-        link("photos"),
-        "not_a_video",
-        "a photo post: metrics, and no music saved as a video",
-        "图文：有数据，不把音乐存成视频",
-    ),
-    (link("private"), "post_unavailable", "a private post", "私密作品"),
-    (
-        link("tiktok"),
-        "ok",
-        "the first link once more: nothing paid, nothing fetched",
-        "重复的第一个链接：不付费，不下载",
-    ),
-)
-SHOWN_COLUMNS = ("aweme_id", "author_nickname", "digg_count", "play_count", "parse_ok")
+BATCH = {"tiktok": "ok", "douyin": "ok", "private": "post_unavailable"}  # post of the sandbox → expected outcome
+PREFIX = "tikhub-mcp-demo-"
+Checks = dict[str, tuple[object, object]]  # values by name, each after the expected one
+UNFINISHED_SECONDS = 3600.0  # after this time a folder without a summary is that of a run that was killed
 
 
-@dataclass
-class DemoReport:
-    """The results of the demo.
-
-    Attributes:
-        console: Where the steps are printed.
-        wrong: One message for each value that differs from the expected one.
-    """
-
-    console: Console
-    wrong: list[str] = field(default_factory=list)
-
-    def check(self, what: str, expected: object, got: object) -> None:
-        """Record a message in `wrong` if the value is not the expected one."""
-        if expected != got:
-            self.wrong.append(
-                said(f"{what}: expected {expected!r}, got {got!r}", f"{what}：应为 {expected!r}，实为 {got!r}")
-            )
-
-
-def run(folder: Path | None = None, console: Console | None = None) -> int:
-    """Run the demo.
+def run(folder: Path | None = None) -> int:
+    """Run the demo, and print its steps on standard output.
 
     Args:
-        folder: Where files go; it must hold no raw answers. Defaults to a new temporary folder.
-        console: Where the steps are printed. Defaults to standard output.
+        folder: Where files go; it must hold no raw answers. Defaults to a new temporary folder, which replaces that of
+            an earlier run.
 
     Returns:
-        The exit code of the process: 0 if every value was the expected one, else 1.
+        The exit code of the process: 0 if every checked value was the expected one, else 1.
 
     Raises:
         InvalidInput: The folder holds raw answers already.
     """
-    folder = folder or Path(tempfile.mkdtemp(prefix="tikhub-mcp-demo-"))
-    if (
-        folder / "raw"
-    ).exists():  # stored answers would be reused, and the expected numbers of paid calls would be wrong
-        raise InvalidInput(
-            said(
-                f"{folder} holds earlier files. Name a new folder, or none.",
-                f"{folder} 里有以前的文件。请换一个新文件夹，或不指定。",
-            )
-        )
-    report = DemoReport(console or Console(soft_wrap=True, highlight=False))
-    with Sandbox(latency=0.5, media_latency=0.6) as sandbox:
-        asyncio.run(_show(report, sandbox, folder))
-    say = report.console.print
-    if report.wrong:
-        say(
-            said("\n[red]Not as it should be:[/]", "\n[red]与预期不符：[/]"),
-            *(f"\n  {escape(wrong)}" for wrong in report.wrong),
-        )
-        return 1
-    where = escape(str(folder))
-    say(
-        said(
-            f"\n[green]Everything as it should be.[/] The files are in {where}; delete them as you like.",
-            f"\n[green]一切正常。[/]文件在 {where}，可随意删除。",
-        )
-    )
-    say(
-        said(
-            "Next: `tikhub-mcp install claude-desktop` (or claude-code, cursor, vscode), and your TikHub API key.",
-            "下一步：`tikhub-mcp install claude-desktop`（或 claude-code、cursor、vscode），再填入 TikHub API 密钥。",
-        )
-    )
-    return 0
+    target = folder or _new_folder()
+    if (target / "raw").exists():  # stored answers would be used again, and fewer calls paid for than expected
+        message = said("{} holds earlier files. Name a new folder.", "{} 里有以前的文件。请换一个新文件夹。")
+        raise InvalidInput(message.format(target))
+    _say("Starting a stand-in for TikHub …", "正在启动 TikHub 的替身…")
+    try:
+        checks = asyncio.run(_steps(target))
+    except BaseException as error:
+        if folder is None:
+            shutil.rmtree(target, ignore_errors=True)
+        # The client's task groups wrap what is raised inside them.
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(BrokenPipeError):
+            raise BrokenPipeError from None
+        raise
+    wrong = {what: values for what, values in checks.items() if values[0] != values[1]}
+    for what, (expected, value) in wrong.items():
+        _say(f"WRONG: {what}: expected {expected}, got {value}", f"不符：{what}：应为 {expected}，实为 {value}")
+    if not wrong:
+        _say("\nEverything as it should be.", "\n一切正常。")
+    _say(f"The files are in {target}; delete them as you like.", f"文件在 {target}，可随意删除。")
+    _say("Next: `tikhub-mcp install claude-desktop`.", "下一步：`tikhub-mcp install claude-desktop`。")
+    return int(bool(wrong))
 
 
-async def _show(report: DemoReport, sandbox: Sandbox, folder: Path) -> None:
-    say = report.console.print
-    environment = {
-        "TIKHUB_API_KEY": "demo-key-of-the-sandbox",
-        "TIKHUB_BASE_URL": sandbox.base_url,
-        "TIKHUB_OUTPUT_DIR": str(folder),
-    }
-    command, *args = isolation.isolated_server_command()
-    server = StdioServerParameters(command=command, args=args, env=environment, cwd=isolation.PACKAGE_FOLDER)
-    say(
-        said(
-            f"[bold]1.[/] A stand-in for TikHub runs at {sandbox.base_url}; the server starts over stdio …",
-            f"[bold]1.[/] TikHub 的替身运行在 {sandbox.base_url}；服务器通过 stdio 启动…",
-        )
-    )
-    async with Client(server) as client:
-        tools = [tool.name for tool in (await client.list_tools()).tools]
-        names = ", ".join(tools)
-        version = client.protocol_version
-        say(said(f"   protocol {version}, tools: {names}", f"   协议 {version}，工具：{names}"))
-        report.check(said("the tools", "工具"), ["download_video", "batch_download", "summarize_raw"], tools)
-        await _one(report, client)
-        await _many(report, client)
-        await _table(report, client)
-    report.check(said("paid API calls", "付费 API 调用"), 4, sum(call.status == 200 for call in sandbox.calls))
+async def _steps(folder: Path) -> Checks:
+    """Call the tools, print their replies, and return the values to check."""
+    from mcp.client import Client  # these imports take a second, before which something should be on the screen
+    from mcp.client.stdio import StdioServerParameters
 
+    from tikhub_mcp.sandbox import Sandbox, link, short_link
+    from tikhub_mcp.summary.extras import is_installed
+    from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
-async def _one(report: DemoReport, client: Client) -> None:
-    say = report.console.print
-    form = said(" with share text, as people paste it:", "，直接粘贴分享文本：")
-    say(f"\n[bold]2. download_video[/]{form}\n   {SHARE_TEXT}")
-    reply = await _call(report, client, "download_video", {"url": SHARE_TEXT})
-    report.check("download_video", "ok", reply["status"])
-    file, metrics = reply["file"], reply["metrics"]
-    if file is None or metrics is None:
-        return
-    say(f"   {_label('video', '视频')}{escape(file['path'])}")
-    measured = "{codec}, {width}x{height}, {duration_ms} ms, {size_bytes} bytes".format_map(file)
-    say(f"   {_label('measured', '实测')}{measured}")
-    say(f"   {_label('raw answer', '原始数据')}{escape(reply['raw_json_path'])}")
-    values = {name: metrics[name] for name in ("likes", "comments", "shares", "saves", "plays")}
-    shown = ", ".join(f"{name} {'null' if value is None else value}" for name, value in values.items())
-    say(f"   {_label('metrics', '数据')}{shown}")
-    for name, reason in metrics["notes"].items():
-        say(f"               {name}: {reason}")
-    report.check(said("the size of the video's file", "视频文件的大小"), file["size_bytes"], _size(file["path"]))
-    report.check(said("plays on Douyin", "抖音的播放量"), None, metrics["plays"])
+    with Sandbox() as sandbox:
+        _say(f"It runs at {sandbox.base_url}. Starting the server …", f"运行在 {sandbox.base_url}。正在启动服务器…")
+        command, *args = isolation.isolated_server_command()
+        env = {"TIKHUB_API_KEY": "demo-key-of-the-sandbox", "TIKHUB_BASE_URL": sandbox.base_url}
+        env["TIKHUB_OUTPUT_DIR"] = str(folder)
+        server = StdioServerParameters(command=command, args=args, env=env, cwd=isolation.PACKAGE_FOLDER)
+        async with Client(server) as client:
 
+            async def call(tool: str, **arguments: object) -> dict[str, Any]:
+                return (await client.call_tool(tool, arguments)).structured_content or {}
 
-async def _many(report: DemoReport, client: Client) -> None:
-    say = report.console.print
-    say("\n[bold]3. batch_download[/]" + said(f" with {len(BATCH)} links", f"，{len(BATCH)} 个链接"))
-    reply = await _call(report, client, "batch_download", {"urls": [url for url, *_ in BATCH]})
-    for (_, expected, english, chinese), item in zip(BATCH, reply["results"], strict=True):
-        what = said(english, chinese)
-        outcome = item["error"]["code"] if item["error"] else item["status"]
-        report.check(what, expected, outcome)
-        count = item["metrics"]["likes"] if item["metrics"] else None
-        likes = "" if count is None else said(f", {count} likes", f"，{count} 个赞")
-        result = Path(item["path"]).name if item["path"] else outcome
-        say(f"   {item['status']:<7} {what}{said(': ', '：')}{result}{likes}")
-    done, failed, calls = reply["succeeded"], reply["failed"], reply["cost"]["api_calls"]
-    say(
-        said(
-            f"   {reply['status']}: {done} succeeded, {failed} failed as they should; {calls} paid API calls",
-            f"   {reply['status']}：{done} 个成功，{failed} 个如预期失败；{calls} 次付费 API 调用",
-        )
-    )
-    report.check(said("the batch's paid calls", "批量下载的付费调用"), 3, reply["cost"]["api_calls"])
-
-
-async def _table(report: DemoReport, client: Client) -> None:
-    say = report.console.print
-    say("\n[bold]4. summarize_raw[/]" + said(" of everything that was saved", "，汇总所有已保存的数据"))
-    reply = await _call(report, client, "summarize_raw", {})
-    report.check("summarize_raw", ("ok", 4, 1), (reply["status"], reply["rows"], reply["broken"]))
-    table = Table("  " + SHOWN_COLUMNS[0], *SHOWN_COLUMNS[1:], box=None, padding=(0, 1), header_style="dim")
-    table.columns[0].min_width = 22  # 19 digits of an id, and the indentation
-    for row in _rows(reply["csv_path"])[:5]:
-        table.add_row("  " + row["aweme_id"], *(escape(row[column]) for column in SHOWN_COLUMNS[1:]))
-    say(table)
-    rows, broken = reply["rows"], reply["broken"]
-    say(
-        said(
-            f"   {rows} rows; {broken} is the private post, whose column `error` says so",
-            f"   {rows} 行；其中 {broken} 行是私密作品，`error` 列说明了原因",
-        )
-    )
-    say(f"   {escape(reply['csv_path'])}\n   {escape(reply['json_path'])}")
-
-
-def _label(english: str, chinese: str) -> str:
-    return set_cell_size(said(english, chinese), 12)
+            text = f"复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
+            _say(f"\n1. download_video: {text}", f"\n1. download_video：{text}")
+            one = VideoReply.model_validate(await call("download_video", url=text))
+            print_video(one)
+            _say("\n2. The same call again", "\n2. 同样的调用再来一次")
+            again = VideoReply.model_validate(await call("download_video", url=text))
+            _say(f"paid API calls: {again.cost.api_calls}", f"付费 API 调用：{again.cost.api_calls}")
+            _say("\n3. batch_download, with a private post", "\n3. batch_download，其中一个作品是私密的")
+            batch = BatchReply.model_validate(await call("batch_download", urls=[link(name) for name in BATCH]))
+            print_batch(batch)
+            page = ["html"] if is_installed("report") else []
+            _say("\n4. summarize_raw", "\n4. summarize_raw")
+            table = SummaryReply.model_validate(await call("summarize_raw", formats=["csv", "json", *page]))
+        _say(f"{table.rows} rows, {table.broken} without a post", f"{table.rows} 行，{table.broken} 行没有作品")
+        for path in (table.csv_path, table.json_path, table.html_path or "html: the extra `report` is not installed"):
+            print_at_once(str(path))
+        return {
+            "status": ("ok", one.status),
+            "size of the video": (one.file and _size(one.file.path), one.file and one.file.size_bytes),
+            "API calls for the same again": (0, again.cost.api_calls),
+            "batch": ([*BATCH.values()], [item.error.code if item.error else item.status for item in batch.results]),
+            "rows, and those without a post": ((3, 1), (table.rows, table.broken)),
+            "page": (bool(page), table.html_path is not None),
+            "API calls": (3, sum(call.status == 200 for call in sandbox.calls)),
+        }
 
 
 def _size(path: str) -> int:
     return Path(path).stat().st_size
 
 
-def _rows(path: str) -> list[dict[str, str]]:
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
+def _new_folder() -> Path:
+    """Create a temporary folder, and remove those that earlier runs of this user have left."""
+    new = Path(tempfile.mkdtemp(prefix=PREFIX))
+    for other in new.parent.glob(f"{PREFIX}*"):
+        # Not Path.is_file, which may raise: other users' folders may be there.
+        finished = os.path.isfile(other / "reports" / "tikhub_videos_summary.json")  # noqa: PTH113
+        if other != new and (finished or other.lstat().st_mtime < time.time() - UNFINISHED_SECONDS):
+            shutil.rmtree(other, ignore_errors=True)
+    return new
 
 
-async def _call(report: DemoReport, client: Client, tool: str, arguments: dict[str, Any]) -> ToolResult:
-    received: list[str] = []
-    columns = (TextColumn("   {task.description}"), BarColumn(), TextColumn("{task.fields[message]}"))
-    with Progress(*columns, console=report.console, transient=True) as bar:
-        task = bar.add_task(tool, total=None, message="")
-
-        async def progress(progress: float, total: float | None, message: str | None) -> None:
-            received.append(message or "")
-            bar.update(task, completed=progress, total=total, message=received[-1])
-
-        result = await client.call_tool(tool, arguments, progress_callback=progress)
-    if received:
-        report.console.print(f"   {_label('progress', '进度')}{', '.join(received)}")
-    return result.structured_content or {}
+def _say(english: str, in_chinese: str) -> None:
+    print_at_once(said(english, in_chinese))

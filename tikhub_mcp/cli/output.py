@@ -60,6 +60,11 @@ def _print(line: str, file: TextIO | None = None) -> None:
     print(printable(line), file=file)
 
 
+def print_at_once(line: str) -> None:
+    """Print a line, also into a pipe, without waiting for more."""
+    print(line, flush=True)
+
+
 def print_video(reply: "VideoReply") -> None:
     """Print the result of `one`: files and metrics on standard output, warnings and errors on standard error."""
     if reply.raw_json_path:
