@@ -1,9 +1,11 @@
 """The command line: in this process against the sandbox, and as a process where that is the point."""
 
+import asyncio
 import io
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +22,8 @@ import pytest
 from tests.support.summary_inputs import COUNTS, answer, save_all
 from tikhub_mcp import __version__
 from tikhub_mcp.api import client, limiter
-from tikhub_mcp.cli.main import main
+from tikhub_mcp.cli.main import _finish, main
+from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.posts.post import Metrics
 from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, posts, short_link
 from tikhub_mcp.settings.api_key import why_unusable
@@ -65,7 +68,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cli(
     root: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Cli]:
-    monkeypatch.setenv("TIKHUB_API_KEY", "a-key")
+    monkeypatch.setenv("TIKHUB_API_KEY", "a-key-of-the-tests")
     monkeypatch.setenv("TIKHUB_BASE_URL", sandbox.base_url)
     sandbox.calls.clear()
 
@@ -248,6 +251,11 @@ def test_a_batch_is_read_from_a_pipe(root: Path, sandbox: Sandbox, name: str) ->
         (["batch", f"看看 {short_link('douyin')} " + "长" * 300], "run `tikhub-mcp one URL`"),
         (["batch", "links.txt", "links.txt"], "cat FILE FILE"),
         (["batch", "长" * 300], "cannot be read"),
+        (["batch", "."], "cannot be read: .: Is a directory"),
+        (["batch", "/"], "cannot be read: /: Is a directory"),
+        (["batch", " "], "the name that was given is empty"),
+        (["summarize", "--urls", link("tiktok")], "hand links to `tikhub-mcp summarize --urls -`"),
+        (["summarize", "--urls", ""], "`summarize --urls` takes a file of links, and the name"),
         (["one", link("tiktok"), link("douyin")], "`tikhub-mcp batch`"),
     ],
 )
@@ -256,7 +264,8 @@ def test_what_the_other_command_takes_is_answered_with_its_name(cli: Cli, argume
     ran = cli(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("error: invalid_input: ")
-    assert hint in ran.err
+    assert hint.lower() in ran.err.lower()
+    assert arguments[0] != "summarize" or "batch" not in ran.err
 
 
 def test_a_share_text_without_quotes_and_one_link_twice_are_one_post(cli: Cli) -> None:
@@ -289,7 +298,7 @@ def test_three_hundred_links_are_not_too_many(cli: Cli, monkeypatch: pytest.Monk
     assert (reply.total, reply.succeeded, reply.cost.api_calls) == (300, 300, 30)
 
 
-@pytest.mark.parametrize("key", ["", "YOUR_API_KEY", "a key"])
+@pytest.mark.parametrize("key", ["", "YOUR_API_KEY", "a key", "a-key"])
 @pytest.mark.parametrize("json", [False, True])
 @pytest.mark.parametrize("command", ["one", "batch"])
 def test_without_a_key_nothing_happens_but_the_refusal(
@@ -301,6 +310,8 @@ def test_without_a_key_nothing_happens_but_the_refusal(
     assert ran.code == 3
     assert ran.err.startswith("error: api_key_missing: You need to apply for your own paid personal API key")
     assert {"https://tikhub.io/", "TIKHUB_API_KEY,", f"{root.parent}/no-SKILL.md."} <= set(ran.err.split())
+    reason = {"": "", "YOUR_API_KEY": "holds a placeholder", "a key": "contains white space", "a-key": "is too short"}
+    assert f"TIKHUB_API_KEY is set, but {reason[key]}" in ran.err or not key
     if json:
         reply = (BatchReply if command == "batch" else VideoReply).model_validate_json(ran.out)
         assert (reply.error and reply.error.code) == "api_key_missing"
@@ -315,6 +326,13 @@ def test_a_setting_or_a_path_that_cannot_be_used_is_named(cli: Cli, monkeypatch:
     assert ran.err.startswith("error: invalid_input: TIKHUB_BASE_URL")
     ran = cli("summarize", "-i", "~nobody-of-that-name/raw")
     assert (ran.code, ran.err[:43]) == (2, "error: invalid_input: The path ~nobody-of-t")
+    monkeypatch.delenv("TIKHUB_BASE_URL")
+    monkeypatch.setenv("TIKHUB_CALL_SECONDS", "soon")
+    save_all(Path("raw"), [answer()])
+    for command in (["one", link("tiktok")], ["summarize", "-i", "raw", "-o", "out"]):
+        ran = cli(*command)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("error: invalid_input: The environment variable TIKHUB_CALL_SECONDS must be a number")
 
 
 @pytest.mark.parametrize(
@@ -413,6 +431,16 @@ def test_a_command_whose_output_was_closed_ends_well(root: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+def test_a_list_of_links_in_the_place_of_raw_answers_is_refused_and_the_table_stays(cli: Cli) -> None:
+    save_all(Path("raw"), [answer()])
+    assert cli("summarize", "-i", "raw").code == 0
+    before = Path("tikhub_videos_summary.csv").read_bytes()
+    ran = cli("summarize", "-i", listed(Path("links.txt"), link("tiktok")))
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: invalid_input: links.txt is no raw answer, and nothing was written. ")
+    assert Path("tikhub_videos_summary.csv").read_bytes() == before
+
+
 def test_nothing_to_summarize_is_a_usage_error(cli: Cli) -> None:
     ran = cli("summarize", "--json")
     assert (ran.code, ran.err.startswith("error: invalid_input: ")) == (2, True)
@@ -462,7 +490,7 @@ def test_a_bar_shows_on_a_terminal_only(cli: Cli, monkeypatch: pytest.MonkeyPatc
 
 
 def start(command: str, argument: str, sandbox: Sandbox, *more: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"TIKHUB_API_KEY": "a-key", "TIKHUB_BASE_URL": sandbox.base_url}
+    environment = os.environ | {"TIKHUB_API_KEY": "a-key-of-the-tests", "TIKHUB_BASE_URL": sandbox.base_url}
     environment |= {"PYTHONIOENCODING": "ascii"}  # as a terminal that cannot show much
     everything = [sys.executable, "-m", "tikhub_mcp", command, argument, *more]
     return subprocess.Popen(everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -471,10 +499,28 @@ def start(command: str, argument: str, sandbox: Sandbox, *more: str) -> subproce
 def test_a_reader_that_has_had_enough_gets_no_traceback(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody, pipe = os.pipe()
     os.close(nobody)
-    listed(Path("raw.json"), "{}")
+    save_all(Path("raw"), [answer()])
     with os.fdopen(pipe, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert main(["summarize", "-i", "raw.json"]) == 1
+        assert main(["summarize", "-i", "raw"]) == 1
+
+
+def test_name_look_ups_that_hang_hold_up_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    hang = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: hang.wait(20))
+
+    async def work() -> str:
+        loop = asyncio.get_running_loop()
+        look_ups = [asyncio.ensure_future(loop.getaddrinfo(f"{number}.example", 443)) for number in range(20)]
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(5):
+                return await in_thread(lambda: "written")
+        finally:
+            hang.set()
+            await asyncio.wait(look_ups)
+
+    assert _finish(work()) == "written"
 
 
 def test_the_log_level_is_for_this_package_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

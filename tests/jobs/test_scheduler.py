@@ -1,21 +1,21 @@
 """scheduler.py and model.py: one job a post, ten at once, in time, within budget; with a TikHub that answers on cue."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.fake_tikhub import FIRST, World, call, douyin, link, show, until, video
 from tests.support.payloads import tiktok_post
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
-from tikhub_mcp.jobs.model import Job
+from tikhub_mcp.jobs.model import Job, Options
 from tikhub_mcp.jobs.scheduler import Plan
 from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.media.download import Saved
-from tikhub_mcp.posts.links import parse_link
+from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import Post
 
 
@@ -652,11 +652,11 @@ def test_a_plan_that_takes_longer_than_its_call_goes_on_and_the_same_call_gets_i
         begun: list[int] = []
         plan = world.jobs._worker.plan
 
-        async def counted(*of: Any) -> Plan:
+        async def counted(links: Sequence[Link], options: Options) -> Plan:
             begun.append(1)
-            return await plan(*of)
+            return await plan(links, options)
 
-        world.jobs._worker.plan = counted  # type: ignore[method-assign, assignment]
+        world.jobs._worker.plan = counted  # type: ignore[method-assign]
         async with world.jobs._worker._archive_turn:  # as if another job read a large folder
             assert await world.jobs.plan(call(seconds=0.01), [link()], world.options) is None
             assert await world.jobs.plan(call(seconds=0), [link()], world.options) is None

@@ -23,8 +23,12 @@ def absolute(path: Path | None) -> Path | None:
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None
 
 
-def read_links(names: list[str]) -> "Given":
-    """Read the list of links that `batch` was given: a file of any size, a pipe, or `-` for standard input.
+def read_links(names: list[str], command: str = "batch") -> "Given":
+    """Read the list of links that a command was given: a file of any size, a pipe, or `-` for standard input.
+
+    Args:
+        names: The file; more than one is an error that says what to do instead.
+        command: What errors call the command.
 
     Raises:
         InvalidInput: It is no list of links, cannot be read, or is not the only one.
@@ -34,12 +38,17 @@ def read_links(names: list[str]) -> "Given":
     from tikhub_mcp.tools.list_text import decode_list
 
     if any(find(name) and not _mode(name) for name in names):
+        other = "For one link run `tikhub-mcp one URL`. " if command == "batch" else ""
         raise InvalidInput(
-            "`batch` takes a file of links, and this is a link. For one link run `tikhub-mcp one URL`; hand several to "
-            "`tikhub-mcp batch -` on standard input, one a line."
+            f"`{command}` takes a file of links, and this is a link. {other}Hand links to `tikhub-mcp {command} -` on "
+            "standard input, one a line."
         )
     if len(names) > 1:
-        raise InvalidInput("`batch` takes one file. Hand several to it with `cat FILE FILE | tikhub-mcp batch -`.")
+        raise InvalidInput(
+            f"`{command}` takes one file. Hand several to it with `cat FILE FILE | tikhub-mcp {command} -`."
+        )
+    if not names[0].strip():
+        raise InvalidInput(f"`{command}` takes a file of links, and the name that was given is empty.")
     path = Path(names[0])
     if names[0] in ("-", "/dev/stdin"):
         name, content = "standard input", sys.stdin.buffer.read() if sys.stdin else b""

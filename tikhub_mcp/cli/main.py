@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
 from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_video, progress_bar
+from tikhub_mcp.concurrency import use_many_threads
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
 
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     summarize.add_argument(
         "-o", "--out-dir", type=Path, metavar="DIR", help="default: here; with --urls reports/selection/"
     )
-    summarize.add_argument("--urls", type=Path, metavar="FILE", help="only the posts of the links in this text file")
+    summarize.add_argument("--urls", metavar="FILE", help="only the posts of the links in this text file")
     summarize.add_argument(
         "--formats",
         type=_formats,
@@ -243,6 +244,7 @@ def _finish(work: Coroutine[None, None, T]) -> T:
     """
 
     async def guarded() -> T:
+        use_many_threads()
         task = asyncio.create_task(work)
         for name in ("SIGTERM", "SIGHUP"):
             with suppress(AttributeError, NotImplementedError, RuntimeError):  # Windows, or not in the main thread

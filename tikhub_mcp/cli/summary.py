@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    source: Path | None, out_dir: Path | None, urls: Path | None, formats: tuple[Format, ...], *, as_json: bool
+    source: Path | None, out_dir: Path | None, urls: str | None, formats: tuple[Format, ...], *, as_json: bool
 ) -> int:
     """Summarise, print the result, and return the exit code.
 
@@ -24,13 +24,14 @@ def run(
         formats: The outputs.
         as_json: Whether to print the reply as JSON.
     """
+    settings = load_settings()
     about: tuple[Link, ...] = ()
     note = ""
-    if urls:
-        given = read_links([str(urls)])
+    if urls is not None:
+        given = read_links([urls], "summarize --urls")
         about, note = given.posts(), given.posts_note()
-    default = load_settings().selection if urls else Path.cwd()
-    summary = summarize(source or load_settings().raw, out_dir or default, formats, about=about)
+    default = Path.cwd() if urls is None else settings.selection
+    summary = summarize(source or settings.raw, out_dir or default, formats, about=about)
     if as_json:
         from tikhub_mcp.tools.replies import summary_reply
 
