@@ -657,7 +657,7 @@ def test_a_plan_that_takes_longer_than_its_call_goes_on_and_the_same_call_gets_i
             return await plan(links, options)
 
         world.jobs._worker.plan = counted  # type: ignore[method-assign]
-        async with world.jobs._worker._archive_turn:  # as if another job read a large folder
+        async with world.jobs._worker._lookup._archive_turn:  # as if another job read a large folder
             assert await world.jobs.plan(call(seconds=0.01), [link()], world.options) is None
             assert await world.jobs.plan(call(seconds=0), [link()], world.options) is None
             cancelled = asyncio.create_task(world.jobs.plan(call(), [link(1)], world.options))
@@ -669,7 +669,7 @@ def test_a_plan_that_takes_longer_than_its_call_goes_on_and_the_same_call_gets_i
         assert len(begun) == 3
         assert await world.jobs.plan(call(), [link()], world.options) == [(False, True)]
         assert len(begun) == 4  # what was given once is not given again
-        async with world.jobs._worker._archive_turn:
+        async with world.jobs._worker._lookup._archive_turn:
             waiting = asyncio.create_task(world.jobs.plan(call(), [link(2)], world.options))
             await asyncio.sleep(0)
             await world.jobs.close()

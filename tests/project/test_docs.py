@@ -143,7 +143,7 @@ def test_no_example_starts_the_module_in_a_way_that_imports_from_the_working_dir
 
 
 def test_the_two_commands_stand_at_the_top_and_set_everything_up() -> None:
-    for marker, ending in (("demo", "tikhub-mcp demo"), ("tests", "pytest")):
+    for marker, ending in (("demo", "tikhub-mcp demo"), ("tests", "--cov-fail-under 95")):
         [command] = fenced(marker, "bash")
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install")
         assert command.strip().endswith(ending)

@@ -12,7 +12,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, get_default_environment, stdio_client
 
-from tests.support.mcp_session import CANARY, ONE_ERA, SLOW, TOOLS_LIST, Era, checked, content, listing, patience
+from tests.support.mcp_session import CANARY, SLOW, TOOLS_LIST, Era, checked, content, listing, patience
 from tests.support.stdio_client import (
     CLIENT,
     DISCOVERY,
@@ -27,7 +27,7 @@ from tests.support.stdio_client import (
 )
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
-from tikhub_mcp.server import INSTRUCTIONS
+from tikhub_mcp.server import instructions
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="variables, permissions and folders as POSIX has them")
 
@@ -186,7 +186,7 @@ def test_a_client_of_the_modern_era_begins_with_whatever_it_likes_and_hears_whic
     assert wire.call(0, "download_video", {"url": link("tiktok")}, DISCOVERY)["status"] == "ok"
     greeting = wire.ask(1, "server/discover", {"_meta": DISCOVERY})
     assert "2026-07-28" in greeting["supportedVersions"]
-    assert greeting["instructions"] == INSTRUCTIONS
+    assert greeting["instructions"] == instructions(3600)
     assert len(wire.ask(2, "tools/list", {"_meta": DISCOVERY})["tools"]) == 3
     later = {**DISCOVERY, "io.modelcontextprotocol/protocolVersion": "2099-01-01"}
     for number, (method, params) in enumerate(
@@ -205,7 +205,6 @@ def test_a_client_of_the_modern_era_begins_with_whatever_it_likes_and_hears_whic
 # Variables
 
 
-@ONE_ERA
 @pytest.mark.anyio
 async def test_the_six_variables_that_a_host_hands_on_are_enough(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, era: Era, root: Path, tmp_path: Path

@@ -11,7 +11,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from tests.support.mcp_session import CANARY, ONE_ERA, TOOLS_LIST, Era, checked, content, listing, patience
+from tests.support.mcp_session import CANARY, TOOLS_LIST, Era, checked, content, listing, patience
 from tests.support.stdio_client import MODULE, Environment, Wire, parts
 from tikhub_mcp import server as server_module
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -56,7 +56,6 @@ async def test_a_client_gets_its_videos_and_tables(
     assert not parts(root)
 
 
-@ONE_ERA
 @pytest.mark.anyio
 async def test_a_client_without_a_key_is_told_to_stop(
     connect: Connect, environment: Environment, root: Path, sandbox: Sandbox
