@@ -25,7 +25,7 @@ from tikhub_mcp import isolation
 from tikhub_mcp.cli import demo
 from tikhub_mcp.doctor import checks
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.install import clients
+from tikhub_mcp.install import entries
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.summary import page
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 26, 10, 15, tzinfo=UTC)
 SCRIPT = Path(sys.executable).with_name("tikhub-mcp")
 MODULE = [sys.executable, "-m", "tikhub_mcp"]
-NO_SCRIPT = clients.server_command(platform="win32")  # of an installation whose script is not beside Python
+NO_SCRIPT = entries.server_command(platform="win32")  # of an installation whose script is not beside Python
 SITE = {"sitecustomize", "usercustomize"}  # tried before anything else, and not there as a rule
 MODULES = set(sys.stdlib_module_names) | set(packages_distributions()) | SITE | {"a_plugin"}
 PROGRAMS = ("uname", "python", "python3", "tikhub-mcp", "ldconfig", "gcc", "uv", "node", "sh")
@@ -216,6 +216,7 @@ def test_no_command_imports_or_runs_anything_from_where_it_is_called(started: St
     started.run("summarize", "--formats", "csv,json,xlsx,html", "-o", str(tmp_path / "tables"))
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".csv", ".json", ".xlsx", ".html"}
     assert started.run("doctor").endswith("Problems: 0. Warnings: 0.\n")
+    (tmp_path / "home" / ".cursor").mkdir(parents=True)
     started.run("install", "cursor", "--yes")
     entry = json.loads((tmp_path / "home" / ".cursor" / "mcp.json").read_bytes())["mcpServers"]["tikhub"]
     assert entry == {"command": str(SCRIPT)}
@@ -403,13 +404,13 @@ def test_an_entry_without_a_script_is_isolated_and_an_old_one_is_brought_up_to_d
     path = tmp_path / "mcp.json"
     old = {"command": sys.executable, "args": ["-m", "tikhub_mcp"], "env": {"TIKHUB_API_KEY": "mine"}}
     path.write_text(json.dumps({"mcpServers": {"tikhub": old}}))
-    clients.install("cursor", path, NO_SCRIPT).write(NOW)
+    entries.install("cursor", path, NO_SCRIPT).write(NOW)
     assert json.loads(path.read_bytes())["mcpServers"]["tikhub"] == {**old, "args": NO_SCRIPT[1:]}
 
 
 def test_a_python_that_does_not_know_where_it_is_is_not_put_into_an_entry() -> None:
     with pytest.raises(InvalidInput, match="does not know its own path"):
-        clients.server_command("")
+        entries.server_command("")
 
 
 @pytest.mark.parametrize(

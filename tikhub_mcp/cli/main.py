@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.tools.schemas import BatchReply
 from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
-from tikhub_mcp.cli.output import agreed, print_batch, print_json, print_video, progress_bar
+from tikhub_mcp.cli.output import print_batch, print_json, print_video, progress_bar
 from tikhub_mcp.concurrency import use_many_threads
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
@@ -33,7 +32,8 @@ T = TypeVar("T")
 
 EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has no video."
 CLIENT_EXITS = (
-    "Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, or not confirmed; 3 no usable key."
+    "Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, not confirmed, or no such client here; "
+    "3 no usable key."
 )
 CLIENT_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode")  # as in install/clients.py
 
@@ -160,7 +160,7 @@ def _add_client(command: argparse.ArgumentParser, change: str) -> None:
     command.add_argument("--yes", action="store_true", help="show the change and make it, without a question")
     if change == "install":
         command.add_argument("--with-key", action="store_true", help="copy the key that is found now into the entry")
-    command.set_defaults(command=_connect, change=change)
+    command.set_defaults(command=_connect, adds=change == "install")
 
 
 def _one(args: argparse.Namespace) -> int:
@@ -277,22 +277,10 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _connect(args: argparse.Namespace) -> int:
-    from tikhub_mcp.install import clients
-    from tikhub_mcp.settings.api_key import find_key
+    from tikhub_mcp.cli.install import run
 
-    path = clients.find_file(args.host, args.project, args.file)
-    if args.change == "install":
-        change = clients.install(args.host, path, clients.server_command(), find_key() if args.with_key else None)
-    else:
-        change = clients.uninstall(args.host, path)
-    if change.needed:
-        if not agreed(change.diff(), args.yes):
-            return 2
-        backup = change.write(datetime.now().astimezone())
-        held = ", its key included" if change.backup_holds_key else ""
-        print(f"Written: {path}" + (f"\nAs it was before{held}: {backup}" if backup else ""))
-    print(change.note)
-    return 0
+    with_key = args.adds and args.with_key
+    return run(args.host, args.project, args.file, adds=args.adds, with_key=with_key, yes=args.yes)
 
 
 def _sandbox(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.summary.history import Top
     from tikhub_mcp.summary.summarize import Summary
     from tikhub_mcp.tools.schemas import BatchReply, VideoReply
+from tikhub_mcp.messages import said
 from tikhub_mcp.text import clean, printable
 
 _ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -158,27 +159,38 @@ def print_json(reply: "BaseModel") -> None:
     print()
 
 
-def agreed(change: Sequence[str], already: bool) -> bool:
-    """Print a change and ask the user to confirm it.
+def print_lines(*lines: str) -> None:
+    """Print lines that may contain paths."""
+    for line in lines:
+        _print(line)
+
+
+def is_terminal() -> bool:
+    """Whether questions can be asked: standard input and output are a terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def agreed(change: str, already: bool) -> bool:
+    """Print what a change does, and ask the user to confirm it.
 
     Args:
-        change: The lines to print.
+        change: The sentence to print.
         already: Whether the user has confirmed it with --yes; then there is no question.
 
     Returns:
         Whether to make the change; False if standard input or output is not a terminal.
     """
-    print("\n".join(change))
+    _print(change)
     if already:
         return True
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not is_terminal():
         print("Nothing was written: there is no terminal to confirm it on. Use --yes to write it.", file=sys.stderr)
         return False
     try:
-        answer = input("\nWrite this? [y/N] ")
+        answer = input(said("Write this? [y/N] ", "要写入吗？[y/N] "))
     except EOFError:
         answer = ""
     if answer.strip().lower() in ("y", "yes"):
         return True
-    print("Nothing was written.")
+    print(said("Nothing was written.", "没有写入任何内容。"))
     return False

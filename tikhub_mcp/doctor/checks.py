@@ -24,7 +24,7 @@ from tikhub_mcp import __version__, isolation
 from tikhub_mcp.doctor.connectivity import check_account, check_network
 from tikhub_mcp.doctor.findings import Finding, redact_finding
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.install.clients import client_entries, environment_in, unreadable_settings
+from tikhub_mcp.install.entries import client_entries, environment_in, unreadable_settings
 from tikhub_mcp.messages import said
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown

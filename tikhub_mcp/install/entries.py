@@ -1,0 +1,287 @@
+"""The server's entry in the settings of MCP clients: adding, updating and removing it.
+
+The formats of the files: https://code.claude.com/docs/en/mcp, https://cursor.com/docs/context/mcp and
+https://code.visualstudio.com/docs/copilot/reference/mcp-configuration.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from tikhub_mcp.errors import InvalidInput, KeyMissing
+from tikhub_mcp.install.clients import CLIENTS, ClientProgram, find_files
+from tikhub_mcp.install.files import Change, Members, parse, read_file, render
+from tikhub_mcp.messages import said
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.settings.api_key import find_key, skill_files, why_unusable
+
+NAME = "tikhub"
+KEY = "TIKHUB_API_KEY"
+_INPUT = {"type": "promptString", "id": "tikhub-key", "description": "TikHub API key", "password": True}
+_PROMPTED = "${input:tikhub-key}"
+
+
+def server_command(python: str = sys.executable, platform: str = sys.platform) -> list[str]:
+    """The command that starts the server of this installation from any working directory.
+
+    It is the script `tikhub-mcp` beside Python; without one, Python with the module.
+
+    Args:
+        python: The path of the interpreter.
+        platform: As `sys.platform`.
+
+    Raises:
+        InvalidInput: The path of the interpreter is unknown.
+    """
+    if not python:
+        raise InvalidInput("Python does not know its own path: run this by the path of its script, …/bin/tikhub-mcp.")
+    # Symbolic links stay: Python finds a virtual environment by the link inside it.
+    interpreter = Path(python).absolute()
+    script = interpreter.with_name("tikhub-mcp.exe" if platform == "win32" else "tikhub-mcp")
+    # -P excludes the working directory from the import path, -E excludes PYTHONPATH. -I would also exclude the user's
+    # site-packages, where an installation without a script beside Python may be.
+    return [str(script)] if script.is_file() else [str(interpreter), "-E", "-P", "-m", "tikhub_mcp"]
+
+
+def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None = None) -> Change:
+    """Plan the change that adds the server's entry to a settings file, or updates it.
+
+    Other members of an existing entry stay.
+
+    Args:
+        name: A key of CLIENTS.
+        path: The settings file.
+        command: The command that starts the server.
+        key: The API key to write into the entry. Without one, VS Code asks the user; the others get none.
+
+    Raises:
+        InvalidInput: The file has an unexpected form, or cannot be read. For the first, the message has the entry, for
+            the user to insert.
+    """
+    client, secret, before = CLIENTS[name], key.get_secret_value() if key else "", read_file(path)
+    try:
+        old = parse(before)
+        new = _with_entry(client, old, command, secret)
+        after = before if new == old else render(new, before)
+    except InvalidInput as error:
+        entry = {**_wanted(client, command), "env": {KEY: _PROMPTED if client.asks else "YOUR_API_KEY"}}
+        whole = ({"inputs": [_INPUT]} if client.asks else {}) | {client.servers: {NAME: entry}}
+        by_hand = json.dumps(whole, ensure_ascii=False, indent=2)
+        raise InvalidInput(
+            f"{path} is left as it is: {error.message}. Put this in by hand, next to what is there:\n{by_hand}"
+        ) from None
+    question = _question(client, path, old, new)
+    if secret:
+        question += said(" The API key goes into the entry.", "API 密钥会写入条目。")
+    env = environment_in(new[client.servers][NAME].get("env"))
+    lacks_key = not _has_key(env)
+    already = said(f'"{NAME}" is in {path} already, and as it should be.', f"“{NAME}”已在 {path} 中，无需更改。")
+    about_the_key = _about_the_key(client, path, env, lacks_key=lacks_key)
+    notes = (already, about_the_key) if after == before else (about_the_key, _next_step(name))
+    return Change(path, before, after, question, notes, lacks_key, bool(secret))
+
+
+def uninstall(name: str, path: Path) -> Change:
+    """Plan the change that removes the server's entry, and the prompt for its key, from a settings file.
+
+    The object of servers stays, even if it is empty then.
+
+    Args:
+        name: A key of CLIENTS.
+        path: The settings file.
+
+    Raises:
+        InvalidInput: The file has an unexpected form, or cannot be read.
+    """
+    client, before = CLIENTS[name], read_file(path)
+    try:
+        old = parse(before)
+        servers = _servers(client, old)
+        if NAME not in servers:
+            nothing = said(
+                f'There is no entry "{NAME}" in {path}: nothing to take out.', f"{path} 中没有“{NAME}”条目。"
+            )
+            return Change(path, before, before, nothing, (nothing,))
+        new = old | {client.servers: {other: entry for other, entry in servers.items() if other != NAME}}
+        new = _with_prompt_if_used(new) if client.asks else new
+        after = render(new, before)
+    except InvalidInput as error:
+        raise InvalidInput(f'{path} is left as it is: {error.message}. Take "{NAME}" out by hand.') from None
+    note = said(f"Restart {client.title} to be rid of it.", f"重新启动 {client.title} 后生效。")
+    return Change(path, before, after, _question(client, path, old, new), (note,))
+
+
+def client_entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """Find the server's entries in the user's settings files of all clients; an unreadable file is ignored.
+
+    Yields:
+        The client's title, the settings file, and the entry.
+    """
+    for title, path, found in _read_entries():
+        if isinstance(found, dict):
+            yield title, path, found
+
+
+def unreadable_settings() -> Iterator[tuple[str, Path, str]]:
+    """Find the user's settings files of all clients that do not parse, or cannot be read.
+
+    Yields:
+        The client's title, the settings file, and the reason, with line and column where they are known.
+    """
+    for title, path, found in _read_entries():
+        if isinstance(found, InvalidInput):
+            yield title, path, found.message
+
+
+def _read_entries() -> Iterator[tuple[str, Path, Json | InvalidInput]]:
+    for name, client in CLIENTS.items():
+        with suppress(InvalidInput):  # the client is not there, or there is no home directory
+            for path in find_files(name):
+                yield client.title, path, _read_entry(client, path)
+
+
+def _read_entry(client: ClientProgram, path: Path) -> Json | InvalidInput:
+    """The server's entry in a settings file, None if there is none, or why the file cannot be read."""
+    try:
+        return _servers(client, parse(read_file(path), comments=client.comments)).get(NAME)
+    except InvalidInput as error:
+        return error
+
+
+def environment_in(env: Json) -> dict[str, str]:
+    """The environment variables in the `env` of an entry; members that are not strings are ignored."""
+    return {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
+
+
+def _servers(client: ClientProgram, members: Members) -> Members:
+    servers = members.get(client.servers, {})
+    if not isinstance(servers, dict):
+        raise InvalidInput(f'"{client.servers}" in it is not an object in braces')
+    return servers
+
+
+def _wanted(client: ClientProgram, command: Sequence[str]) -> Members:
+    entry: Members = {"type": "stdio"} if client.typed else {}
+    return entry | {"command": command[0]} | ({"args": list(command[1:])} if command[1:] else {})
+
+
+def _with_entry(client: ClientProgram, old: Members, command: Sequence[str], secret: str) -> Members:
+    servers, wanted = _servers(client, old), _wanted(client, command)
+    if NAME in servers:
+        entry = _updated(servers[NAME], wanted, secret)
+    else:
+        key = secret or (_PROMPTED if client.asks else "")
+        locale = said("", "zh_CN.UTF-8")  # clients do not pass their own locale on
+        env = {name: value for name, value in ((KEY, key), ("LANG", locale)) if value}
+        entry = wanted | ({"env": env} if env else {})
+    new = old | {client.servers: servers | {NAME: entry}}
+    return _with_prompt_if_used(new) if client.asks else new
+
+
+def _updated(entry: Json, wanted: Members, secret: str) -> Members:
+    if not isinstance(entry, dict) or "url" in entry or entry.get("type", "stdio") != "stdio":
+        raise InvalidInput(f'its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out')
+    new = entry | wanted
+    if entry.get("args") and "args" not in wanted:
+        del new["args"]
+    if secret:
+        if not isinstance(env := entry.get("env", {}), dict):
+            raise InvalidInput(f'"env" of its entry "{NAME}" is not an object in braces')
+        new["env"] = env | {KEY: secret}
+    return new
+
+
+def _with_prompt_if_used(members: Members) -> Members:
+    """Add the prompt for the key if an entry refers to it, and remove it otherwise."""
+    used, inputs = _PROMPTED in json.dumps(members), members.get("inputs", [])
+    if not isinstance(inputs, list):
+        if used:
+            raise InvalidInput('"inputs" in it is not a list')
+        return members
+    others = [item for item in inputs if not (isinstance(item, dict) and item.get("id") == _INPUT["id"])]
+    if used == (others != inputs):
+        return members
+    return members | {"inputs": [*inputs, _INPUT] if used else others}
+
+
+def _question(client: ClientProgram, path: Path, old: Members, new: Members) -> str:
+    """What the change from `old` to `new` does, in a sentence without secrets."""
+    before, after = _servers(client, old), _servers(client, new)
+    if NAME not in after:
+        what = said(f'removes "{NAME}"', f"移除“{NAME}”")
+    elif NAME not in before:
+        command = " ".join([after[NAME]["command"], *after[NAME].get("args", [])])
+        what = said(f'adds "{NAME}", which starts {command}', f"添加“{NAME}”，它启动 {command}")
+    else:
+        was, becomes = (
+            members[NAME] | {"inputs": whole.get("inputs")} for members, whole in ((before, old), (after, new))
+        )
+        changed = ", ".join(name for name in was | becomes if was.get(name) != becomes.get(name))
+        what = said(f'changes "{NAME}" ({changed})', f"更改“{NAME}”（{changed}）")
+    others = len(before.keys() - {NAME})
+    settings = sum(old[name] == new[name] for name in old.keys() - {client.servers})
+    kept = f"{_counted(others, 'other server')} and {_counted(settings, 'setting')}"
+    return said(
+        f"{path}: {what}; {kept} stay as they are.",
+        f"{path}：{what}；其他 {others} 个服务器和 {settings} 项设置保持不变。",
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _has_key(env: Mapping[str, str]) -> bool:
+    """Whether the server finds a key, or its client fills one in, with this environment."""
+    try:
+        find_key(env)
+    except KeyMissing:
+        return "${" in env.get(KEY, "")
+    return True
+
+
+def _about_the_key(client: ClientProgram, path: Path, env: Mapping[str, str], *, lacks_key: bool) -> str:
+    """A sentence for the user: where the server will find its key, or where to put one."""
+    given, skill = env.get(KEY, ""), skill_files(env)[0]
+    if lacks_key:
+        return said(
+            f'The server has no key yet. Put it into {path}, as "env": {{"{KEY}": "…"}} of the entry, or under '
+            f"## API_KEY in {skill}; --with-key copies the one of {KEY} in this shell, where there is one.",
+            f'服务器还没有密钥。请填入 {path} 的条目，即 "env": {{"{KEY}": "…"}}，或填入 {skill} 的“## API_KEY”一节；'
+            f"--with-key 会复制当前终端中 {KEY} 的密钥。",
+        )
+    if "${" in given:
+        return said(f"{client.title} fills in the key, {given}.", f"{client.title} 会填入密钥 {given}。")
+    if why_unusable(given):
+        return said("The server finds its key in SKILL.md.", "服务器会在 SKILL.md 中找到密钥。")
+    return said(
+        f"The key stands in {path}: keep that file to yourself, and out of version control.",
+        f"密钥保存在 {path} 中：请勿将此文件交给他人，也不要纳入版本控制。",
+    )
+
+
+def _next_step(name: str) -> str:
+    """What the user does next in this client."""
+    return {
+        "claude-desktop": said(
+            "Next: quit Claude Desktop completely and start it again: it reads the file only then.",
+            "下一步：完全退出 Claude Desktop 并重新启动，它只在启动时读取此文件。",
+        ),
+        "claude-code": said(
+            "Next: start a new session of Claude Code; /mcp in it lists the server.",
+            "下一步：启动新的 Claude Code 会话，用 /mcp 查看服务器。",
+        ),
+        "cursor": said(
+            "Next: restart Cursor; its settings list the server under MCP.",
+            "下一步：重新启动 Cursor，在设置的 MCP 中查看服务器。",
+        ),
+        "vscode": said(
+            'Next: run "MCP: List Servers" in VS Code and start the server; it asks for the key if the entry has none.',
+            "下一步：在 VS Code 中运行“MCP: List Servers”并启动服务器；条目中没有密钥时会询问。",
+        ),
+    }[name]
