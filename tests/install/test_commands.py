@@ -17,7 +17,6 @@ from tikhub_mcp.cli.main import main
 from tikhub_mcp.install.clients import CLIENTS, find_files
 
 KEY = "a-key-that-nobody-may-see"
-CONFIRMATIONS = ("y", "Yes", "no", "n\x04\x04")  # Ctrl-D ends the input
 SCRIPT = str(Path(sys.executable).with_name("tikhub-mcp"))
 
 
@@ -109,14 +108,11 @@ def test_what_cannot_be_written_is_said_in_a_sentence(run: Run, path: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "answers", "code", "env"),
     [
-        ("cursor", [KEY, "y"], 0, {"TIKHUB_API_KEY": KEY}),
         ("cursor", [f'Bearer "{KEY}"', "Yes"], 0, {"TIKHUB_API_KEY": KEY}),
-        ("cursor", ["", "y"], 0, None),
-        ("cursor", [KEY, "no"], 2, None),
-        ("cursor", ["\x04", "n\x04\x04"], 2, None),
+        ("cursor", ["\x04", "y"], 0, None),
+        ("cursor", ["", "\x04"], 2, None),
         ("cursor", ["YOUR_API_KEY"], 2, None),
         ("claude-code --project .", ["y"], 0, None),
-        ("vscode", ["y"], 0, {"TIKHUB_API_KEY": "${input:tikhub-key}"}),
     ],
 )
 def test_on_a_terminal_it_asks_for_a_missing_key_and_before_it_writes(
@@ -128,18 +124,18 @@ def test_on_a_terminal_it_asks_for_a_missing_key_and_before_it_writes(
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         shown = b""
-        for answer in answers:
-            prompt = b"[y/N] " if answer in CONFIRMATIONS else b"(hidden; empty: none): "
+        prompts = [b"(hidden; empty: none): "] * (arguments == "cursor") + [b"[y/N] "]
+        for answer, prompt in zip(answers, prompts, strict=False):
             while prompt not in shown:
                 shown += os.read(ours, 4096)
             assert not files(home)
-            os.write(ours, answer.encode() if answer.endswith("\x04") else f"{answer}\n".encode())
+            os.write(ours, f"{answer}\n".encode().replace(b"\x04\n", b"\x04"))  # Ctrl-D ends the input
         assert process.wait(timeout=30) == code
     shown += os.read(ours, 65536)
     os.close(ours)
     assert KEY.encode() not in shown
     written = [json.loads(path.read_bytes()) for path in files(home)]
-    servers = [(file.get("mcpServers") or file["servers"])["tikhub"] for file in written]
+    servers = [file["mcpServers"]["tikhub"] for file in written]
     assert [server.get("env") for server in servers] == [env] * (code == 0)
 
 
