@@ -1,5 +1,6 @@
 """The MCP clients: the form of their settings, and where their settings files are."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,11 +69,11 @@ def find_files(
     if project:
         if not client.project:
             raise InvalidInput(f"{client.title} has no settings of single projects: leave --project out.")
-        if not (folder := _absolute(project)).is_dir():
+        if not os.path.isdir(folder := _absolute(project)):  # noqa: PTH112 - unlike Path.is_dir it raises nothing
             raise InvalidInput(f"There is no folder {clean(str(folder))}.")
         return [folder / client.project]
     places = _places(name, process_environment() if environ is None else environ, platform)
-    if found := [path for folder, path in places if folder.is_dir() or path.exists()]:
+    if found := [path for folder, path in places if os.access(folder, os.F_OK) or os.access(path, os.F_OK)]:
         return found
     missing = " or ".join(clean(str(folder)) for folder, _ in places)
     raise InvalidInput(

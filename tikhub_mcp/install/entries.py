@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from tikhub_mcp.errors import InvalidInput, KeyMissing
 from tikhub_mcp.install.clients import CLIENTS, ClientProgram, find_files
-from tikhub_mcp.install.files import Change, Members, parse, read_file, render
+from tikhub_mcp.install.files import Change, Members, edit, parse, read_file
 from tikhub_mcp.messages import said
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.api_key import find_key, skill_files, why_unusable
@@ -65,9 +65,7 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
     """
     client, secret, before = CLIENTS[name], key.get_secret_value() if key else "", read_file(path)
     try:
-        old = parse(before)
-        new = _with_entry(client, old, command, secret)
-        after = before if new == old else render(new, before)
+        old, new, after = edit(before, lambda members: _with_entry(client, members, command, secret))
     except InvalidInput as error:
         entry = {**_wanted(client, command), "env": {KEY: _PROMPTED if client.asks else "YOUR_API_KEY"}}
         whole = ({"inputs": [_INPUT]} if client.asks else {}) | {client.servers: {NAME: entry}}
@@ -100,18 +98,12 @@ def uninstall(name: str, path: Path) -> Change:
     """
     client, before = CLIENTS[name], read_file(path)
     try:
-        old = parse(before)
-        servers = _servers(client, old)
-        if NAME not in servers:
-            nothing = said(
-                f'There is no entry "{NAME}" in {path}: nothing to take out.', f"{path} 中没有“{NAME}”条目。"
-            )
-            return Change(path, before, before, nothing, (nothing,))
-        new = old | {client.servers: {other: entry for other, entry in servers.items() if other != NAME}}
-        new = _with_prompt_if_used(new) if client.asks else new
-        after = render(new, before)
+        old, new, after = edit(before, lambda members: _without_entry(client, members))
     except InvalidInput as error:
         raise InvalidInput(f'{path} is left as it is: {error.message}. Take "{NAME}" out by hand.') from None
+    if after == before:
+        nothing = said(f'There is no entry "{NAME}" in {path}: nothing to take out.', f"{path} 中没有“{NAME}”条目。")
+        return Change(path, before, before, nothing, (nothing,))
     note = said(f"Restart {client.title} to be rid of it.", f"重新启动 {client.title} 后生效。")
     return Change(path, before, after, _question(client, path, old, new), (note,))
 
@@ -180,6 +172,13 @@ def _with_entry(client: ClientProgram, old: Members, command: Sequence[str], sec
         env = {name: value for name, value in ((KEY, key), ("LANG", locale)) if value}
         entry = wanted | ({"env": env} if env else {})
     new = old | {client.servers: servers | {NAME: entry}}
+    return _with_prompt_if_used(new) if client.asks else new
+
+
+def _without_entry(client: ClientProgram, old: Members) -> Members:
+    if NAME not in (servers := _servers(client, old)):
+        return old
+    new = old | {client.servers: {name: entry for name, entry in servers.items() if name != NAME}}
     return _with_prompt_if_used(new) if client.asks else new
 
 

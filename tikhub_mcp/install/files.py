@@ -6,6 +6,7 @@ import math
 import os
 import re
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -132,28 +133,37 @@ def parse(content: bytes | None, *, comments: bool = False) -> Members:
     return value
 
 
-def render(members: Members, like: bytes | None) -> bytes:
-    """A settings file with these members, in the layout of its old content.
+def edit(content: bytes | None, change: Callable[[Members], Members]) -> tuple[Members, Members, bytes | None]:
+    """Change the members of a settings file.
 
-    The layout is the byte order mark, the indentation, the line ends, and the white space at the end. An object on one
-    line stays on one line; a new file has an indentation of two spaces.
+    The new content has the layout of the old one: the byte order mark, the indentation, the line ends, and the white
+    space at the end. An object on one line stays on one line; a new file has an indentation of two spaces.
 
     Args:
-        members: The members of the object.
-        like: The old content.
+        content: The content of the file; None if it does not exist.
+        change: Makes the new members of the old ones, which it leaves as they are.
+
+    Returns:
+        The old members, the new ones, and the new content. Without a difference that is the old content.
 
     Raises:
-        InvalidInput: The nesting is too deep.
+        InvalidInput: As `parse`, or the nesting is too deep.
     """
-    old = (like or b"").decode("utf-8-sig")
-    found = _FIRST_INDENT.search(old)
-    indent = found[1] if found else None if old.strip("{} \t\r\n") else "  "
+    old = parse(content)
     try:
-        text = json.dumps(members, ensure_ascii=False, indent=indent)
+        new = change(old)
+        return old, new, content if new == old else _rendered(new, content or b"")
     except RecursionError:
         raise InvalidInput("it is nested too deeply") from None
+
+
+def _rendered(members: Members, like: bytes) -> bytes:
+    old = like.decode("utf-8-sig")
+    found = _FIRST_INDENT.search(old)
+    indent = found[1] if found else None if old.strip("{} \t\r\n") else "  "
+    text = json.dumps(members, ensure_ascii=False, indent=indent)
     text = text.replace("\n", "\r\n") if "\r\n" in old else text
-    mark = codecs.BOM_UTF8 if (like or b"").startswith(codecs.BOM_UTF8) else b""
+    mark = codecs.BOM_UTF8 if like.startswith(codecs.BOM_UTF8) else b""
     end = old[len(old.rstrip()) :] if old.strip() else "\n"
     return mark + f"{text}{end}".encode(errors="backslashreplace")  # for a lone surrogate that is its escape in JSON
 
