@@ -1,4 +1,4 @@
-"""Processes killed at any moment leave whole files; what else they leave is swept, unless it is being worked on."""
+"""Processes killed at any moment leave whole files; what else they leave is swept once it is a day old."""
 
 import os
 import time
@@ -10,7 +10,8 @@ import pytest
 from tests.support.fault_server import Faulty
 from tests.support.killed_processes import Nursery, Yard, kill_many
 from tests.support.raw_answers import age
-from tikhub_mcp.storage.atomic import STALE_SECONDS, make_folder
+from tikhub_mcp.errors import NotWritable
+from tikhub_mcp.storage.atomic import STALE_SECONDS, Part, make_folder, os_errors, sweep
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
 
@@ -56,12 +57,18 @@ def test_a_part_that_a_killed_process_left_goes_at_the_next_start_once_it_is_a_d
         assert part.exists() is there
 
 
-def test_a_part_that_a_live_process_works_on_stays_however_old_it_is(yard: Yard) -> None:
-    with Nursery(yard) as nursery, nursery.worker("hold"):
-        wait_for_a_part(yard)
-        [part] = yard.parts
-        age(part, 10 * STALE_SECONDS)
-        yard.sweep()
-        assert part.exists()
-    yard.sweep()
-    assert not part.exists()
+def test_a_part_that_is_written_to_stays_and_one_that_is_swept_all_the_same_leaves_the_target_alone(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "video.mp4"
+    target.write_bytes(b"whole")
+    with Part(target) as part:
+        age(part.path, 2 * STALE_SECONDS)
+        part.file.write(b"more")
+        sweep(tmp_path)
+        assert part.path.exists()
+    with pytest.raises(NotWritable), os_errors(target), Part(target) as part:
+        age(part.path, 2 * STALE_SECONDS)
+        sweep(tmp_path)
+        part.commit()
+    assert [(path, path.read_bytes()) for path in tmp_path.iterdir()] == [(target, b"whole")]

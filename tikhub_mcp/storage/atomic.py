@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,15 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-if sys.platform != "win32":
-    import fcntl
 from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
 
 PRIVATE = 0o600  # raw answers and reports: they contain cache_url, a link that works without a key
 ORDINARY = 0o666  # videos; restricted further by the umask
 PART_SUFFIX = ".part"
 MAX_NAME_BYTES = 143  # of a part's name: the limit of eCryptfs, which names from filenames.py stay within
-STALE_SECONDS = 24 * 3600.0  # an older part without a lock remains from a process that was killed
+STALE_SECONDS = 24 * 3600.0  # a part that was not written to for longer remains from a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _swept: set[Path] = set()
 _NO_FOLDER_SYNC = (
@@ -71,7 +68,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the parts in a folder that are older than a day and not locked by a process; errors are ignored."""
+    """Remove the parts in a folder that were not written to for a day; errors are ignored."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
@@ -129,7 +126,6 @@ class Part:
             os.close(descriptor)
             self.path.unlink(missing_ok=True)
             raise
-        _hold(descriptor)
 
     def commit(self) -> None:
         """Flush the part to disk and rename it to the target, replacing an existing file.
@@ -180,23 +176,8 @@ def write_all(file: BinaryIO, content: bytes | bytearray) -> None:
         view = view[file.write(view) :]
 
 
-def _hold(descriptor: int) -> bool:
-    """Lock an open file until it is closed, and return whether no other process holds the lock."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a network drive without locks: then only the age decides what is stale
-            pass
-    return True  # Windows needs no lock: it refuses to remove an open file
-
-
 def _is_stale(entry: "os.DirEntry[str]") -> bool:
-    if not entry.is_file(follow_symlinks=False) or entry.stat().st_mtime > time.time() - STALE_SECONDS:
-        return False
-    with Path(entry.path).open("rb") as part:
-        return _hold(part.fileno())
+    return entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= time.time() - STALE_SECONDS
 
 
 def _replace(part: Path, target: Path) -> None:
