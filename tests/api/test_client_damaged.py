@@ -119,6 +119,7 @@ CHUNK = b"%x\r\n%b" % (len(BODY), BODY)
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 PACKED = gzip.compress(BODY)
 BODIES = {
+    "a length too small for what follows": Act(headers=[TYPE], body=BODY + b"\n<p>more</p>", length=str(len(BODY))),
     "a length too large": Act(headers=[TYPE], body=BODY, length=str(len(BODY) + 1)),
     "a length far too large": Act(headers=[TYPE], body=BODY, length="9" * 15),
     "no last chunk": Act(headers=[TYPE], body=BODY, framing="chunked", terminated=False),
@@ -163,6 +164,21 @@ def test_a_body_of_which_some_may_be_missing_is_lost(server: Faulty, body: bytes
     desk = Desk()
     assert "may have been charged" in desk.fails(TikHubUnavailable, base=server.base_url)
     assert (len(server.requests), desk.spent, desk.refunded, desk.kept) == (1, 1, 0, [])
+
+
+@pytest.mark.parametrize("packed", [BODY, PACKED, zlib.compress(BODY)], ids=["plain", "gzip", "deflate"])
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.95])
+def test_a_body_whose_length_is_too_small_is_kept_as_it_came_and_not_asked_for_again(
+    server: Faulty, share: float, packed: bytes
+) -> None:
+    headers = [TYPE] if packed is BODY else [TYPE, ("Content-Encoding", "gzip")]
+    server.on(ASKED, Act(headers=headers, body=packed, length=str(int(share * len(packed)))))
+    desk = Desk()
+    assert "may have been charged" in desk.fails(UnexpectedAnswer, base=server.base_url)
+    assert (len(server.requests), desk.spent, desk.refunded) == (1, 1, 0)
+    [kept] = desk.kept
+    assert BODY.startswith(kept.body)
+    assert bool(kept.body) == (share > 0.1 or (packed is BODY and share > 0))
 
 
 def test_the_words_of_an_error_count_however_they_are_framed(server: Faulty) -> None:

@@ -8,15 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from tests.support.downloads import ENCRYPTED, PAGE, VIDEO
 from tests.support.fake_tikhub import FIRST, FakeTikHub, call, link
 from tests.support.fault_server import Act, Faulty, Move, Request
-from tests.support.media_faults import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, PART, SIZE, crossed
-from tests.support.payloads import ANSWERED, tiktok_post
-from tikhub_mcp.api.client import Budget
+from tests.support.mcp_session import patience
+from tests.support.media_faults import BROKEN_OFF, FILM, GOOD, KNOWN, LIMITS, OTHER, PART, SIZE, crossed
+from tests.support.payloads import ANSWERED, envelope, tiktok_post
+from tikhub_mcp.api.client import PATH, Budget
 from tikhub_mcp.jobs.model import Call, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media.download import Downloader
@@ -24,6 +26,7 @@ from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link
+from tikhub_mcp.settings.environment import Settings
 from tikhub_mcp.storage.archive import Archive
 from tikhub_mcp.storage.locks import Locks
 
@@ -466,3 +469,52 @@ def test_a_renewed_file_that_is_encrypted_is_not_blamed_on_its_links(
 
     first = answer(server, "a", "no metadata", (refusal(),), ends=ends)
     show(story, first, answer(server, "b", "no metadata", (Act(body=ENCRYPTED),), ends=ends))
+
+
+def path_of(asked_for: Link) -> str:
+    """The path of the API's request for a post, and its query."""
+    return httpx.URL(PATH.format(platform="tiktok"), params={"share_url": asked_for.url}).raw_path.decode()
+
+
+def test_an_answer_that_was_cut_by_its_length_is_not_paid_for_again_by_the_same_call(
+    server: Faulty, tmp_path: Path
+) -> None:
+    cut, held, body = link(), link(1), json.dumps(envelope(tiktok_post(aweme_id=str(FIRST)))).encode()
+    server.on(path_of(cut), Act(body=body, length=str(len(body) - 9)))
+    server.on(path_of(held), Act(status=404))
+    settings = Settings(server.base_url, tmp_path)
+
+    async def story() -> None:
+        jobs = Jobs.of(settings)
+        async with jobs._locks.here("answer", held.key):
+            for paid in (1, 0):
+                asking = call(seconds=patience(0.5))
+                outcomes = await jobs.get_all(asking, [cut, held], Options(settings.videos), 10, lambda _: None)
+                error = outcomes[cut.key].error
+                assert (error and error.code, outcomes[held.key].status) == ("unexpected_answer", "pending")
+                assert outcomes[cut.key].api_calls == paid
+        await jobs.close()
+
+    asyncio.run(story())
+    assert server.asked().count(path_of(cut)) == 1
+    [kept] = [path.read_bytes() for path in settings.raw.glob("raw_unknown_*.json")]
+    assert kept == body[:-9]
+
+
+def test_another_video_of_the_same_size_under_the_posts_name_is_replaced_where_the_answer_gives_a_hash(
+    server: Faulty, show: Callable[..., None]
+) -> None:
+    async def story(world: World) -> None:
+        assert_film(world, await world.get(), 1)
+        target = world.folder / world.names()[0]
+        again = (await world.get()).saved
+        assert again is not None
+        assert again.reused
+        target.write_bytes(OTHER)
+        replaced = await world.get()
+        assert_film(world, replaced, 0)
+        assert replaced.saved is not None
+        assert not replaced.saved.reused
+
+    show(story, answer(server, "a", "data_size and file_hash", (GOOD,)))
+    assert asked(server) == ["a1", "a1"]

@@ -2,20 +2,25 @@
 
 import asyncio
 import errno
+import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
-from tests.support.mcp_session import Reply, checked, content
+from tests.support.mcp_session import Reply, checked, content, patience
+from tikhub_mcp.api.client import MAX_CONNECTIONS
+from tikhub_mcp.media.mp4 import inspect
 from tikhub_mcp.sandbox import Sandbox, good_links, link
+from tikhub_mcp.storage.database import INDEX_NAME
 from tikhub_mcp.storage.locks import Locks
 
 HOLDER = """
@@ -256,3 +261,40 @@ def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since
         assert len(sandbox.calls) == 2
 
     asyncio.run(story())
+
+
+def test_of_three_processes_on_one_folder_one_is_killed_and_the_others_pay_for_no_more_than_it_took_along(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Each post is paid for once; once more if the killed process had asked for it, and not stored the answer."""
+    links = good_links(30)
+    (tmp_path / "links.txt").write_text("\n".join(links))
+    ours = {"TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(tmp_path / "out")}
+    command = [sys.executable, "-m", "tikhub_mcp", "batch", str(tmp_path / "links.txt"), "--json"]
+    began = time.monotonic()
+    running = {
+        key: subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **ours, "TIKHUB_API_KEY": key})
+        for key in (f"a-made-up-key-{number}" for number in range(3))
+    }
+
+    def asked_by(*keys: str) -> list[str]:
+        return [call.share_url for call in list(sandbox.calls) if call.authorization.removeprefix("Bearer ") in keys]
+
+    while sorted(bool(asked_by(key)) for key in running)[1:] != [True, True]:
+        assert len(sandbox.calls) < len(links)
+        time.sleep(0.01)
+    first = max(running, key=lambda key: len(asked_by(key)))
+    with running.pop(first) as process:
+        process.kill()
+    replies = [json.loads(process.communicate(timeout=60)[0]) for process in running.values()]
+    assert time.monotonic() - began < patience(20)
+    assert [(reply["status"], reply["succeeded"]) for reply in replies] == [("complete", len(links))] * 2
+    survivors = asked_by(*running)
+    assert sum(reply["cost"]["api_calls"] for reply in replies) == len(survivors) == len(set(survivors))
+    assert {*survivors, *asked_by(first)} == set(links)
+    assert len(sandbox.calls) == len(survivors) + len(set(asked_by(first))) <= len(links) + MAX_CONNECTIONS
+    videos, answers = list((tmp_path / "out/videos").glob("*.mp4")), list((tmp_path / "out/raw").glob("*.json"))
+    assert len([inspect(path) for path in videos]) == len(links)
+    assert {json.loads(path.read_bytes())["params"]["share_url"] for path in answers} == set(links)
+    with closing(sqlite3.connect(tmp_path / "out" / INDEX_NAME)) as index:
+        assert index.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
