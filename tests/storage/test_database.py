@@ -150,6 +150,15 @@ def test_a_folder_that_is_moved_or_mounted_elsewhere_keeps_its_answers(
     assert found(Archive(elsewhere, 3600)) == "moved"
 
 
+def test_a_file_whose_name_is_not_utf_8_is_passed_over(archives: Restart, folder: Path) -> None:
+    archives().store(TIKTOK, said("ours"), save=True)
+    (folder / NAME).rename(folder / os.fsdecode(b"raw_\xff.json"))
+    (folder / INDEX_NAME).unlink()
+    assert found(archives()) is None
+    archives().store(TIKTOK, said("again"), save=True)
+    assert found(archives()) == "again"
+
+
 def test_without_a_folder_nothing_is_made_and_answers_are_in_memory(folder: Path) -> None:
     folder.rmdir()
     archive = Archive(folder, 3600)
@@ -190,11 +199,15 @@ HARMS: dict[str, Callable[[Path], object]] = {
     "a database cut in half": cut,
     "a database of zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "another database": replaced(lambda path: run(path, "CREATE TABLE answers (x)")),
+    "a table that takes no rows": replaced(
+        lambda path: run(path, "CREATE TABLE answers (key TEXT PRIMARY KEY CHECK (0), file, received)")
+    ),
     "another version": replaced(lambda path: run(path, "PRAGMA user_version = 7")),
     "a folder": replaced(Path.mkdir),
     "a link": replaced(lambda path: path.symlink_to(path.parent.parent / "victim")),
     "a link to nowhere": replaced(lambda path: path.symlink_to(path.parent.parent / "nowhere")),
     "a pipe": replaced(os.mkfifo),
+    **{f"a pipe as {end}": lambda path, end=end: os.mkfifo(f"{path}{end}") for end in ("-wal", "-shm", "-journal")},
 }
 
 
@@ -213,6 +226,7 @@ def test_whatever_stands_in_the_place_of_the_index_no_answer_is_lost_and_nothing
     ours = ours if running else archives()
     began = time.monotonic()
     assert found(ours) == "old"
+    assert found(archives()) == "old"
     ours.store(SHORT, said("new"), save=True)
     assert [found(ours), found(ours, SHORT)] == ["new"] * 2
     moments = Moments(ours.database, "call")
@@ -282,20 +296,35 @@ def test_a_row_that_leads_out_of_the_folder_or_makes_no_sense_is_not_followed(
     assert found(ours) == "again"
 
 
-def test_a_process_that_holds_the_file_is_not_waited_for(
-    archives: Restart, index: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_process_that_holds_the_file_is_not_waited_for_and_gets_the_rows_when_it_lets_go(
+    archives: Restart, index: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, ended: bool
 ) -> None:
     ours = archives()
     ours.store(TIKTOK, said("before"), save=True)
+    moments = Moments(ours.database, "call")
+    moments.put(100.0, "name")
     stopped = sqlite3.connect(index, isolation_level=None)
     stopped.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     for number in range(5):
         ours.store(SHORT, said(f"{number}"), save=True)
         assert found(ours, SHORT) == f"{number}"
+        moments.put(200.0 + number, "name")
     assert time.monotonic() - began < 2
     assert "locked" in caplog.text
     stopped.close()
+    if ended:
+        ours.database.close()
+    else:
+        later = time.monotonic() + 60
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        assert found(ours, SHORT) == "4"
+    theirs = archives()
+    assert [found(theirs, SHORT), found(theirs)] == ["4", "4"]
+    moment = Moments(theirs.database, "call").get("name")
+    assert moment is not None
+    assert moment.at == 204.0
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])

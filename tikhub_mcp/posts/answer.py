@@ -6,6 +6,7 @@ from codecs import utf_8_decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from html.entities import html5
 from typing import Any, Literal, TypeAlias
 
 from tikhub_mcp.posts.links import Platform
@@ -167,15 +168,21 @@ def _spelled(secret: str) -> re.Pattern[str]:
     hidden = r"&\#?[0-9A-Za-z]{1,32};|<[^<>]{0,80}>|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtfvb]"
     gap = f"(?:{hidden}|[^0-9A-Za-z{re.escape(secret)}])"
     first, *rest = map(_escaped, secret)
-    return re.compile(first + "".join(f"(?:(?!{char}){gap})*+{char}" for char in rest))
+    # A gap ends where the secret may begin again: otherwise the work would grow with the square of the length.
+    return re.compile(first + "".join(f"(?:(?!{char}|{first}){gap})*+{char}" for char in rest))
 
 
 def _escaped(char: str) -> str:
-    """Return a pattern of a character, and of its escapes in links, HTML and JSON if it is neither letter nor digit."""
-    plain = re.escape(char)
+    """Return a pattern of a character, and of its escapes in links, HTML and JSON if it is neither letter nor digit.
+
+    Escapes that are escaped again count as well. With escapes of letters the search would take a hundred times as long.
+    """
+    plain, code = re.escape(char), f"{ord(char):x}"
     if char.isalnum():
         return plain
-    return rf"(?:{plain}|(?i:%{ord(char):02x}|&\#{ord(char)};|&\#x{ord(char):x};|\\u{ord(char):04x}|\\{plain}))"
+    names = "".join(f"|&{name}" for name, meaning in html5.items() if meaning == char and name.endswith(";"))
+    numbers = f"%(?:25){{0,3}}{code}|&#(?:0{{0,8}}{ord(char)}|x0{{0,8}}{code});"
+    return rf"(?:{plain}|\\{plain}{names}|(?i:{numbers}|(?:%|\\{{1,8}})[ux]\{{?0{{0,8}}{code}\}}?))"
 
 
 def find_posts(answer: Json) -> list[Json]:

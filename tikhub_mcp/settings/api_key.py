@@ -120,7 +120,7 @@ def _key_in_skill(path: Path) -> str:
     except OSError:
         return ""
     inside = False
-    for line in re.sub(r"<!--.*?-->", "", "\n".join(lines), flags=re.DOTALL).splitlines():
+    for line in re.sub(r"<!--.*?(?:-->|\Z)", "", "\n".join(lines), flags=re.DOTALL).splitlines():
         if line.startswith("#"):
             inside = line.strip() == "## API_KEY"
         elif inside and line.strip() and not line.strip().startswith("```"):

@@ -23,6 +23,7 @@ from tikhub_mcp.storage.atomic import make_folder, os_errors, write_all, write_w
 from tikhub_mcp.storage.database import INDEX_NAME, Database
 from tikhub_mcp.storage.filenames import raw_name
 from tikhub_mcp.storage.reading import read_regular
+from tikhub_mcp.text import writable
 
 _CLOCK_STEP_SECONDS = 5.0  # a clock that is set may go back this far without making an answer one of the future
 _MAX_COPIES = 100_000  # answers of different content under one name
@@ -254,7 +255,11 @@ class Archive:
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
             with os.scandir(self.folder) as entries:
-                times = [_modified(entry) for entry in entries if entry.name.endswith(".json")]
+                # The index cannot hold a name that is not UTF-8, which is none of ours.
+                ours = (
+                    entry for entry in entries if entry.name.endswith(".json") and writable(entry.name) == entry.name
+                )
+                times = [_modified(entry) for entry in ours]
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder yet, or no access to it
             return []
         except OSError as error:

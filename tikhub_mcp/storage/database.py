@@ -26,14 +26,23 @@ CREATE INDEX IF NOT EXISTS answers_by_age ON answers (received);
 CREATE TABLE IF NOT EXISTS moments (kind TEXT, name TEXT, at REAL, touched REAL, PRIMARY KEY (kind, name))
 WITHOUT ROWID;
 """
+# Rows of the memory that go into a file which can be used again; what is newer there stays.
+_MOVES = {
+    "answers": """INSERT INTO answers VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
+SET file = excluded.file, received = excluded.received WHERE excluded.received > received""",
+    "moments": """INSERT INTO moments VALUES (?, ?, ?, ?) ON CONFLICT (kind, name) DO UPDATE
+SET at = excluded.at, touched = excluded.touched WHERE excluded.touched > touched""",
+}
 _BUSY_SECONDS = 0.25  # a process that is stopped while it writes holds the file for good
 _RETRY_SECONDS = 10.0  # after a failure the file is left alone for this long
+
+_BESIDE = ("-wal", "-shm", "-journal")  # endings of the names of the files that SQLite makes beside it
 
 _Row = tuple[str | float, ...]
 
 
 class Database:
-    """Rows in a file, and in this process those that could not be written to it.
+    """Rows in a file, and in this process those that could not be written to it; they are once the file can be used.
 
     The methods may be called from any thread. They never raise, and block for less than a second.
 
@@ -47,31 +56,33 @@ class Database:
         self._memory = _connect(":memory:")
         self._file: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # of the open file: device and inode
-        self._asked_about: tuple[int, int] | None = None
-        self._built: set[tuple[int, int] | None] = set()
+        self._failures = 0
+        self._asked_about: tuple[sqlite3.Connection | None, int] = None, 0
+        self._built: list[sqlite3.Connection | None] = []  # the memory is None; a new file may have an old one's inode
         self._retry_at = 0.0
 
     def is_built(self) -> bool:
         """Whether the file, or else the memory, has the rows of all answers that were there before."""
         with self._lock:
             file = self._open()
-            if file is not None and self._identity not in self._built:
+            if file is not None and file not in self._built:
                 with suppress(sqlite3.Error):
                     if file.execute("PRAGMA user_version").fetchone()[0] == _SCHEMA_VERSION:
-                        self._built.add(self._identity)
-            self._asked_about = self._identity
-            return self._identity in self._built
+                        self._built.append(file)
+            self._asked_about = file, self._failures
+            return file in self._built
 
     def set_built(self) -> None:
-        """Record that the rows of all answers have been added since `is_built` was asked, if nothing was lost since."""
+        """Record that the rows of all answers have been added since `is_built` was asked, if nothing failed since."""
         with self._lock:
-            file = self._open(create=self._asked_about is None)
-            if self._asked_about not in (None, self._identity):
+            asked_about, failures = self._asked_about
+            file = self._open(create=asked_about is None)
+            if asked_about not in (None, file) or failures != self._failures:
                 return
             if file is not None:
                 with suppress(sqlite3.Error):  # the next process adds them again
                     file.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            self._built.add(self._identity)
+            self._built.append(file)
 
     def read(self, query: str, *values: str | float) -> list[_Row]:
         """Return the rows of a query, those of the file first."""
@@ -119,11 +130,32 @@ class Database:
         if self._file is None and (status or create) and time.monotonic() >= self._retry_at:
             try:
                 self._file = self._opened(status)
+                self._move(self._file)
             except FileNotFoundError:  # there is no folder yet
                 pass
             except (OSError, sqlite3.Error) as error:
                 self._give_up(error)
         return self._file
+
+    def _unwritten(self) -> dict[str, list[_Row]]:
+        """Return the rows of the memory by table."""
+        return {table: self._memory.execute(f"SELECT * FROM {table}").fetchall() for table in _MOVES}  # noqa: S608
+
+    def _move(self, file: sqlite3.Connection) -> None:
+        """Move the rows of the memory to the file.
+
+        Raises:
+            sqlite3.Error: They cannot be written.
+        """
+        if not any((rows := self._unwritten()).values()):
+            return
+        with file:
+            file.execute("BEGIN IMMEDIATE")
+            for table, statement in _MOVES.items():
+                file.executemany(statement, rows[table])
+        self._built = [built for built in self._built if built is not None]
+        for table in _MOVES:
+            self._memory.execute(f"DELETE FROM {table}")  # noqa: S608
 
     def _opened(self, status: os.stat_result | None) -> sqlite3.Connection:
         """Open the file, creating it if it is missing.
@@ -134,8 +166,9 @@ class Database:
         if status is None:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
             status = os.lstat(self._path)
-        if not stat.S_ISREG(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
-            raise PermissionError(0, "it is not a file of this user")
+        for suffix in ("", *_BESIDE):  # SQLite would wait for a pipe
+            with suppress(FileNotFoundError):
+                _check_own(os.lstat(f"{self._path}{suffix}"))
         with ExitStack() as undo:
             connection = _connect(str(self._path))
             undo.callback(connection.close)
@@ -152,9 +185,15 @@ class Database:
         """Do without the file for a while; remove it if it is damaged, so that a new one is made."""
         damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
         logger.warning("The index of saved answers, %s, cannot be used now: %s", self._path, error)
+        self._failures += 1
         self._close()
+        try:
+            if damaged:
+                self._path.unlink()
+        except OSError:
+            damaged = False
         if damaged:
-            for suffix in ("", "-wal", "-shm"):
+            for suffix in _BESIDE:
                 with suppress(OSError):
                     Path(f"{self._path}{suffix}").unlink()
         else:
@@ -162,14 +201,28 @@ class Database:
 
     def _close(self) -> None:
         if self._file is not None:
+            self._built = [built for built in self._built if built is not self._file]
             with suppress(sqlite3.Error):
                 self._file.close()
         self._file = self._identity = None
 
     def close(self) -> None:
-        """Close the file; it is opened again at the next use."""
+        """Close the file, after a last attempt to write what could not be written; the next use opens it again."""
         with self._lock:
+            if any(self._unwritten().values()):
+                self._retry_at = 0.0
+                self._open()
             self._close()
+
+
+def _check_own(status: os.stat_result) -> None:
+    """Check that what has this status is a file of this user.
+
+    Raises:
+        PermissionError: It is not.
+    """
+    if not stat.S_ISREG(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
+        raise PermissionError(0, "it, or what stands beside it, is not a file of this user")
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -18,10 +18,11 @@ _PLAIN = frozenset((str, int, float, bool, Raw))
 # What spreadsheets execute: texts that begin with a trigger, after any blanks, invisible characters and quotes, which
 # they may strip; and DDE calls.
 _TRIGGERS = "=+-@＝＋－＠"
-_INVISIBLE = (  # first and last of each range: controls but NUL, and what Unicode ignores by default
-    "\x01\x1f \x7f\x9f \xad\xad \u034f\u034f \u061c\u061c \u115f\u1160 \u17b4\u17b5 \u180b\u180f \u200b\u200f "
-    "\u202a\u202e \u2060\u206f \u2800\u2800 \u3164\u3164 \ufe00\ufe0f \ufeff\ufeff \uffa0\uffa0 \ufff0\ufffb "
-    "\U000e0000\U000e01ef"
+_INVISIBLE = (  # first and last of each range: controls but NUL, formats, and what Unicode ignores by default
+    "\x01\x1f \x7f\x9f \xad\xad \u034f\u034f \u0600\u0605 \u061c\u061c \u06dd\u06dd \u070f\u070f \u0890\u0891 "
+    "\u08e2\u08e2 \u115f\u1160 \u17b4\u17b5 \u180b\u180f \u200b\u200f \u202a\u202e \u2060\u206f \u2800\u2800 "
+    "\u3164\u3164 \ufe00\ufe0f \ufeff\ufeff \uffa0\uffa0 \ufff0\ufffb \U000110bd\U000110bd \U000110cd\U000110cd "
+    "\U00013430\U0001343f \U0001bca0\U0001bca3 \U0001d173\U0001d17a \U000e0000\U000e0fff"
 )
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "".join(
     chr(code) for ends in _INVISIBLE.split(" ") for code in range(ord(ends[0]), ord(ends[1]) + 1)
