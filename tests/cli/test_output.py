@@ -8,7 +8,7 @@ from tikhub_mcp.cli.output import print_batch, print_json
 from tikhub_mcp.text import printable
 from tikhub_mcp.tools.schemas import BatchReply, Cost
 
-SIGNS = "\x1b[2J\x07\n\r\x7f\x9b\u202e\u2066\u200e\u2028\u061c\ufeff"
+SIGNS = "\x1b[2J\x07\n\r\x7f\x9b\u202e\u2066\u200e\u2028\u061c\ufeff\ufff9\U0001bca0\U0001d173"
 
 
 def reply(path: str) -> BatchReply:

@@ -283,7 +283,12 @@ def test_the_key_in_a_skill_is_the_first_line_of_its_section(checkout: Path, sec
 
 
 @pytest.mark.parametrize(
-    "text", ["", "## API_KEY", "## API_KEY\n\n## Other\nx-y", "### API_KEY\nabc", "# API_KEY\nabc"]
+    "text",
+    [
+        *("", "## API_KEY", "## API_KEY\n\n## Other\nx-y", "### API_KEY\nabc", "# API_KEY\nabc"),
+        "<!--" * 200_000 + f"\n## API_KEY\n{KEY}",  # a comment that does not end hides what follows
+    ],
+    ids=lambda text: text[:20],
 )
 def test_a_skill_without_the_section_or_with_an_empty_one_has_no_key(checkout: Path, text: str) -> None:
     (checkout / "SKILL.md").write_text(text)

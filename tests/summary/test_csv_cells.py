@@ -3,6 +3,8 @@ alone."""
 
 import csv
 import io
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -70,3 +72,10 @@ def test_a_text_ends_where_a_cell_does(sign: str, more: int) -> None:
     cell, _ = read([sign * (MAX_CELL_UNITS // width + more), None])
     assert len(cell.encode("utf-16-le")) <= 2 * MAX_CELL_UNITS
     assert cell == fitting(("'" if sign == "=" else "") + sign * (MAX_CELL_UNITS // width + more))
+
+
+def test_no_character_that_does_not_show_hides_a_formula() -> None:
+    categories = ("Cc", "Cf", "Zl", "Zp", "Zs")
+    hidden = [char for char in map(chr, range(1, sys.maxunicode + 1)) if unicodedata.category(char) in categories]
+    assert [char for char in hidden if not safe(f"{char}=1+1").startswith("'")] == []
+    assert [char for char in hidden if not line([f"{char}=1+1"]).startswith(b"\"'")] == []
