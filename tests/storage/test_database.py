@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -193,6 +194,10 @@ def replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
     return harm
 
 
+def make_pipe_beside(end: str, path: Path) -> None:
+    os.mkfifo(f"{path}{end}")
+
+
 HARMS: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_bytes(b"what is this\n" * 5000),
@@ -207,7 +212,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
     "a link": replaced(lambda path: path.symlink_to(path.parent.parent / "victim")),
     "a link to nowhere": replaced(lambda path: path.symlink_to(path.parent.parent / "nowhere")),
     "a pipe": replaced(os.mkfifo),
-    **{f"a pipe as {end}": lambda path, end=end: os.mkfifo(f"{path}{end}") for end in ("-wal", "-shm", "-journal")},
+    **{f"a pipe as {end}": partial(make_pipe_beside, end) for end in ("-wal", "-shm", "-journal")},
 }
 
 
