@@ -14,7 +14,6 @@ from tikhub_mcp.text import MIN_SECRET_LENGTH, map_json
 
 Json: TypeAlias = Any  # untrusted JSON; the name marks where it is used
 
-
 REDACTED = "<redacted>"
 MAX_VALUES = 50_000  # of an answer about one post; real ones have up to 1,600 (seen in answers of 2024 to 2026)
 # Why a post is missing, the most telling first: by a part of the texts that say it, or by a code. Douyin gives such
