@@ -15,7 +15,12 @@ from tikhub_mcp.settings import api_key
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-that-nobody-has"
-PACKED = {"tikhub_mcp/py.typed", "tikhub_mcp/sandbox/shapes.json", "tikhub_mcp/__main__.py"} | {
+PACKED = {
+    "tikhub_mcp/py.typed",
+    "tikhub_mcp/messages.json",
+    "tikhub_mcp/sandbox/shapes.json",
+    "tikhub_mcp/__main__.py",
+} | {
     f"tikhub_mcp/sandbox/media/{name}"
     for name in ("h264.mp4", "h264_dash.mp4", "h264_large.mp4", "h265.mp4", "h265_silent.mp4", "music.m4a")
 }

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
 from tikhub_mcp.messages import said
 from tikhub_mcp.settings import api_key
-from tikhub_mcp.settings.api_key import MAX_KEY_LENGTH, UNUSABLE_IN_CHINESE, find_key, key_places
+from tikhub_mcp.messages import translate
+from tikhub_mcp.settings.api_key import MAX_KEY_LENGTH, find_key, key_places
 from tikhub_mcp.settings.environment import (
     DEFAULT_BASE_URL,
     NON_SECRET_VARIABLES,
@@ -320,7 +321,8 @@ def test_every_reason_is_said_in_chinese_too(reason: str) -> None:
     text = next(text for text, why in REASONS.items() if why == reason and text.strip())
     with pytest.raises(KeyMissing) as missing:
         find_key({"TIKHUB_API_KEY": text, "LC_ALL": "zh_CN.UTF-8"})
-    assert f"（环境变量 TIKHUB_API_KEY 的值{UNUSABLE_IN_CHINESE[reason]}。）" in str(missing.value.tell_human)
+    in_chinese = translate(f"unusable_key.{reason}", {"LANG": "zh_CN.UTF-8"})
+    assert f"（环境变量 TIKHUB_API_KEY 的值{in_chinese}。）" in str(missing.value.tell_human)
 
 
 @pytest.mark.parametrize("text", [KEY, "k" * MAX_KEY_LENGTH, *RESEMBLING.split()])

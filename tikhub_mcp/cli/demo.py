@@ -14,7 +14,7 @@ from typing import Any
 from tikhub_mcp import isolation
 from tikhub_mcp.cli.output import print_at_once, print_batch, print_video
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import translate
 
 BATCH = {"tiktok": "ok", "douyin": "ok", "private": "post_unavailable"}  # post of the sandbox → expected outcome
 PREFIX = "tikhub-mcp-demo-"
@@ -37,9 +37,8 @@ def run(folder: Path | None = None) -> int:
     """
     target = folder or _new_folder()
     if (target / "raw").exists():  # stored answers would be used again, and fewer calls paid for than expected
-        message = said("{} holds earlier files. Name a new folder.", "{} 里有以前的文件。请换一个新文件夹。")
-        raise InvalidInput(message.format(target))
-    _say("Starting a stand-in for TikHub …", "正在启动 TikHub 的替身…")
+        raise InvalidInput(translate("demo.folder_in_use", folder=target))
+    print_at_once(translate("demo.begin"))
     try:
         checks = asyncio.run(_steps(target))
     except BaseException as error:
@@ -51,11 +50,11 @@ def run(folder: Path | None = None) -> int:
         raise
     wrong = {what: values for what, values in checks.items() if values[0] != values[1]}
     for what, (expected, value) in wrong.items():
-        _say(f"WRONG: {what}: expected {expected}, got {value}", f"不符：{what}：应为 {expected}，实为 {value}")
+        print_at_once(translate("demo.differs", what=what, expected=expected, got=value))
     if not wrong:
-        _say("\nEverything as it should be.", "\n一切正常。")
-    _say(f"The files are in {target}; delete them as you like.", f"文件在 {target}，可随意删除。")
-    _say("Next: `tikhub-mcp install claude-desktop`.", "下一步：`tikhub-mcp install claude-desktop`。")
+        print_at_once(translate("demo.right"))
+    print_at_once(translate("demo.files", folder=target))
+    print_at_once(translate("demo.next"))
     return int(bool(wrong))
 
 
@@ -69,7 +68,7 @@ async def _steps(folder: Path) -> Checks:
     from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
     with Sandbox() as sandbox:
-        _say(f"It runs at {sandbox.base_url}. Starting the server …", f"运行在 {sandbox.base_url}。正在启动服务器…")
+        print_at_once(translate("demo.started", address=sandbox.base_url))
         command, *args = isolation.isolated_server_command()
         env = {"TIKHUB_API_KEY": "demo-key-of-the-sandbox", "TIKHUB_BASE_URL": sandbox.base_url}
         env["TIKHUB_OUTPUT_DIR"] = str(folder)
@@ -80,20 +79,20 @@ async def _steps(folder: Path) -> Checks:
                 return (await client.call_tool(tool, arguments)).structured_content or {}
 
             text = f"复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
-            _say(f"\n1. download_video: {text}", f"\n1. download_video：{text}")
+            print_at_once(translate("demo.one", text=text))
             one = VideoReply.model_validate(await call("download_video", url=text))
             print_video(one)
-            _say("\n2. The same call again", "\n2. 同样的调用再来一次")
+            print_at_once(translate("demo.again"))
             again = VideoReply.model_validate(await call("download_video", url=text))
-            _say(f"paid API calls: {again.cost.api_calls}", f"付费 API 调用：{again.cost.api_calls}")
-            _say("\n3. batch_download, with a private post", "\n3. batch_download，其中一个作品是私密的")
+            print_at_once(translate("demo.calls", count=again.cost.api_calls))
+            print_at_once(translate("demo.batch"))
             batch = BatchReply.model_validate(await call("batch_download", urls=[link(name) for name in BATCH]))
             print_batch(batch)
             page = ["html"] if is_installed("report") else []
-            _say("\n4. summarize_raw", "\n4. summarize_raw")
+            print_at_once(translate("demo.summary"))
             table = SummaryReply.model_validate(await call("summarize_raw", formats=["csv", "json", *page]))
-        _say(f"{table.rows} rows, {table.broken} without a post", f"{table.rows} 行，{table.broken} 行没有作品")
-        for path in (table.csv_path, table.json_path, table.html_path or "html: the extra `report` is not installed"):
+        print_at_once(translate("demo.rows", rows=table.rows, broken=table.broken))
+        for path in (table.csv_path, table.json_path, table.html_path or translate("demo.no_page")):
             print_at_once(str(path))
         return {
             "status": ("ok", one.status),
@@ -119,7 +118,3 @@ def _new_folder() -> Path:
         if other != new and (finished or other.lstat().st_mtime < time.time() - UNFINISHED_SECONDS):
             shutil.rmtree(other, ignore_errors=True)
     return new
-
-
-def _say(english: str, in_chinese: str) -> None:
-    print_at_once(said(english, in_chinese))

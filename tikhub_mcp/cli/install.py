@@ -62,7 +62,7 @@ def _ask_for_key() -> SecretStr | None:
         return None
     if not text.strip():
         return None
-    key = key_places({"TIKHUB_API_KEY": text})[0][1]
+    _, key = next(key_places({"TIKHUB_API_KEY": text}))
     if reason := why_unusable(key.get_secret_value()):
         raise InvalidInput(f"What you entered {reason}: it is not a TikHub API key. Nothing was written; try again.")
     return key

@@ -10,19 +10,12 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tikhub_mcp.errors import KeyMissing
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import IN_ENGLISH, translate
 from tikhub_mcp.settings.environment import value_of
 from tikhub_mcp.text import MIN_SECRET_LENGTH
 
 MAX_KEY_LENGTH = 1000  # characters; TikHub's keys have well under 200
 MAX_SKILL_BYTES = 2**20  # of a SKILL.md; larger files are not read
-UNUSABLE_IN_CHINESE = {  # what `why_unusable` returns
-    "is empty": "是空的",
-    "is far too long for a key": "太长，不可能是密钥",
-    "is too short for a key": "太短，不可能是密钥",
-    "contains white space, control or non-ASCII characters": "含有空白、控制字符或非 ASCII 字符",
-    "holds a placeholder": "只是占位符",
-}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACEHOLDER = re.compile(
     r"""(your|insert|enter|paste|put|replace|add|fill)
@@ -97,7 +90,9 @@ def why_unusable(key: str) -> str:
         return "contains white space, control or non-ASCII characters"
     if _PLACEHOLDER.fullmatch(key):
         return "holds a placeholder"
-    return "is too short for a key" if len(key) < MIN_SECRET_LENGTH else ""
+    if len(key) < MIN_SECRET_LENGTH:
+        return "is too short for a key"
+    return ""
 
 
 def _unwrap(text: str) -> str:
@@ -128,36 +123,29 @@ def _key_in_skill(path: Path) -> str:
     return ""
 
 
-def _why_missing(env: Mapping[str, str]) -> tuple[str, str]:
-    """Return sentences about what was found in the places of the key and is none, in English and Chinese."""
+def _why_missing(env: Mapping[str, str], language: Mapping[str, str]) -> str:
+    """Return sentences about what was found in the places of the key and is none, in the language of an environment."""
     sentences = []
-    for name, key in key_places(env):
-        reason = why_unusable(key.get_secret_value())
-        if name == "TIKHUB_API_KEY" and env.get(name, "").strip():
-            english = f" (The environment variable TIKHUB_API_KEY is set, but {reason}.)"
-            sentences.append((english, f"（环境变量 TIKHUB_API_KEY 的值{UNUSABLE_IN_CHINESE[reason]}。）"))
+    for place, key in key_places(env):
+        problem = why_unusable(key.get_secret_value())
+        if place == "TIKHUB_API_KEY" and env.get(place, "").strip():
+            reason = translate(f"unusable_key.{problem}", language)
+            sentences.append(translate("key.unusable_in_variable", language, reason=reason))
         elif key.get_secret_value():
-            sentences.append((f" (The key in {name} {reason}.)", f"（{name} 中的密钥{UNUSABLE_IN_CHINESE[reason]}。）"))
+            reason = translate(f"unusable_key.{problem}", language)
+            sentences.append(translate("key.unusable_in_file", language, place=place, reason=reason))
     if value_of(env, "TIKHUB_SKILL_FILE") and skill_files(env) == skill_files({}):
-        english = " (TIKHUB_SKILL_FILE is set, but names no SKILL.md of at most 1 MiB.)"
-        sentences.append((english, "（TIKHUB_SKILL_FILE 没有指向不超过 1 MiB 的 SKILL.md。）"))
-    return "".join(english for english, _ in sentences), "".join(chinese for _, chinese in sentences)
+        sentences.append(translate("key.no_skill", language))
+    return "".join(sentences)
 
 
 def _key_missing(env: Mapping[str, str]) -> KeyMissing:
     skill = skill_files(env)[0]
-    found, found_in_chinese = _why_missing(env)
     error = KeyMissing(
         "Stop this task now: no TikHub API key is configured. Tell the human user that they need to apply for their "
         "own paid personal API key at https://tikhub.io/ and fill it into the environment variable TIKHUB_API_KEY, or "
         f"into the section '## API_KEY' of the SKILL.md at {skill}. Until then do not continue with download, data "
-        f"fetching, retries, workarounds or made-up output.{found}"
+        f"fetching, retries, workarounds or made-up output.{_why_missing(env, IN_ENGLISH)}"
     )
-    error.tell_human = said(
-        "You need to apply for your own paid personal API key at https://tikhub.io/ and fill it into the environment "
-        f"variable TIKHUB_API_KEY, or into the section '## API_KEY' of {skill}.{found}",
-        "您需要在 https://tikhub.io/ 申请自己的付费个人 API 密钥，然后填入环境变量 TIKHUB_API_KEY，"
-        f"或填入 {skill} 的“## API_KEY”一节。{found_in_chinese}",
-        env,
-    )
+    error.tell_human = translate("key.tell_human", env, skill=skill, found=_why_missing(env, env))
     return error

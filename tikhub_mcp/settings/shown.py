@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import translate
 from tikhub_mcp.settings.api_key import skill_files
 from tikhub_mcp.settings.environment import LOG_LEVELS, is_unexpanded, load_settings
 
@@ -37,16 +37,14 @@ def setting(name: str, value: str | None) -> str:
     if value is None:
         return name
     if not has_form(name, value):
-        expected = _expected(name)
-        return said(f"{name}=<not shown; expected: {expected}>", f"{name}=<不显示；应为：{expected}>")
+        return translate("settings.not_shown", name=name, expected=_expected(name))
     if is_unexpanded(value):
-        return said(f"{name}=<not expanded>", f"{name}=<未展开>")
+        return translate("settings.not_expanded", name=name)
     if name.upper() == "NO_PROXY":
-        hosts = len(value.replace(",", " ").split())
-        return said(f"{name}=<{hosts} hosts>", f"{name}=<{hosts} 个主机>")
+        return translate("settings.hosts", name=name, count=len(value.replace(",", " ").split()))
     visible = (address(value) or "") if _is_address(name) else value.strip()
     if name == "TIKHUB_BASE_URL" and len(visible) < len(value.strip().rstrip("/")):  # the rest may be the mistake
-        visible += said(" <the rest not shown>", " <其余不显示>")
+        visible += translate("settings.rest_not_shown")
     return f"{name}={visible}"
 
 
@@ -91,14 +89,14 @@ def address(text: str) -> str | None:
 
 def proxy(text: str) -> str:
     """Return the address of a proxy without its user name and password."""
-    return address(text) or said("an address that cannot be read", "无法读取的地址")
+    return address(text) or translate("settings.unreadable_address")
 
 
 def command(text: str) -> str:
     """Return a command from another program's settings if it is only a path or a name; it may contain secrets else."""
     is_path = Path(text).is_absolute() and "=" not in text and " -" not in text
     is_name = re.fullmatch(r"[\w.-]{1,40}", text)
-    return text if is_path or is_name else said("its command", "其命令")
+    return text if is_path or is_name else translate("settings.its_command")
 
 
 def failure(error: BaseException) -> str:
@@ -121,10 +119,9 @@ def _expected(name: str) -> str:
     if name == "TIKHUB_LOG_LEVEL":
         return ", ".join(LOG_LEVELS)
     if name == "TIKHUB_SKILL_FILE":
-        return said("the path of a SKILL.md", "SKILL.md 的路径")
+        return translate("settings.skill_path")
     if name.endswith("_DIRS"):
-        return said("absolute paths", "绝对路径")
+        return translate("settings.absolute_paths")
     if name.endswith(("_DIR", "_FILE")):
-        return said("an absolute path", "绝对路径")
-    least = 0 if name == "TIKHUB_REUSE_SECONDS" else 1
-    return said(f"a number, at least {least}", f"不小于 {least} 的数字")
+        return translate("settings.absolute_path")
+    return translate("settings.number", least=0 if name == "TIKHUB_REUSE_SECONDS" else 1)

@@ -1,0 +1,76 @@
+"""The table of messages: each in both languages, and each place in the code that asks for one."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import tikhub_mcp
+from tikhub_mcp.messages import _TABLE, translate
+from tikhub_mcp.settings import api_key
+
+MESSAGES = {f"{section}.{name}": texts for section, table in _TABLE.items() for name, texts in table.items()}
+CJK = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
+
+
+def placeholders(*texts: str) -> set[tuple[str, str | None, str | None]]:
+    """Name, format and conversion of each placeholder."""
+    parts = [part for text in texts for part in Formatter().parse(text)]
+    return {(name, form, conversion) for _, name, form, conversion in parts if name is not None}
+
+
+def named(node: ast.expr, section: str = "") -> list[str]:
+    """The messages that an argument can name: a string, or an f-string with any value in its gaps."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    pattern = "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[^.]+" for part in parts)
+    found = [name for name in MESSAGES if re.fullmatch(section + pattern, name)]
+    assert found, ast.unparse(node)
+    return found
+
+
+def uses() -> Iterator[tuple[list[str], set[str]]]:
+    """What each place in the code asks for: messages that share values, and the names of these values."""
+    for path in Path(tikhub_mcp.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or any(keyword.arg is None for keyword in node.keywords):
+                continue  # the function `finding` hands on what it is given
+            function, given = ast.unparse(node.func), {str(keyword.arg) for keyword in node.keywords}
+            if function == "translate":
+                yield from (([name], given) for name in named(node.args[0]))
+            elif function == "finding":
+                with_advice = ast.unparse(node.args[1]) != "'ok'"
+                for name in named(node.args[2], "doctor."):
+                    if not name.endswith("_advice"):
+                        yield [name, f"{name}_advice"] if with_advice else [name], given
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_is_there_in_both_languages_with_the_same_placeholders(name: str) -> None:
+    english, chinese = MESSAGES[name]
+    assert english.strip()
+    assert not CJK.search(english)
+    assert CJK.search(re.sub("{.*?}", "", chinese))
+    assert placeholders(english) == placeholders(chinese)
+
+
+def test_the_code_asks_for_every_message_and_no_other_with_the_values_that_it_needs() -> None:
+    asked = set()
+    for names, given in uses():
+        assert given == {name for name, *_ in placeholders(*(MESSAGES[name][0] for name in names))}, names
+        asked |= set(names)
+    assert asked == set(MESSAGES)
+
+
+def test_each_reason_against_a_key_is_a_message() -> None:
+    source = ast.parse(inspect.getsource(api_key.why_unusable))
+    reasons = {ast.literal_eval(node.value) for node in ast.walk(source) if isinstance(node, ast.Return) and node.value}
+    assert reasons - {""} == set(_TABLE["unusable_key"])
+
+
+@pytest.mark.parametrize(("locale", "expected"), [("zh_CN.UTF-8", "a 不可达（b）"), ("C", "a is not reached (b)")])
+def test_a_message_is_in_the_language_of_the_locale(locale: str, expected: str) -> None:
+    assert translate("doctor.failed_connection", {"LANG": locale}, host="a", reason="b") == expected
