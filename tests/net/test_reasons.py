@@ -96,7 +96,7 @@ def test_what_really_happens_is_told_by_its_kind() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert failure(f"http://127.0.0.1:{port}/") == "ConnectError: the connection was refused"
-    assert failure("https://nowhere.example/") == "ConnectError: the connection failed"
+    assert failure("https://nowhere.example/") == "gaierror: the name cannot be resolved"
     with Faulty() as server:
         url = server.on("/", Act(raw=f"SSH-2.0-{SECRET}\r\n".encode()))
         assert failure(url) == "UnreadableResponse: there was no response, or it is not HTTP"

@@ -424,6 +424,7 @@ def test_more_calls_a_second_than_the_rate_get_429() -> None:
 def test_other_routes_of_the_api(sandbox: Sandbox) -> None:
     with httpx.Client(base_url=sandbox.base_url, headers=KEY, trust_env=False) as client:
         assert client.get(ACCOUNT).json()["user_data"]["balance"] > 0
+        assert client.get("/api/v1/demo/tiktok/app/fetch_one_video").json()["data"]["aweme_details"]
         assert client.get("/api/v1/tiktok/web/anything").status_code == 404
         assert client.get(route("tiktok")).status_code == 422
         assert client.post(route("tiktok")).status_code == 405

@@ -128,7 +128,7 @@ def _add_aids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.set_defaults(command=_demo)
 
     doctor = commands.add_parser("doctor", help="find out what is wrong, in lines fit for a bug report")
-    doctor.add_argument("--online", action="store_true", help="also ask TikHub about the account (free; sends the key)")
+    doctor.add_argument("--online", action="store_true", help="also ask TikHub about the key (free; sends the key)")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(command=_doctor)
 

@@ -1,4 +1,4 @@
 """`tikhub-mcp doctor`: checks of an installation, and the report of their findings.
 
-May import api, install, net, posts, sandbox, settings, storage and summary, and the modules beside the folders.
+May import install, net, posts, sandbox, settings and storage, and the modules beside the folders.
 """

@@ -12,31 +12,12 @@ from typing import Literal
 
 from rich.cells import set_cell_size
 
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import translate
 from tikhub_mcp.posts.answer import redact_text
 from tikhub_mcp.settings.api_key import key_places
 from tikhub_mcp.text import clean
 
 State = Literal["ok", "warning", "problem"]
-
-NAMES = {
-    "versions": "版本",
-    "extras": "可选组件",
-    "key": "密钥",
-    "clients": "客户端",
-    "settings": "设置",
-    "videos": "视频文件夹",
-    "raw": "原始数据",
-    "reports": "报表文件夹",
-    "disk": "磁盘空间",
-    "proxy": "代理",
-    "name": "域名解析",
-    "connection": "连接",
-    "certificate": "证书",
-    "sandbox": "沙盒试跑",
-    "account": "账户",
-}
-_STATES = {"ok": "正常", "warning": "警告", "problem": "问题"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +25,7 @@ class Finding:
     """One result of a check.
 
     Attributes:
-        check: The name of the check, a key of NAMES.
+        check: The name of the check, one of section `doctor_check` in `messages.json`.
         state: "problem" if something does not work, "warning" if it may not, else "ok".
         found: What the check found, in the user's language.
         advice: What the user should do; empty if nothing.
@@ -56,15 +37,28 @@ class Finding:
     advice: str = ""
 
     def __str__(self) -> str:
-        state, name = said(self.state, _STATES[self.state]), said(self.check, NAMES[self.check])
+        state, name = translate(f"doctor_state.{self.state}"), translate(f"doctor_check.{self.check}")
         lines = [f"{set_cell_size(state, 8)} {set_cell_size(name, 12)} {self.found}"]
         return "\n".join(lines + [f"{'':22}-> {self.advice}"] * bool(self.advice))
+
+
+def finding(check: str, state: State, message: str, /, **values: object) -> Finding:
+    """Return a finding whose text is a message, with the advice that belongs to it unless the state is "ok".
+
+    Args:
+        check: The name of the check.
+        state: The state.
+        message: The name of the text in section `doctor` of `messages.json`; the advice is named `{message}_advice`.
+        values: The values of the placeholders in both.
+    """
+    advice = "" if state == "ok" else translate(f"doctor.{message}_advice", **values)
+    return Finding(check, state, translate(f"doctor.{message}", **values), advice)
 
 
 def summing_up(findings: list[Finding]) -> str:
     """The last line of the report: the numbers of problems and warnings."""
     problems, warnings = (sum(each.state == state for each in findings) for state in ("problem", "warning"))
-    return said(f"\nProblems: {problems}. Warnings: {warnings}.", f"\n问题：{problems}。警告：{warnings}。")
+    return translate("doctor.summary", problems=problems, warnings=warnings)
 
 
 def as_json(findings: list[Finding]) -> str:

@@ -17,6 +17,7 @@ from tikhub_mcp.sandbox import clips, posts, scenarios
 
 _LINK_LIFETIME = 3600  # seconds until media links expire
 _PIECE = 256 * 1024  # bytes per chunk when no speed is set
+_DEMO = "/api/v1/demo/tiktok/app/fetch_one_video"  # always the same post
 _FETCH = re.compile("/api/v1/(tiktok|douyin)/app/v3/fetch_one_video_by_share_url")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -100,6 +101,8 @@ class Services:
             return _error(request, 429, "1")
         if call.path == "/api/v1/tikhub/user/get_user_info":
             return JSONResponse(posts.SHAPES["account"])
+        if call.path == _DEMO:
+            return await self._play(request, "tiktok", scenarios.SCENARIOS[0].post_id)
         if not (route := _FETCH.fullmatch(call.path)):
             return _error(request, 404)
         if not call.share_url:
@@ -125,7 +128,7 @@ class Services:
         served = scenario.clips, scenario.variants, scenario.dead
         order = posts.Order(platform, shown, self.base_url, expires, self._library, *served)
         data = posts.data(order, scenario.shape) if scenario.shape else None
-        answer = posts.envelope(request.url.path, request.query_params["share_url"], data)
+        answer = posts.envelope(request.url.path, request.query_params.get("share_url", ""), data)
         response = JSONResponse(answer if scenario.params else answer | {"params": None})
         half = bytes(response.body[: len(response.body) // 2])
         return Response(half, media_type="application/json") if scenario.half else response
