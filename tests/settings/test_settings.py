@@ -14,9 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tikhub_mcp.errors import InvalidInput, KeyMissing, PathNotAllowed
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import said, translate
 from tikhub_mcp.settings import api_key
-from tikhub_mcp.messages import translate
 from tikhub_mcp.settings.api_key import MAX_KEY_LENGTH, find_key, key_places
 from tikhub_mcp.settings.environment import (
     DEFAULT_BASE_URL,
