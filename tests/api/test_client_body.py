@@ -1,10 +1,12 @@
 """client.py: what is made of a body, whatever it is; it is kept before anything is made of it."""
 
+import asyncio
 import gzip
 import json
 import re
 import tracemalloc
 import zlib
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -37,6 +39,28 @@ def test_a_body_is_put_together_from_its_pieces(size: int) -> None:
     desk = Desk()
     assert desk.ask(raw(*pieces)[0]) == f"kept {REQUEST_ID}"
     assert desk.kept[0].value == GOOD
+
+
+def test_a_body_of_many_small_pieces_lets_others_have_their_turn() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20 * bodies.CHUNKS_AT_ONCE):
+            yield b"x"  # without a pause, as what is buffered already comes
+
+    async def read() -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(other())
+        await bodies.read_body(pieces(), bytearray(), asyncio.Lock())
+        beside.cancel()
+        return turns
+
+    assert asyncio.run(read()) >= 19
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])

@@ -9,6 +9,7 @@ from tikhub_mcp.posts.answer import parse_answer
 
 MAX_BODY_BYTES = 4 * 2**20  # bytes; real answers have up to 83 kB
 ORDINARY_BODY_BYTES = 2**18  # bytes; larger bodies are read and parsed one at a time, to limit memory
+CHUNKS_AT_ONCE = 100  # chunks that are read before other tasks get a turn
 
 
 class TooLargeBody(Exception):
@@ -28,7 +29,11 @@ async def read_body(chunks: AsyncIterator[bytes], raw: bytearray, large: asyncio
         Exception: Whatever `chunks` raises.
     """
     async with AsyncExitStack() as held:
+        count = 0
         async for chunk in chunks:
+            count += 1
+            if count % CHUNKS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # what is buffered comes without a pause, and may be a byte a chunk
             if len(raw) <= ORDINARY_BODY_BYTES < len(raw) + len(chunk):
                 await held.enter_async_context(large)
             raw += chunk
