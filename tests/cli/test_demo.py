@@ -25,7 +25,8 @@ SAID = (
     r"ok +https://www\.tiktok\.com/\S+ +\S+/videos/tiktok_\S+\.mp4",
     r"failed +https://www\.douyin\.com/\S+ +post_unavailable: ",
     r"3 links: 2 succeeded, 1 failed, 0 skipped; 2 paid API calls",
-    r"4\. summarize_raw: a table of all that was saved\n3 rows, 1 without a post\n\S+/reports/tikhub_videos_summary\.csv",
+    r"4\. summarize_raw: a table of all that was saved\n3 rows, 1 without a post\n",
+    r"\S+/reports/tikhub_videos_summary\.csv",
     r"(/tikhub_videos_report\.html|`report` is not installed)\n",
     r"Everything as it should be\.\nThe files are in \S+",
 )
