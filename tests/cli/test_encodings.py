@@ -13,9 +13,7 @@ from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.stdio.lifetime import write_utf8
 
 LOCALES = [
-    {"LC_ALL": "C"},
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},  # names of files are ASCII
-    {"PYTHONIOENCODING": "cp1252"},
     {"PYTHONIOENCODING": "gbk:strict"},
 ]
 

@@ -135,8 +135,8 @@ def test_a_warning_about_the_file_goes_to_stderr_and_json_is_the_reply_of_the_to
         (f"{link('tiktok')} {link('douyin')}", 2, "invalid_input"),
     ],
 )
-@pytest.mark.parametrize("json", [False, True])
-def test_each_error_goes_to_stderr_and_has_its_exit_code(cli: Cli, url: str, code: int, name: str, json: bool) -> None:
+def test_each_error_goes_to_stderr_and_has_its_exit_code(cli: Cli, url: str, code: int, name: str) -> None:
+    json = name.endswith("d")  # about half of them: the code is the same
     ran = cli("one", url, *["--json"] * json)
     assert ran.code == code
     assert "Traceback" not in ran.err

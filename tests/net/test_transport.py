@@ -127,15 +127,14 @@ def test_a_proxy_that_cannot_be_used_is_a_failed_request_that_does_not_repeat_it
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # httpcore leaves the socket to gc
-@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks"])
 @pytest.mark.parametrize(
-    "replies",
+    ("scheme", "replies"),
     [
-        [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-        [b"\x05"],
-        [b"\x05\xff"],
-        [b"\x05\x00", b"\x05\x02\x00\x01" + bytes(6)],
-        [b"\x05\x00", b"HTTP"],
+        ("socks5", [b"HTTP/1.1 400 Bad Request\r\n\r\n"]),
+        ("socks5h", [b"\x05"]),
+        ("socks", [b"\x05\xff"]),
+        ("socks5", [b"\x05\x00", b"\x05\x02\x00\x01" + bytes(6)]),
+        ("socks5h", [b"\x05\x00", b"HTTP"]),
     ],
 )
 def test_a_socks_proxy_that_refuses_or_speaks_something_else_is_a_failed_request(

@@ -14,7 +14,7 @@ from tests.support.payloads import envelope, tiktok_post
 from tikhub_mcp.errors import InsufficientBalance, MediaUnavailable, UnsupportedLink
 from tikhub_mcp.jobs.model import Call, Outcome
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.sandbox import link
+from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.text import json_size
 from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch_table import TABLE_COLUMNS
@@ -147,7 +147,7 @@ async def test_results_that_are_neither_in_the_reply_nor_in_a_table_are_named_an
 
 
 async def test_warnings_about_files_stand_in_the_batch_and_in_its_table(desk: Desk) -> None:
-    reply = await desk.batch([link("silent"), link("tiktok"), *saved_posts(desk, 19)], quality="best")
+    reply = await desk.batch([link("silent"), link("tiktok"), *good_links(19)], quality="best")
     assert [bool(item["warnings"]) for item in reply["results"][:2]] == [True, False]
     warning = reply["results"][0]["warnings"][0]
     assert table(reply["results_path"])[0]["error"] == f"warning: {warning}"
