@@ -374,7 +374,8 @@ def test_the_servers_that_demo_and_doctor_start_are_isolated_and_have_a_key_of_t
         raise Seen
 
     seen: list[tuple[str, list[str], dict[str, str], str]] = []
-    monkeypatch.setattr(starter, "StdioServerParameters", start)
+    place = "mcp.client.stdio.StdioServerParameters" if starter is demo else f"{checks.__name__}.StdioServerParameters"
+    monkeypatch.setattr(place, start)
     monkeypatch.setenv("TIKHUB_API_KEY", CANARY)
     monkeypatch.setenv("PYTHONPATH", ":")
     with pytest.raises(Seen):

@@ -286,11 +286,7 @@ def test_parts_of_killed_processes_are_gone_before_anybody_calls_and_those_of_ot
     folders = [root / name for name in ("videos", "raw", "reports")]
     stale = [lay(folder, f".x{number}.mp4.0123abcd.part", STALE_SECONDS + 60) for folder in folders for number in "12"]
     others = [lay(folder, ".young.mp4.0123abcd.part", STALE_SECONDS - 600) for folder in folders]
-    others += [lay(folder, ".held.mp4.0123abcd.part", 2 * STALE_SECONDS) for folder in folders]
     others += [lay(folder, "somebody's own.part", 2 * STALE_SECONDS) for folder in folders]
-    holding = [other.open("rb") for other in others if "held" in other.name]
-    for file in holding:  # a lock of the open file, not of the process: it holds against the server
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with Wire(environment, tmp_path / "log") as wire:
         wait(lambda: not any(part.exists() for part in stale), patience(10))
         wire.shake_hands()
@@ -299,8 +295,6 @@ def test_parts_of_killed_processes_are_gone_before_anybody_calls_and_those_of_ot
         assert wire.call(2, "summarize_raw", {})["status"] == "ok"
         end(wire, END_OF_INPUT)
     assert sorted(parts(root)) == sorted(others)
-    for file in holding:
-        file.close()
 
 
 NOISE = "; ".join(
