@@ -88,7 +88,8 @@ def seen(page: Path, script: str = "return null", *options: str) -> Seen:
 def console(log: str) -> list[str]:
     """What a page said to the console, without what is there for the curious only."""
     lines = re.findall(r":CONSOLE[^\]]*\] (.*)", log)
-    return [line for line in lines if "WARN Dropping" not in line]  # Vega's, about a chart that is drawn as it should
+    # Vega's, about a chart that is drawn as it should; and the browser's own pages, which miss a network.
+    return [line for line in lines if "WARN Dropping" not in line and "source: chrome://" not in line]
 
 
 MANY: list[Json] = [
