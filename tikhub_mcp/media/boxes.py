@@ -1,13 +1,16 @@
-"""Reading the boxes of an MP4 file's index that are in memory (ISO/IEC 14496-12), with a check of every length."""
+"""Reading the boxes of MP4 and HEIC files (ISO/IEC 14496-12), with a check of every length."""
 
+import os
 import struct
 from collections.abc import Iterator
+from io import BufferedIOBase
 
 from tikhub_mcp.concurrency import check_cancelled
 from tikhub_mcp.errors import MediaInvalid
 
 MAX_BOXES = 200_000  # in one file; an hour of fragments of a second each has 80,000
 DAMAGED = "its index is damaged: a box in it is missing or too short"
+_NAMED = (b"ftyp", b"moov", b"moof", b"mdat", b"meta", b"mfra", b"sidx", b"free", b"skip")  # messages may quote these
 _ROWS = 10_000  # of a table, between two checks for a cancellation
 
 
@@ -43,6 +46,20 @@ class BoxReader:
         """Return the content of the child of each kind; empty if there is none, so that reading from it fails."""
         found = {kind: content for kind, content in self.children(box) if kind in kinds}
         return [found.get(kind, box[:0]) for kind in kinds]
+
+
+def top_level(file: BufferedIOBase, reader: BoxReader) -> Iterator[tuple[bytes, int, int, int]]:
+    """Yield the top-level boxes: the type of each, and the file offsets of its start, its content and its end."""
+    at, end = 0, file.seek(0, os.SEEK_END)
+    while at != end:
+        reader.count()
+        file.seek(at)
+        kind, start, size = read_header(memoryview(file.read(16)), end - at)
+        if at + size > end:
+            where = f"its '{kind.decode()}' box" if kind in _NAMED else "a box"
+            raise MediaInvalid(f"the file ends inside {where}: {at + size - end:,} bytes missing")
+        yield kind, at, at + start, at + size
+        at += size
 
 
 def read_header(head: memoryview, room: int) -> tuple[bytes, int, int]:

@@ -7,21 +7,21 @@ bytes elsewhere in the media, and missing fragments at the end of a fragmented f
 remaining fragments.
 """
 
-import os
 import re
 import threading
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedIOBase
 from itertools import chain, islice
 from mmap import mmap
 from pathlib import Path
+from typing import TypeVar
 
 from tikhub_mcp.concurrency import check_cancelled
 from tikhub_mcp.errors import MediaInvalid
-from tikhub_mcp.media.boxes import BoxReader, read_after_times, read_header, read_int, read_rows
+from tikhub_mcp.media.boxes import BoxReader, read_after_times, read_int, read_rows, top_level
 from tikhub_mcp.media.samples import SampleTables, in_a_row
 
 MAX_INDEX_BYTES = 32 << 20  # bytes of moov and moofs together; 107 minutes at 60 frames a second need about 15 MB
@@ -40,7 +40,7 @@ ENCRYPTED = (b"encv", b"enca", b"drmi", b"drms")  # ISO/IEC 14496-12, 8.12: vide
 NAL_LENGTHS = {b"avcC": 4, b"hvcC": 21}  # the offset of lengthSizeMinusOne in a decoder configuration record
 EMPTIED = "its media is damaged: where a picture should begin there is something else"
 _large = threading.Lock()  # held while an index is read that is larger than ORDINARY_INDEX_BYTES
-_NAMED = (b"ftyp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"free", b"skip")  # types that messages may quote
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +95,38 @@ def inspect(path: Path) -> Media:
         OSError: It cannot be read.
         CancelledError: The caller of the thread that this runs in was cancelled.
     """
-    with path.open("rb") as file, ExitStack() as held:
+    with path.open("rb") as file:
+        return inspect_file(file)
+
+
+def inspect_file(file: BufferedIOBase) -> Media:
+    """Check an open file from its first byte to its last, as `inspect` does."""
+    return _examined(file, _video)
+
+
+def inspect_sound_track(file: BufferedIOBase) -> int | None:
+    """Check that an open file is a complete MP4 with a sound track that can be played, whether or not it has a video.
+
+    Returns the duration of the sound track's samples in milliseconds; None if the file does not give it.
+
+    Raises:
+        MediaInvalid: It is not; see `inspect`.
+        OSError, CancelledError: See `inspect`.
+    """
+    return _examined(file, _sound)
+
+
+def _examined(file: BufferedIOBase, judge: Callable[[BufferedIOBase, list[_Track], BoxReader], T]) -> T:
+    """Return what `judge` makes of the tracks of a file."""
+    with ExitStack() as held:
         try:
-            return _inspect(file, held)
+            reader = BoxReader()
+            return judge(file, _tracks(reader, _layout(file, reader, held)), reader)
         except MediaInvalid as invalid:
             raise invalid.with_traceback(None) from None  # the frames would keep the index in memory
 
 
-def _inspect(file: BufferedIOBase, held: ExitStack) -> Media:
-    # ISO/IEC 14496-12, 4.3: ftyp comes before every box of variable size, free space included.
-    if file.read(8)[4:] != b"ftyp":
-        raise MediaInvalid("it is not an MP4 file: it does not begin with an 'ftyp' box")
-    reader = BoxReader()
-    tracks = _tracks(reader, _layout(file, reader, held))
+def _video(file: BufferedIOBase, tracks: list[_Track], reader: BoxReader) -> Media:
     video = _playable(tracks)
     _check_pictures(file, video, reader)
     return Media(
@@ -115,27 +134,43 @@ def _inspect(file: BufferedIOBase, held: ExitStack) -> Media:
         width=read_int(video.description, 24, 2),
         height=read_int(video.description, 26, 2),
         duration_ms=_milliseconds(video),
-        has_audio=any(track.handler == b"soun" and track.entry and track.samples for track in tracks),
+        has_audio=any(map(_has_sound, tracks)),
     )
+
+
+def _sound(_file: BufferedIOBase, tracks: list[_Track], _reader: BoxReader) -> int | None:
+    sounds = list(filter(_has_sound, tracks))
+    if not sounds:
+        raise refused("it has no sound track")
+    _check_clear(tracks)
+    return _milliseconds(max(sounds, key=lambda track: track.samples))
+
+
+def _has_sound(track: _Track) -> bool:
+    return track.handler == b"soun" and bool(track.entry) and track.samples > 0
 
 
 def _playable(tracks: list[_Track]) -> _Track:
     """Return the video track of a file whose tracks can be played."""
     pictures = [track for track in tracks if track.handler == b"vide" and track.entry]
     if not pictures:
-        raise _refused("it has no video track")
+        raise refused("it has no video track")
     video = max(pictures, key=lambda track: track.samples)  # chapter images are a video track too
     if not video.samples:
         raise MediaInvalid("its video track is empty")
-    if any(track.encrypted for track in tracks if track.handler in (b"vide", b"soun")):
-        raise _refused("it is encrypted")
+    _check_clear(tracks)
     if _codec(video) == "h266":
-        raise _refused("it is coded in ByteDance's H.266, which nothing plays")
+        raise refused("it is coded in ByteDance's H.266, which nothing plays")
     return video
 
 
-def _refused(reason: str) -> MediaInvalid:
-    """The error about a complete file with the wrong content, which new links would bring again."""
+def _check_clear(tracks: list[_Track]) -> None:
+    if any(track.encrypted for track in tracks if track.handler in (b"vide", b"soun")):
+        raise refused("it is encrypted")
+
+
+def refused(reason: str) -> MediaInvalid:
+    """Return the error about a complete file with the wrong content, which new links would bring again."""
     error = MediaInvalid(reason)
     error.refused_content = True
     return error
@@ -147,9 +182,13 @@ def _codec(video: _Track) -> str:
 
 def _layout(file: BufferedIOBase, reader: BoxReader, held: ExitStack) -> _Layout:
     """Read the top level; if the index is large, `held` keeps other large ones from being read at the same time."""
+    # ISO/IEC 14496-12, 4.3: ftyp comes before every box of variable size, free space included.
+    file.seek(0)
+    if file.read(8)[4:] != b"ftyp":
+        raise MediaInvalid("it is not an MP4 file: it does not begin with an 'ftyp' box")
     index: dict[bytes, list[tuple[int, memoryview]]] = {b"ftyp": [], b"moov": [], b"moof": []}
     starts, ends, size, is_large = array("Q"), array("Q"), 0, False
-    for kind, box, start, end in _boxes(file, reader):
+    for kind, box, start, end in top_level(file, reader):
         if kind in index:
             size += end - box
             if size > MAX_INDEX_BYTES:
@@ -184,20 +223,6 @@ def _take_turn(held: ExitStack) -> None:
     while not _large.acquire(timeout=0.1):
         check_cancelled()
     held.callback(_large.release)
-
-
-def _boxes(file: BufferedIOBase, reader: BoxReader) -> Iterator[tuple[bytes, int, int, int]]:
-    """Yield the top-level boxes: the type of each, and the file offsets of its start, its content and its end."""
-    at, end = 0, file.seek(0, os.SEEK_END)
-    while at != end:
-        reader.count()
-        file.seek(at)
-        kind, start, size = read_header(memoryview(file.read(16)), end - at)
-        if at + size > end:
-            where = f"its '{kind.decode()}' box" if kind in _NAMED else "a box"
-            raise MediaInvalid(f"the file ends inside {where}: {at + size - end:,} bytes missing")
-        yield kind, at, at + start, at + size
-        at += size
 
 
 def _tracks(reader: BoxReader, layout: _Layout) -> list[_Track]:
