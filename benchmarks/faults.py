@@ -29,7 +29,7 @@ from tikhub_mcp.errors import FileError
 from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
 DEADLINE = 20.0  # seconds for one run
 QUIET = 2  # seconds without a byte; the read timeout of every tool that has one

@@ -28,7 +28,7 @@ from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import parse_link
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
 MOST = 150  # MiB
 AT_ONCE = 10

@@ -19,7 +19,7 @@ from tikhub_mcp.errors import FileError
 from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
 FAILING = 0.3
 AT_ONCE = 10

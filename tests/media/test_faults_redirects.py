@@ -14,7 +14,7 @@ from tests.support.media_faults import BROKEN_OFF, GOOD, LIMITS, assert_whole, f
 from tikhub_mcp.errors import MediaUnavailable
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.net.transport import Network
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 

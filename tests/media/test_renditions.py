@@ -14,7 +14,7 @@ from tests.support.fault_server import Act, Faulty, Move
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
 from tikhub_mcp.media import digests, download
 from tikhub_mcp.media.download import existing
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
 

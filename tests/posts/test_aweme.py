@@ -11,7 +11,8 @@ from tikhub_mcp.errors import NotAVideo, PostUnavailable, UnexpectedAnswer
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, MAX_RENDITIONS, YEAR_10000, Aweme, unix_time
 from tikhub_mcp.posts.links import parse_link
-from tikhub_mcp.posts.post import Metrics, Post, Quality, check_available, choose, parse_post
+from tikhub_mcp.posts.post import Metrics, Post, check_available, choose, parse_post
+from tikhub_mcp.posts.renditions import Quality
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")

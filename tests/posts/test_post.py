@@ -25,7 +25,6 @@ from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import (
     Metrics,
     Post,
-    Quality,
     check_available,
     check_same_post,
     choose,
@@ -33,6 +32,7 @@ from tikhub_mcp.posts.post import (
     safe_id,
     why_silent,
 )
+from tikhub_mcp.posts.renditions import Quality
 
 TIKTOK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 DOUYIN = parse_link(f"https://www.douyin.com/video/{DOUYIN_ID}")

@@ -12,7 +12,7 @@ from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
 MEDIA = Path(tikhub_mcp.__file__).parent / "sandbox" / "media"
 VIDEO, MUSIC = (MEDIA / "h264.mp4").read_bytes(), (MEDIA / "music.m4a").read_bytes()

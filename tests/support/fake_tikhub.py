@@ -19,7 +19,7 @@ from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.mp4 import Media
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link, Platform, parse_link
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.archive import Archive
 from tikhub_mcp.storage.database import INDEX_NAME
 from tikhub_mcp.storage.locks import Locks

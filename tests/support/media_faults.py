@@ -11,7 +11,7 @@ from tests.support.downloads import MEDIA, QUICK
 from tests.support.fault_server import Act, End, Faulty, Move, Request, cdn, spoiled
 from tests.support.make_media import retouched
 from tikhub_mcp.media.download import Saved
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
 FILM = (MEDIA / "h264_large.mp4").read_bytes()
 SIZE = len(FILM)

@@ -14,7 +14,8 @@ from mcp_types import INVALID_PARAMS, Tool
 
 from tests.support.mcp_session import CANARY, SLOW, TOOLS_LIST, Desk, Reword, patience, until
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.post import Post, Quality, Rendition, choose
+from tikhub_mcp.posts.post import Post, choose
+from tikhub_mcp.posts.renditions import Quality, Rendition
 from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.server import INSTRUCTIONS, Server, instructions
 from tikhub_mcp.tools.handlers import Tools

@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.links import Link, Platform, named
-from tikhub_mcp.posts.post import Post, Quality
+from tikhub_mcp.posts.post import Post
+from tikhub_mcp.posts.renditions import Quality
 
 Status = Literal["ok", "failed", "pending", "skipped", "planned"]
 

@@ -21,7 +21,7 @@ from tikhub_mcp.media.mp4 import Media, inspect
 from tikhub_mcp.media.transfer import PIECE_BYTES, Limits, Transfer, cdn_headers
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
-from tikhub_mcp.posts.post import Rendition
+from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.atomic import Part, check_room, os_errors
 
 MAX_OTHERS = 2  # renditions that are tried after the first choice has failed

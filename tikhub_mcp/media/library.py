@@ -7,7 +7,8 @@ from pathlib import Path
 from threading import Lock
 
 from tikhub_mcp.media.download import Saved, existing
-from tikhub_mcp.posts.post import Post, Rendition
+from tikhub_mcp.posts.post import Post
+from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.filenames import identity, video_name
 from tikhub_mcp.storage.moments import Moments
 

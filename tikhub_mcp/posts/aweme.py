@@ -14,6 +14,7 @@ EXACT = 2**53  # JavaScript, in which most clients are written, loses digits of 
 BEFORE_TIKTOK = 1_400_000_000  # Unix time of May 2014: no answer is older
 MAX_MIRRORS = 10  # links to one file; answers have up to 4 (seen in answers of 2024 to 2026)
 MAX_RENDITIONS = 50  # files of one post; answers have up to 37 (the same)
+MAX_PICTURES = 999  # of one post; answers have up to 35 (the same)
 MAX_FILE_LINK_LENGTH = 8192  # characters; links have up to 604 (the same)
 YEAR_10000 = 253_402_300_800  # the first Unix time that neither Python nor Excel can represent as a date
 
@@ -56,8 +57,14 @@ def _links(value: Json) -> list[str]:
     return list(links)[:MAX_MIRRORS]
 
 
-def _gears(value: Json) -> list[Json]:
+def _some_objects(value: Json) -> list[Json]:
     return as_objects(value)[:MAX_RENDITIONS]
+
+
+def _photos(value: Json) -> list[Json]:
+    """The pictures of a post, at their places: one that cannot be read has no links."""
+    has_some = isinstance(value, list) and any(isinstance(item, dict) for item in value)
+    return [as_object(item) for item in value[:MAX_PICTURES]] if has_some else []
 
 
 Whole = Annotated[int | None, BeforeValidator(parse_count)]
@@ -96,6 +103,25 @@ class Gear(_Wire):
     play_addr: AddressField = Address()
 
 
+class CaptionInfo(_Wire):
+    """One language of a video's captions, as seen in TikTok's answers of 2025."""
+
+    caption_format: Text = ""
+    lang: Text = ""
+    language_code: Text = ""
+    is_auto_generated: Flag = False
+    is_original_caption: Flag = False
+    expire: Whole = None
+    url: Text = ""
+    url_list: Annotated[list[str], BeforeValidator(_links)] = []
+
+
+class Captions(_Wire):
+    """The captions of a video."""
+
+    caption_infos: Annotated[list[CaptionInfo], BeforeValidator(_some_objects)] = []
+
+
 class Video(_Wire):
     """The files of a post; in a photo post, `play_addr` is the music."""
 
@@ -107,7 +133,10 @@ class Video(_Wire):
     play_addr_h264: AddressField = Address()
     play_addr_265: AddressField = Address()
     play_addr_bytevc1: AddressField = Address()
-    bit_rate: Annotated[list[Gear], BeforeValidator(_gears)] = []
+    bit_rate: Annotated[list[Gear], BeforeValidator(_some_objects)] = []
+    cover: AddressField = Address()
+    origin_cover: AddressField = Address()
+    cla_info: Annotated[Captions, BeforeValidator(as_object)] = Captions()
 
 
 class PostStatus(_Wire):
@@ -124,10 +153,37 @@ class Author(_Wire):
     nickname: Text = ""
 
 
-class ImagePost(_Wire):
-    """The photos of a TikTok photo post."""
+class SizedPicture(_Wire):
+    """A picture in another size; the name of its field is that of TikTok's app."""
 
-    images: Annotated[list[Json], BeforeValidator(as_objects)] = []
+    bitrate_image: AddressField = Address()
+
+
+class Photo(Address):
+    """A picture of a photo post: of Douyin an address, of TikTok an object with addresses.
+
+    The fields with a watermark (`download_url_list`, `owner_watermark_image`, `user_watermark_image`) are not read.
+    """
+
+    display_image: AddressField = Address()
+    bitrate_images: Annotated[list[SizedPicture], BeforeValidator(_some_objects)] = []
+    video: Annotated[Video, BeforeValidator(as_object)] = Video()
+
+
+Photos = Annotated[list[Photo], BeforeValidator(_photos)]
+
+
+class ImagePost(_Wire):
+    """The photos and the title of a TikTok photo post."""
+
+    title: Text = ""
+    images: Photos = []
+
+
+class Music(_Wire):
+    """The music of a post; copyrighted music of Douyin has no links (seen in answers of 2026)."""
+
+    play_url: AddressField = Address()
 
 
 class Aweme(_Wire):
@@ -137,7 +193,7 @@ class Aweme(_Wire):
     desc: Text = ""
     author: Annotated[Author, BeforeValidator(as_object)] = Author()
     status: Annotated[PostStatus, BeforeValidator(as_object)] = PostStatus()
-    music: Annotated[Json, BeforeValidator(as_object)] = {}
+    music: Annotated[Music | None, BeforeValidator(lambda value: as_object(value) or None)] = None
     video: Annotated[Video, BeforeValidator(as_object)] = Video()
     image_post_info: Annotated[ImagePost, BeforeValidator(as_object)] = ImagePost()
-    images: Annotated[list[Json], BeforeValidator(as_objects)] = []
+    images: Photos = []

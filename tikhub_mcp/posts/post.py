@@ -1,13 +1,11 @@
 """Parses TikHub's answer into a post with its metrics and files, and chooses the file to download."""
 
 import hashlib
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
-from urllib.parse import unquote
 
 from pydantic import BaseModel, Field
 
@@ -16,30 +14,22 @@ from tikhub_mcp.posts.answer import Json, find_post, why_no_post
 from tikhub_mcp.posts.aweme import (
     BEFORE_TIKTOK,
     EXACT,
-    MAX_RENDITIONS,
-    Address,
     Aweme,
-    Gear,
     PostStatus,
-    Video,
     as_object,
     parse_count,
     unix_time,
 )
 from tikhub_mcp.posts.counts import API_COUNTS
+from tikhub_mcp.posts.extras import Caption, parse_captions, parse_covers, parse_music
 from tikhub_mcp.posts.links import Link, Platform, is_post_id, named
+from tikhub_mcp.posts.pictures import Picture, parse_pictures
+from tikhub_mcp.posts.renditions import Quality, Rendition, Tracks, parse_renditions
 from tikhub_mcp.text import clean
 
-Quality = Literal["compatible", "best", "smallest"]
-Tracks = Literal["both", "picture", "sound"]
-
 PHOTO_TYPES = (2, 68, 150)  # aweme_type of photo posts
-_URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
-_CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}
-_FLAGGED = ("h264", "h265", "h266")  # by the value of a codec flag
-_ONE_TRACK = re.compile(r"(?<!:/)/media-(video|audio)-")  # in the path or the query of a link
+MAX_TITLE_LENGTH = 300  # characters
 _PREFERENCE: tuple[Tracks, ...] = ("sound", "picture", "both")  # the last is best
-_EXPIRY = re.compile(r"/[0-9a-f]{32}/([0-9a-f]{8})/")  # in the path of a CDN link: the Unix time of its expiry, in hex
 
 
 class Metrics(BaseModel):
@@ -60,42 +50,6 @@ class Metrics(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Rendition:
-    """One file of a video, with all its mirrors.
-
-    Attributes:
-        codec: "h264" or "h265".
-        width: In pixels; 0 when unknown.
-        height: In pixels; 0 when unknown.
-        bit_rate: In bits per second; 0 when unknown.
-        size: In bytes; None when unknown.
-        file_hash: The MD5 of the file in lower-case hex; "" when unknown.
-        urls: The links, one per mirror.
-        expires: When the links expire, in Unix seconds; None when unknown.
-        tracks: What the answer says that the file contains.
-    """
-
-    codec: str
-    width: int
-    height: int
-    bit_rate: int
-    size: int | None
-    file_hash: str
-    urls: tuple[str, ...]
-    expires: int | None
-    tracks: Tracks = "both"
-
-    @property
-    def side(self) -> int:
-        """The shorter side in pixels: 720 for "720p"."""
-        return min(self.width, self.height)
-
-    def expired(self, now: float) -> bool:
-        """Return whether the links are known to have expired at `now` (Unix seconds)."""
-        return self.expires is not None and self.expires <= now
-
-
-@dataclass(frozen=True, slots=True)
 class Post:
     """A post.
 
@@ -104,9 +58,13 @@ class Post:
         video_id: The post's id, or a hash when it has none; safe in a file name.
         kind: "images" for a photo post.
         author: The author's nickname: untrusted text, as received.
-        title: The caption: untrusted text, cleaned.
+        title: The caption, and before it the title of a photo post that has one: untrusted text, cleaned.
         metrics: The metrics.
         renditions: The playable files; empty for a photo post.
+        pictures: The pictures of a photo post, in their order.
+        music: The files of the music, the first choice first.
+        covers: The files of a video's cover, the first choice first.
+        captions: A video's captions, one per language.
         has_music: Whether the answer names the post's music, which is also the name of a video's own sound.
         unavailable_reason: Why the post is not available although it is in the answer, or "".
         stamp: When TikHub answered, in Unix seconds of its own clock, against which the links expire.
@@ -122,6 +80,14 @@ class Post:
     has_music: bool
     unavailable_reason: str
     stamp: float
+    pictures: tuple[Picture, ...] = ()
+    music: tuple[Rendition, ...] = ()
+    covers: tuple[Rendition, ...] = ()
+    captions: tuple[Caption, ...] = ()
+
+    def without_files(self) -> "Post":
+        """Return the post without its links, which take most of its memory."""
+        return replace(self, renditions=(), pictures=(), music=(), covers=(), captions=())
 
 
 def parse_post(answer: Json, link: Link, received: float) -> Post:
@@ -140,7 +106,8 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
     if found is None:
         raise _no_post(answer, link)
     aweme = Aweme.model_validate(found)
-    images = bool(aweme.image_post_info.images or aweme.images or aweme.aweme_type in PHOTO_TYPES)
+    pictures = parse_pictures(aweme)
+    images = bool(pictures or aweme.aweme_type in PHOTO_TYPES)  # some photo posts have another type, or none
     video_id = safe_id(found.get("aweme_id")) or _digest(link.url)
     stamp = _stamp(answer, received)
     return Post(
@@ -148,13 +115,24 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
         video_id=video_id,
         kind="images" if images else "video",
         author=aweme.author.nickname,
-        title=clean(aweme.desc),
+        title=_title(aweme),
         metrics=_metrics(found, aweme, link.platform, video_id, images, stamp),
-        renditions=() if images else tuple(_renditions(aweme.video)),
+        renditions=() if images else tuple(parse_renditions(aweme.video)),
         has_music=bool(aweme.music),
         unavailable_reason=_unavailable_reason(aweme.status),
         stamp=stamp,
+        pictures=pictures,
+        music=parse_music(aweme, is_photo_post=images),
+        covers=() if images else parse_covers(aweme.video),
+        captions=() if images else parse_captions(aweme.video),
     )
+
+
+def _title(aweme: Aweme) -> str:
+    """The post's own words: the title of a photo post, a blank line and the caption, or the one that is there."""
+    title, caption = clean(aweme.image_post_info.title, MAX_TITLE_LENGTH), clean(aweme.desc, MAX_TITLE_LENGTH)
+    room = MAX_TITLE_LENGTH - len(f"{title}\n\n")
+    return f"{title}\n\n{clean(caption, room)}" if title and caption and room > 0 else title or caption
 
 
 def _no_post(answer: Json, link: Link) -> PostUnavailable | UnexpectedAnswer:
@@ -199,11 +177,11 @@ def choose(post: Post, quality: Quality) -> tuple[Rendition, ...]:
         quality: "compatible" prefers H.264, "best" the highest resolution, "smallest" the smallest file.
 
     Raises:
-        NotAVideo: The post is a photo post.
+        NotAVideo: The post is a photo post without pictures.
         PostUnavailable: The answer has no link to a playable file.
     """
     if post.kind == "images":
-        raise NotAVideo(f"Post {post.video_id} is a photo post: it has pictures and music, but no video.")
+        raise NotAVideo(f"Post {post.video_id} is a photo post, and TikHub's answer has neither pictures nor a video.")
     if not post.renditions:
         raise PostUnavailable(
             f"TikHub answered, and charged, but post {post.video_id} came without the address of a playable file."
@@ -282,54 +260,3 @@ def _metrics(found: Json, aweme: Aweme, platform: Platform, video_id: str, image
 
 def _why_null(served: Json) -> str:
     return "not in the answer" if served is None else "unreadable in the answer"
-
-
-def _renditions(video: Video) -> Iterator[Rendition]:
-    """Yield every playable file once: `bit_rate` may lack the H.264 file, and several fields name the same file."""
-    places: list[tuple[Address, str, int | None]] = [(video.play_addr, _flagged(video), None)]
-    places += [(video.play_addr_h264, "h264", None)]
-    places += [(address, "h265", None) for address in (video.play_addr_265, video.play_addr_bytevc1)]
-    places += [(gear.play_addr, _flagged(gear), gear.bit_rate) for gear in video.bit_rate]
-    h266 = {_identity(gear.play_addr) for gear in video.bit_rate if _flagged(gear) == "h266"}
-    dash = {_identity(gear.play_addr) for gear in video.bit_rate if gear.format.lower() == "dash"}
-    files: dict[object, Rendition] = {}
-    for address, codec, bit_rate in places[:MAX_RENDITIONS]:
-        file, same = _rendition(address, codec, bit_rate, video.cdn_url_expired), _identity(address)
-        if file.urls and file.codec != "h266" and same not in h266:  # ByteDance's own, which no player supports
-            files.setdefault(same, replace(file, tracks="picture") if same in dash and file.tracks == "both" else file)
-    yield from files.values()
-
-
-def _identity(address: Address) -> object:
-    """What is equal for two addresses of the same file; a file with sound and one without may share the `url_key`."""
-    if address.url_key or (address.uri and address.data_size):
-        return address.url_key or address.uri, address.data_size
-    return tuple(address.url_list)
-
-
-def _flagged(marked: Video | Gear) -> str:
-    """The codec according to the flags, which count where the `url_key` does not name it, except for H.266."""
-    return _FLAGGED[min(max(marked.is_h265, marked.is_bytevc1), 2)]
-
-
-def _rendition(address: Address, codec: str, bit_rate: int | None, expires: int | None) -> Rendition:
-    key = _URL_KEY.search(address.url_key)
-    side = int(key[2] or 0) if key else 0
-    ends = [int(end[1], 16) for end in map(_EXPIRY.search, address.url_list) if end]
-    return Rendition(
-        codec=_CODECS[key[1]] if key else codec,
-        width=address.width or side,
-        height=address.height or side,
-        bit_rate=bit_rate or (int(key[3] or 0) if key else 0),
-        size=address.data_size or None,
-        file_hash=address.file_hash.lower(),
-        urls=tuple(address.url_list),
-        expires=max(ends) if ends else expires or None,
-        tracks=_tracks(address.url_list),
-    )
-
-
-def _tracks(urls: list[str]) -> Tracks:
-    """What the links say that the file contains."""
-    marks = {mark[1] for url in urls if (mark := _ONE_TRACK.search(unquote(url)))}
-    return "sound" if "audio" in marks else "picture" if marks else "both"

@@ -18,7 +18,7 @@ from tikhub_mcp.jobs.model import Call, Job, Options, Watch
 from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, Jobs
 from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts.links import Link
-from tikhub_mcp.posts.post import Quality
+from tikhub_mcp.posts.renditions import Quality
 from tikhub_mcp.settings.api_key import find_key
 from tikhub_mcp.settings.environment import Settings, load_settings, reuse_seconds
 from tikhub_mcp.settings.paths import allowed_path
