@@ -20,8 +20,8 @@ from tests.support.fault_server import Act, Faulty, redirect
 from tests.support.make_media import retouched
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, NotWritable
-from tikhub_mcp.media import download
-from tikhub_mcp.media.download import existing
+from tikhub_mcp.media import contents, download, library
+from tikhub_mcp.media.library import existing
 from tikhub_mcp.media.transfer import Limits
 
 
@@ -216,7 +216,7 @@ def test_a_cancellation_while_bytes_come_leaves_no_part(server: Faulty, target: 
     assert not target.exists()
 
 
-@pytest.mark.parametrize(("where", "call"), [(download, "inspect"), (os, "fsync")])
+@pytest.mark.parametrize(("where", "call"), [(contents, "inspect"), (os, "fsync")])
 def test_a_cancellation_while_a_thread_works_waits_for_it_and_leaves_no_part(
     server: Faulty, target: Path, where: object, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,7 +263,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return opened(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", noting)
-    monkeypatch.setattr(download, "_inspected", {})
+    monkeypatch.setattr(library, "_inspected", {})
     return seen
 
 

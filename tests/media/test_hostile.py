@@ -16,7 +16,7 @@ from tests.support.downloads import MEDIA, PAGE, fetch, rendition
 from tests.support.fault_server import Act, Faulty
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid
-from tikhub_mcp.media import boxes, download, mp4
+from tikhub_mcp.media import boxes, digests, download, mp4
 from tikhub_mcp.media.mp4 import Media, inspect
 
 FUZZ_SECONDS = float(os.environ.get("TIKHUB_TEST_FUZZ_SECONDS", "3"))
@@ -84,7 +84,7 @@ def test_a_hash_of_a_large_file_ends_when_its_caller_is_cancelled(tmp_path: Path
     os.truncate(path, 1 << 34)  # a hole
 
     async def run() -> float:
-        task = asyncio.create_task(in_thread(download._digests, path, md5=True))
+        task = asyncio.create_task(in_thread(digests.digest_file, path, md5=True))
         await asyncio.sleep(0.2)
         task.cancel()
         begun = time.monotonic()

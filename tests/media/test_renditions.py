@@ -12,8 +12,8 @@ import pytest
 from tests.support.downloads import ENCRYPTED, GOOD, H266, MEDIA, MUSIC, PAGE, QUICK, SIZE, VIDEO, fetch, rendition
 from tests.support.fault_server import Act, Faulty, Move
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.media import digests, download
-from tikhub_mcp.media.download import existing
+from tikhub_mcp.media import digests, library
+from tikhub_mcp.media.library import existing
 from tikhub_mcp.posts.renditions import Rendition
 
 pytestmark = pytest.mark.usefixtures("small_pieces")
@@ -217,9 +217,9 @@ def test_the_md5_is_computed_only_for_a_comparison(
         computed.append(md5)
         return real(md5=md5)
 
-    for module in ("download", "transfer"):
+    for module in ("library", "transfer"):
         monkeypatch.setattr(f"tikhub_mcp.media.{module}.Digests", noting)
-    monkeypatch.setattr(download, "_inspected", {})
+    monkeypatch.setattr(library, "_inspected", {})
     for file_hash in ("", "odd", MD5):
         file = rendition(server.on("/a", GOOD), file_hash=file_hash)
         assert fetch(file, target).warnings == ()

@@ -5,7 +5,7 @@ import pytest
 from tests.support.payloads import ANSWERED, Object, address, douyin_post, envelope, photo_post
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import parse_link
-from tikhub_mcp.posts.pictures import Picture, order_stills
+from tikhub_mcp.posts.pictures import PostPicture, order_stills
 from tikhub_mcp.posts.post import parse_post
 from tikhub_mcp.posts.renditions import Quality
 
@@ -18,12 +18,12 @@ def links(*forms: str, name: str = "one") -> list[str]:
     return [f"https://img-{place}.example/tos/{name}~tplv:q75{form}?sign=1" for place, form in enumerate(forms)]
 
 
-def tiktok(*images: Json, **over: Json) -> tuple[Picture, ...]:
+def tiktok(*images: Json, **over: Json) -> tuple[PostPicture, ...]:
     post = photo_post(image_post_info={"images": list(images)}, **over)
     return parse_post(envelope(post), SHORT, ANSWERED).pictures
 
 
-def douyin(*images: Json, **over: Json) -> tuple[Picture, ...]:
+def douyin(*images: Json, **over: Json) -> tuple[PostPicture, ...]:
     post = douyin_post(images=list(images), aweme_type=68, **over)
     return parse_post(envelope(post, douyin=True), DOUYIN, ANSWERED).pictures
 

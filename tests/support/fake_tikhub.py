@@ -89,6 +89,9 @@ class FakeDownloader(Downloader):
         progress: Callable[[int], None],
         until: float | None = None,
         others: Sequence[Rendition] = (),
+        *,
+        staging: Path | None = None,
+        name: str = "",
     ) -> Saved:
         self.targets.append(target)
         self.left.append((until or self.time_is_up()) - time.monotonic())

@@ -1,6 +1,11 @@
 """The hashes of a file, computed while it is received or read."""
 
 import hashlib
+from pathlib import Path
+
+from tikhub_mcp.concurrency import check_cancelled
+
+PIECE_BYTES = 2**20  # bytes that are hashed at once
 
 
 class Digests:
@@ -29,3 +34,18 @@ class Digests:
     def md5(self) -> str:
         """The MD5 in hexadecimal; "" if it is not wanted."""
         return self._md5.hexdigest() if self._md5 else ""
+
+
+def digest_file(path: Path, *, md5: bool) -> Digests:
+    """Return the hashes of a file; `md5` as for `Digests`.
+
+    Raises:
+        OSError: It cannot be read.
+        CancelledError: The caller of the thread that this runs in was cancelled.
+    """
+    digests = Digests(md5=md5)
+    with path.open("rb") as opened:
+        while piece := opened.read(PIECE_BYTES):
+            check_cancelled()
+            digests.add(piece)
+    return digests

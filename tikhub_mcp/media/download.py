@@ -1,4 +1,4 @@
-"""Download of one video: tries its renditions and their mirrors, verifies the part file and gives it its final name.
+"""Download of one file: tries its renditions and their mirrors, verifies the part file and gives it its final name.
 
 All exceptions of httpx and the operating system are converted into this package's own.
 """
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tikhub_mcp.concurrency import check_cancelled, in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
-from tikhub_mcp.media.digests import Digests
+from tikhub_mcp.media.contents import inspect_content
 from tikhub_mcp.media.mp4 import Media, inspect
-from tikhub_mcp.media.transfer import PIECE_BYTES, Limits, Transfer, cdn_headers
+from tikhub_mcp.media.transfer import Limits, Transfer, cdn_headers
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.renditions import Rendition
@@ -31,13 +31,14 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A video file that is complete, verified and under its final name.
+    """A file that is complete, verified and under its final name.
 
     Attributes:
         path: Where it is.
         size: In bytes.
         sha256: Of its content, in hexadecimal.
         media: What it contains.
+        format: Its format, as in `contents.Content`.
         reused: Whether it was on disk already.
         first_choice: Whether it is the file that was wanted, not another rendition of the video.
         other_hash: Whether the answer gives a hash that is not the file's MD5.
@@ -49,6 +50,7 @@ class Saved:
     size: int
     sha256: str
     media: Media
+    format: str = "mp4"
     reused: bool = False
     first_choice: bool = True
     other_hash: bool = False
@@ -119,7 +121,7 @@ class _Mirrors:
 
 
 class Downloader:
-    """Downloads video files; there is one for the process."""
+    """Downloads files; there is one for the process."""
 
     def __init__(self, network: Network, limits: Limits) -> None:
         self._network = network
@@ -137,23 +139,32 @@ class Downloader:
         progress: Callable[[int], None],
         until: float | None = None,
         others: Sequence[Rendition] = (),
+        *,
+        staging: Path | None = None,
+        name: str = "",
     ) -> Saved:
         """Download and verify one file; `target` appears only if both succeed.
 
         Args:
             file: The rendition to download, with its mirrors.
             platform: The platform, whose Referer the CDN requires.
-            target: The final path, in a folder that exists.
-            progress: Called with the number of bytes received in the current attempt.
+            target: The final path, in a folder that exists. The name of a file that is no video gets the extension of
+                its content.
+            progress: Called with the number of bytes received in the current attempt; what it raises ends the download.
             until: The deadline, by time.monotonic(); by default `time_is_up()`.
             others: The renditions to try if that fails, the best first; MAX_OTHERS of them at most.
+            staging: The path beside which the part file is written, on the same file system; by default `target`.
+            name: What an error calls the file; by default the post's id, from the target's name.
 
         Raises:
             MediaUnavailable: Every mirror failed in every round, or the deadline passed.
-            MediaInvalid: A mirror sent something that is not the expected video.
+            MediaInvalid: A mirror sent something that is not the expected file.
+            SoundInPlaceOfClip: A clip was expected, and a mirror sent music.
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
-        attempt = partial(self._attempt, platform=platform, target=target, progress=progress)
+        attempt = partial(
+            self._attempt, platform=platform, target=target, staging=staging or target, progress=progress
+        )
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
@@ -162,40 +173,48 @@ class Downloader:
                     return saved
         except TimeoutError:
             first.interrupt(f"the file did not arrive within {self._limits.seconds:g} s")
-        raise _failure(first, rest, target) from None
+        raise _failure(first, rest, name or f"Post {_post_id(target)}") from None
 
     async def _attempt(
-        self, url: str, file: Rendition, *, platform: Platform, target: Path, progress: Callable[[int], None]
+        self,
+        url: str,
+        file: Rendition,
+        *,
+        platform: Platform,
+        target: Path,
+        staging: Path,
+        progress: Callable[[int], None],
     ) -> Saved:
         """Download the file from one mirror, verify it and give it its final name."""
-        needed, md5 = file.size, _has_md5(file)
+        needed, md5 = file.size, has_md5(file)
         _check_target(target)
         check_room(needed, target, self._limits.largest)
         try:
-            with os_errors(target), Part(target) as part:
-                transfer = Transfer(self._network, self._limits, part, file.size, progress, md5=md5)
+            with os_errors(target), Part(staging) as part:
+                transfer = Transfer(self._network, self._limits, part, file.size, progress, kind=file.kind, md5=md5)
                 try:
                     await transfer.receive(url, cdn_headers(platform))
                 finally:
                     needed = needed or transfer.expected_size
-                return await in_thread(_publish, part, transfer, file)
+                return await in_thread(_publish, part, transfer, file, target)
         except DiskFull as full:
             if full.__cause__ is None:  # found before writing; the message has the needed and the free bytes already
                 raise
             raise DiskFull(f"{full.message} {_room(needed, target)}") from full.__cause__
 
 
-def _publish(part: Part, transfer: Transfer, file: Rendition) -> Saved:
+def _publish(part: Part, transfer: Transfer, file: Rendition, target: Path) -> Saved:
     """Write the rest of a file that was received, verify it and give it its final name."""
     transfer.flush()
     size, digests = transfer.received, transfer.digests
     _check_size(size, {"TikHub's answer": file.size, "the CDN": transfer.expected_size})
-    media = inspect(part.path)
+    content = inspect_content(part.path, file.kind)
     check_cancelled()
+    part.target = target if file.kind == "video" else target.with_name(target.name + content.extension)
     part.commit()
-    warnings = _warnings(file, digests.md5, sized=transfer.expected_size is not None)
-    other_hash = _differs(file, digests.md5)
-    return Saved(part.target, size, digests.sha256, media, other_hash=other_hash, warnings=warnings)
+    warnings = (*content.warnings, *warnings_about(file, digests.md5, sized=transfer.expected_size is not None))
+    other_hash = differs(file, digests.md5)
+    return Saved(part.target, size, digests.sha256, content.media, content.format, other_hash=other_hash, warnings=warnings)
 
 
 async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> Saved | None:
@@ -209,7 +228,7 @@ async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Pat
     for other in await in_thread(_not_worse, others, target):
         if (saved := await other.try_each()) is not None:
             why = first.reason().message.rstrip(".")
-            return replace(saved, first_choice=False, warnings=(_another(first.file, why), *saved.warnings))
+            return replace(saved, first_choice=False, warnings=(not_first_choice(first.file, why), *saved.warnings))
     while saved is None and first.may_recover():
         saved = await first.try_each()
     return saved
@@ -234,23 +253,27 @@ def _without_frames(failure: FileError) -> FileError:
     return failure
 
 
-def _failure(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> FileError:
+def _failure(first: _Mirrors, others: Sequence[_Mirrors], name: str) -> FileError:
     """The error about a file of which every attempt failed: that of the first choice."""
     reason = first.reason()
     tried = f"mirrors: {len(first.file.urls)}, attempts: {len(first.failures)}"
     if more := sum(bool(other.failures) for other in others):
         tried += f", other renditions: {more}"
-    # Only the id: the rest of the name contains the author's nickname, which is untrusted.
-    post = target.name.rpartition("_")[2].partition(".")[0]
-    message = f"Post {post} could not be downloaded ({tried}): {reason.message.rstrip('.')}."
+    message = f"{name} could not be downloaded ({tried}): {reason.message.rstrip('.')}."
     error = type(reason)(message, retry_after=reason.retry_after)
     error.refused_content = any(failure.refused_content for each in (first, *others) for failure in each.failures)
     return error
 
 
-def _another(wanted: Rendition, why: str) -> str:
-    """The warning about a file that is not the first choice."""
-    return f"this is not the first choice ({wanted.codec}, {wanted.width}x{wanted.height}): {why}"
+def _post_id(target: Path) -> str:
+    """The id in the name of a video, whose other part is the author's nickname, which is untrusted."""
+    return target.name.rpartition("_")[2].partition(".")[0]
+
+
+def not_first_choice(wanted: Rendition, why: str) -> str:
+    """Return the warning about a file that is not the first choice."""
+    size = f", {wanted.width}x{wanted.height}" if wanted.width else ""
+    return f"this is not the first choice ({wanted.codec or 'of an unknown format'}{size}): {why}"
 
 
 def _check_target(target: Path) -> None:
@@ -274,65 +297,21 @@ def _check_size(received: int, expected_sizes: dict[str, int | None]) -> None:
             raise MediaInvalid(f"{received:,} bytes came, {source} promised {expected:,}")
 
 
-def _has_md5(file: Rendition) -> bool:
+def has_md5(file: Rendition) -> bool:
+    """Whether the answer gives a hash of the file that may be its MD5."""
     return _MD5.fullmatch(file.file_hash) is not None
 
 
-def _differs(file: Rendition, md5: str) -> bool:
-    return _has_md5(file) and file.file_hash != md5
+def differs(file: Rendition, md5: str) -> bool:
+    """Whether the answer gives a hash of the file that is not this MD5."""
+    return has_md5(file) and file.file_hash != md5
 
 
-def _warnings(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
-    """The warnings about a valid file; `sized` tells whether its size was confirmed by a mirror."""
+def warnings_about(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
+    """Return the warnings about a valid file; `sized` tells whether its size was confirmed by a mirror."""
     warnings = []
-    if file.size is None and not sized:
+    if file.size is None and not sized and file.kind not in ("picture", "caption"):  # these are checked to their end
         warnings.append(_UNSIZED)
-    if _differs(file, md5):
+    if differs(file, md5):
         warnings.append("file_hash of the answer is not the file's MD5 (that it should be is not documented)")
     return tuple(warnings)
-
-
-# Results of `existing` by path, size in bytes, modification time in nanoseconds, and whether the MD5 is wanted.
-_inspected: dict[tuple[str, int, int, bool], tuple[Media, Digests]] = {}
-
-
-def existing(path: Path, file: Rendition, *others: Rendition) -> Saved | None:
-    """Return the file at a path if it is a complete, playable video of a rendition's size, else None.
-
-    Reads the whole file the first time. Later results come from a cache, until size or modification time change.
-
-    Args:
-        path: Where the file is.
-        file: The rendition that is wanted.
-        others: The other renditions that it may be, the best first; a warning then says so.
-    """
-    try:
-        status = path.stat(follow_symlinks=False)
-        same = [each for each in (file, *others) if each.size in (None, status.st_size)]
-        if not stat.S_ISREG(status.st_mode) or not same:
-            return None
-        key = (str(path), status.st_size, status.st_mtime_ns, any(map(_has_md5, same)))
-        if key not in _inspected:
-            _inspected[key] = inspect(path), _digests(path, md5=key[-1])
-    except (OSError, MediaInvalid):
-        return None
-    media, digests = _inspected[key]
-    found = max(same, key=lambda each: (_has_md5(each) and each.file_hash == digests.md5, each.size is not None))
-    warnings = _warnings(found, digests.md5, sized=False)
-    if found is not file:
-        warnings = (
-            _another(file, "another one was saved before; each refresh tries the first choice again"),
-            *warnings,
-        )
-    saved = Saved(path, status.st_size, digests.sha256, media, reused=True, warnings=warnings)
-    other_hash = _differs(found, digests.md5)
-    return replace(saved, first_choice=found is file, other_hash=other_hash, written=status.st_mtime)
-
-
-def _digests(path: Path, *, md5: bool) -> Digests:
-    digests = Digests(md5=md5)
-    with path.open("rb") as opened:
-        while piece := opened.read(PIECE_BYTES):
-            check_cancelled()
-            digests.add(piece)
-    return digests

@@ -1,12 +1,17 @@
 """Finding videos in a folder by their names, with a short-lived cache of folder listings."""
 
 import os
+import stat
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from tikhub_mcp.media.download import Saved, existing
+from tikhub_mcp.errors import MediaInvalid
+from tikhub_mcp.media.digests import Digests, digest_file
+from tikhub_mcp.media.download import Saved, differs, has_md5, not_first_choice, warnings_about
+from tikhub_mcp.media.mp4 import Media, inspect
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.filenames import identity, video_name
@@ -112,3 +117,40 @@ class _Listing:
 def _end(name: str) -> str:
     """The part of a name after the author's nickname: the id and the quality."""
     return name.rpartition("_")[2]
+
+
+# Results of `existing` by path, size in bytes, modification time in nanoseconds, and whether the MD5 is wanted.
+_inspected: dict[tuple[str, int, int, bool], tuple[Media, Digests]] = {}
+
+
+def existing(path: Path, file: Rendition, *others: Rendition) -> Saved | None:
+    """Return the file at a path if it is a complete, playable video of a rendition's size, else None.
+
+    Reads the whole file the first time. Later results come from a cache, until size or modification time change.
+
+    Args:
+        path: Where the file is.
+        file: The rendition that is wanted.
+        others: The other renditions that it may be, the best first; a warning then says so.
+    """
+    try:
+        status = path.stat(follow_symlinks=False)
+        same = [each for each in (file, *others) if each.size in (None, status.st_size)]
+        if not stat.S_ISREG(status.st_mode) or not same:
+            return None
+        key = (str(path), status.st_size, status.st_mtime_ns, any(map(has_md5, same)))
+        if key not in _inspected:
+            _inspected[key] = inspect(path), digest_file(path, md5=key[-1])
+    except (OSError, MediaInvalid):
+        return None
+    media, digests = _inspected[key]
+    found = max(same, key=lambda each: (has_md5(each) and each.file_hash == digests.md5, each.size is not None))
+    warnings = warnings_about(found, digests.md5, sized=False)
+    if found is not file:
+        warnings = (
+            not_first_choice(file, "another one was saved before; each refresh tries the first choice again"),
+            *warnings,
+        )
+    saved = Saved(path, status.st_size, digests.sha256, media, reused=True, warnings=warnings)
+    other_hash = differs(found, digests.md5)
+    return replace(saved, first_choice=found is file, other_hash=other_hash, written=status.st_mtime)

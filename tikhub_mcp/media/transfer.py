@@ -16,29 +16,36 @@ import httpx
 
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid, MediaUnavailable, TooLarge
-from tikhub_mcp.media.digests import Digests
+from tikhub_mcp.media.digests import PIECE_BYTES, Digests
 from tikhub_mcp.net.retry_after import parse_retry_after
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
+from tikhub_mcp.posts.renditions import FileKind
 from tikhub_mcp.storage.atomic import Part, check_room, write_all
 
 MAX_REDIRECTS = 5
-PIECE_BYTES = 2**20  # bytes that are hashed and written at once, in a thread
 MAX_CONNECTIONS_PER_MIRROR = 30  # for one file, even if each of them makes progress
-_NO_VIDEO = {  # prefixes of content types, and their names in messages, which must not quote the CDN
+_CONTENT_NAMES = {  # prefixes of content types, and their names in messages, which must not quote the CDN
     "text/html": "a web page",
     "text/": "a text",
     "image/": "a picture",
     "audio/": "sound",
+    "video/": "a video",
     "multipart/": "a message of several parts",
     "application/json": "JSON",
     "application/xml": "XML",
     "application/xhtml": "a web page",
 }
+_EXPECTED: dict[FileKind, tuple[str, tuple[str, ...]]] = {  # the name of a kind, and the named types that it may have
+    "video": ("a video", ("video/",)),
+    "picture": ("a picture", ("image/",)),
+    "clip": ("a video", ("video/", "audio/")),
+    "sound": ("music", ("audio/", "video/")),
+    "caption": ("captions", tuple(_CONTENT_NAMES)),  # their first line tells
+}
+MAX_KIND_BYTES: dict[FileKind, int] = {"picture": 64 << 20, "sound": 256 << 20, "caption": 1 << 20}
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]+"')  # only characters that httpx can send in If-Range
-
-
 REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": "https://www.douyin.com/"}
 
 
@@ -103,7 +110,8 @@ class Transfer:
         limits: The limits of time, size and speed.
         part: The part file.
         known: The size in bytes according to TikHub's answer, or None.
-        progress: Called with the number of bytes received.
+        progress: Called with the number of bytes received; what it raises ends the transfer.
+        kind: What the object has to be.
         md5: Whether the MD5 is wanted, to compare it with one in TikHub's answer.
 
     Attributes:
@@ -120,6 +128,7 @@ class Transfer:
         known: int | None,
         progress: Callable[[int], None],
         *,
+        kind: FileKind = "video",
         md5: bool,
     ) -> None:
         self._network = network
@@ -127,6 +136,8 @@ class Transfer:
         self._part = part
         self._known = known
         self._progress = progress
+        self._kind = kind
+        self._largest = min(limits.largest, MAX_KIND_BYTES.get(kind, limits.largest))
         self.received = 0
         self.expected_size: int | None = None
         self._etag = self._source = ""
@@ -141,7 +152,7 @@ class Transfer:
 
         Raises:
             MediaUnavailable: The mirror refuses, breaks off or is too slow.
-            MediaInvalid: The mirror sends no video, or not as many bytes as expected.
+            MediaInvalid: The mirror sends another kind of file, or not as many bytes as expected.
             TooLarge, DiskFull: Another mirror would not help.
             OSError: The part file cannot be written.
         """
@@ -207,7 +218,9 @@ class Transfer:
             )
             refusal.busy = _is_busy(response)
             raise refusal
-        self.expected_size = _check_head(response, self._known)
+        self.expected_size = _check_head(response, self._known, self._kind)
+        if self._largest < (self.expected_size or 0) <= self._limits.largest:
+            raise self._too_large_for_kind()
         if self._known is None:  # otherwise it was checked before
             check_room(self.expected_size, self._part.target, self._limits.largest)
         etag = response.headers.get("etag", "")
@@ -218,7 +231,7 @@ class Transfer:
         """Check that a 206 response has the rest of the same object; otherwise start over."""
         headers, total = response.headers, self.expected_size or self._known
         range_ = _RANGE.fullmatch(headers.get("content-range", ""))
-        if range_ and headers.get("etag") == self._etag and not _why_no_video(headers):
+        if range_ and headers.get("etag") == self._etag and not _why_refused(headers, self._kind):
             first, last, size = map(int, range_.groups())
             if first == self.received and last == size - 1 and total in (None, size):
                 self.expected_size = size
@@ -240,12 +253,14 @@ class Transfer:
     async def _receive_body(self, response: httpx.Response) -> None:
         """Receive a body, at the speed of the disk at most, and check its size and the minimum speed."""
         expected = self.expected_size or self._known
-        max_bytes = min(expected or self._limits.largest, self._limits.largest)
+        max_bytes = min(expected or self._largest, self._largest)
         window_start, received_before = time.monotonic(), self.received
         async for chunk in response.aiter_raw():
             self._pending += chunk
             self.received += len(chunk)
             if self.received > max_bytes:
+                if expected is None and self._largest < self._limits.largest:
+                    raise self._too_large_for_kind()
                 if expected is None:
                     raise TooLarge(f"The file is larger than {self._limits.largest:,} bytes (TIKHUB_MAX_BYTES).")
                 raise MediaInvalid(f"more came than the {max_bytes:,} bytes promised")
@@ -258,6 +273,9 @@ class Transfer:
                 window_start, received_before = now, self.received
         if expected is not None and self.received < expected:
             raise _Broken("the body ended early")
+
+    def _too_large_for_kind(self) -> MediaInvalid:
+        return MediaInvalid(f"it has more than the {self._largest:,} bytes of {_EXPECTED[self._kind][0]}")
 
     def flush(self) -> None:
         """Hash and write the bytes that are pending.
@@ -302,23 +320,24 @@ def _next_hop(url: httpx.URL, response: httpx.Response, *, sized: bool) -> str:
     return str(target)
 
 
-def _why_no_video(headers: Mapping[str, str]) -> str:
-    """Return why a body with these headers is not an unencoded video; "" if the headers allow one."""
+def _why_refused(headers: Mapping[str, str], kind: FileKind) -> str:
+    """Return why a body with these headers is not an unencoded file of a kind; "" if the headers allow one."""
     content_type = headers.get("content-type", "").lower()
-    name = next((name for prefix, name in _NO_VIDEO.items() if content_type.startswith(prefix)), None)
-    if name is not None:
-        return f"the CDN sent {name} instead of a video"
+    prefix = next(filter(content_type.startswith, _CONTENT_NAMES), None)
+    expected, allowed = _EXPECTED[kind]
+    if prefix is not None and prefix not in allowed:
+        return f"the CDN sent {_CONTENT_NAMES[prefix]} instead of {expected}"
     plain = headers.get("content-encoding", "identity").lower() in ("", "identity")
     return "" if plain else "the CDN sent it compressed, against the request"
 
 
-def _check_head(response: httpx.Response, known: int | None) -> int | None:
+def _check_head(response: httpx.Response, known: int | None, kind: FileKind) -> int | None:
     """Return the size in bytes according to the headers of a 200 response, or None if they do not give it.
 
     Raises:
-        MediaInvalid: The body is not a video, or not of the `known` size.
+        MediaInvalid: The body is not of the kind, or not of the `known` size.
     """
-    if reason := _why_no_video(response.headers):
+    if reason := _why_refused(response.headers, kind):
         raise MediaInvalid(reason)
     length = response.headers.get("content-length")
     if length is None:

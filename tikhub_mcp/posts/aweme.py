@@ -170,14 +170,14 @@ class Photo(Address):
     video: Annotated[Video, BeforeValidator(as_object)] = Video()
 
 
-Photos = Annotated[list[Photo], BeforeValidator(_photos)]
+PhotoList = Annotated[list[Photo], BeforeValidator(_photos)]
 
 
 class ImagePost(_Wire):
     """The photos and the title of a TikTok photo post."""
 
     title: Text = ""
-    images: Photos = []
+    images: PhotoList = []
 
 
 class Music(_Wire):
@@ -196,4 +196,4 @@ class Aweme(_Wire):
     music: Annotated[Music | None, BeforeValidator(lambda value: as_object(value) or None)] = None
     video: Annotated[Video, BeforeValidator(as_object)] = Video()
     image_post_info: Annotated[ImagePost, BeforeValidator(as_object)] = ImagePost()
-    images: Photos = []
+    images: PhotoList = []

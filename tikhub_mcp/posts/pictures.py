@@ -16,7 +16,7 @@ _WATERMARK = re.compile(r"[-_:]water(?:mark)?(?:[-_:.]|$)")  # in the path, the 
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PostPicture:
     """One picture of a photo post.
 
     Attributes:
@@ -33,7 +33,7 @@ class Picture:
     source: str
 
 
-def parse_pictures(aweme: Aweme) -> tuple[Picture, ...]:
+def parse_pictures(aweme: Aweme) -> tuple[PostPicture, ...]:
     """Return the pictures of a photo post; empty for any other post."""
     photos = aweme.image_post_info.images or aweme.images
     music = _names(aweme.video.play_addr) | (_names(aweme.music.play_url) if aweme.music else set())
@@ -74,12 +74,12 @@ def _by_format(address: Address, kind: FileKind) -> list[Rendition]:
     ]
 
 
-def _picture(number: int, photo: Photo, music: set[str]) -> Picture:
+def _picture(number: int, photo: Photo, music: set[str]) -> PostPicture:
     places = [photo.display_image, *(size.bitrate_image for size in photo.bitrate_images), photo]
     stills = parse_stills(places)
     names = (*(place.uri for place in places), *(_file_name(url) for still in stills for url in still.urls))
     source = next(filter(None, names), "")
-    return Picture(number, stills, _clips(photo.video, music), hashlib.sha256(source.encode()).hexdigest()[:16])
+    return PostPicture(number, stills, _clips(photo.video, music), hashlib.sha256(source.encode()).hexdigest()[:16])
 
 
 def _clips(video: Video, music: set[str]) -> tuple[Rendition, ...]:

@@ -23,7 +23,7 @@ from tikhub_mcp.posts.aweme import (
 from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.posts.extras import Caption, parse_captions, parse_covers, parse_music
 from tikhub_mcp.posts.links import Link, Platform, is_post_id, named
-from tikhub_mcp.posts.pictures import Picture, parse_pictures
+from tikhub_mcp.posts.pictures import PostPicture, parse_pictures
 from tikhub_mcp.posts.renditions import Quality, Rendition, Tracks, parse_renditions
 from tikhub_mcp.text import clean
 
@@ -80,7 +80,7 @@ class Post:
     has_music: bool
     unavailable_reason: str
     stamp: float
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[PostPicture, ...] = ()
     music: tuple[Rendition, ...] = ()
     covers: tuple[Rendition, ...] = ()
     captions: tuple[Caption, ...] = ()

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,11 +69,15 @@ def make_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the parts in a folder that were not written to for a day; errors are ignored."""
+    """Remove the parts in a folder, files and folders, that were not written to for a day; errors are ignored."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
-                if _PART.fullmatch(entry.name) and _is_stale(entry):
+                if not (_PART.fullmatch(entry.name) and _is_stale(entry)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
                     Path(entry.path).unlink()
 
 
@@ -154,6 +159,45 @@ class Part:
         self.discard()
 
 
+class PartFolder:
+    """An incomplete folder with a random name beside its target; `commit` renames it to the target.
+
+    A context manager: leaving it without a commit removes the folder with all that is in it.
+
+    Args:
+        target: The path of the complete folder, where there is nothing yet.
+
+    Attributes:
+        path: The path of the incomplete folder.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self.path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+        self.path.mkdir()
+
+    def commit(self) -> None:
+        """Flush the names in the folder to disk and rename it to the target.
+
+        Raises:
+            OSError: It could not be renamed; there may be something with the name of the target.
+        """
+        _sync_folder(self.path)
+        _replace(self.path, self._target)
+        _sync_folder(self._target.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
 def write_whole(target: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Write a small file atomically.
 
@@ -177,7 +221,9 @@ def write_all(file: BinaryIO, content: bytes | bytearray) -> None:
 
 
 def _is_stale(entry: "os.DirEntry[str]") -> bool:
-    return entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= time.time() - STALE_SECONDS
+    status = entry.stat(follow_symlinks=False)
+    is_part = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    return is_part and status.st_mtime <= time.time() - STALE_SECONDS
 
 
 def _replace(part: Path, target: Path) -> None:

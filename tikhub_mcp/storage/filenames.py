@@ -10,6 +10,7 @@ MAX_AUTHOR_BYTES = 80  # the longest name plus its part suffix must fit into 143
 # Invisible letters and marks: fillers and variation selectors (Unicode's Default_Ignorable_Code_Point).
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{device}{digit}" for device in ("COM", "LPT") for digit in range(10)}
+_PHOTOS = re.compile(r"([a-z]+)_.+_(\d{5,25}|[0-9a-f]{16})(\.best|\.smallest)?(?:_(\d{1,3}))?", re.ASCII | re.DOTALL)
 _ENCODING = sys.getfilesystemencoding()
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
@@ -41,6 +42,28 @@ def identity(name: str, quality: str) -> tuple[str, str] | None:
     platform, _, _ = stem.partition("_")
     _, found, video_id = stem.rpartition("_")
     return (platform, video_id) if found and stem != name and "." not in video_id else None
+
+
+def photos_name(platform: str, author: str, video_id: str, quality: str, copy: int = 1) -> str:
+    """Return the name of the folder of a photo post; `video_id` must come from `post.safe_id`.
+
+    Args:
+        platform: The platform.
+        author: The nickname of the author.
+        video_id: The id of the post.
+        quality: The quality of the pictures.
+        copy: Its number, from 1, because the pictures of a post may change.
+    """
+    stem = video_name(platform, author, video_id, quality).removesuffix(".mp4")
+    return stem if copy == 1 else f"{stem}_{copy}"
+
+
+def photos_identity(name: str, quality: str) -> tuple[str, str, int] | None:
+    """Return platform, id and copy in the name of a photo post's folder; None for a name of another quality or form."""
+    match = _PHOTOS.fullmatch(name)
+    if match is None or (match[3] or ".compatible") != f".{quality}":
+        return None
+    return match[1], match[2], int(match[4] or 1)
 
 
 def raw_name(aweme_id: str, link: str, request_id: object, copy: int = 1) -> str:

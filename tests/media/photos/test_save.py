@@ -1,0 +1,332 @@
+"""save.py: the folder of a photo post, from real pictures on a server that misbehaves."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.downloads import ENCRYPTED, MUSIC, PAGE, QUICK, VIDEO
+from tests.support.fault_server import Act, Faulty
+from tests.support.make_pictures import PICTURES
+from tests.support.payloads import ANSWERED, envelope, photo_post
+from tikhub_mcp.errors import MediaUnavailable, TooLarge
+from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.photos.folder import complete_folders
+from tikhub_mcp.media.photos.receipt import read_receipt
+from tikhub_mcp.media.photos.save import PhotoFolders, SavedPhotos
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.links import parse_link
+from tikhub_mcp.posts.post import Post, parse_post
+from tikhub_mcp.posts.renditions import Quality, Rendition
+
+SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
+JPEG, WEBP, HEIC = (PICTURES[name]() for name in ("JPEG baseline", "WebP lossy", "HEIC"))
+FOLDER = "tiktok_Ada_Paper_7500000000000000003"
+REFUSED = Act(status=403)
+
+
+def as_type(body: bytes, kind: str = "image/jpeg") -> Act:
+    return Act(body=body, headers=[("Content-Type", kind)])
+
+
+GOOD = as_type(JPEG)
+
+
+def picture(*urls: str, uri: str = "", clip: str = "") -> Json:
+    image = {"display_image": {"uri": uri or urls[0], "url_list": list(urls), "width": 117, "height": 83}}
+    return image | ({"video": {"play_addr": {"url_list": [clip]}}} if clip else {})
+
+
+def post(*pictures: Json, **over: Json) -> Post:
+    made = photo_post(image_post_info={"images": list(pictures)}, video=None, **over)
+    return parse_post(envelope(made), SHORT, ANSWERED)
+
+
+def pictures(server: Faulty, count: int, **acts: Act) -> list[Json]:
+    return [picture(server.on(f"/{n}.jpeg", acts.get(f"n{n}", GOOD))) for n in range(1, count + 1)]
+
+
+def nothing(_: int) -> None:
+    """No progress is wanted."""
+
+
+async def saving(
+    root: Path,
+    wanted: Post,
+    quality: Quality = "compatible",
+    *,
+    music: bool = False,
+    most: int = 1 << 30,
+    received: Callable[[int], None] = nothing,
+) -> SavedPhotos:
+    downloader = Downloader(Network(loopback_media=True), QUICK)
+
+    async def fetch(
+        files: tuple[Rendition, ...], target: Path, staging: Path, name: str, progress: Callable[[int], None]
+    ) -> Saved:
+        def note(size: int) -> None:
+            received(size)
+            progress(size)
+
+        first, *others = files
+        return await downloader.fetch(first, "tiktok", target, note, others=others, staging=staging, name=name)
+
+    return await PhotoFolders(most).save(root, wanted, quality, fetch, lambda *_: None, music=music)
+
+
+def save(
+    root: Path, wanted: Post, quality: Quality = "compatible", *, music: bool = False, most: int = 1 << 30
+) -> SavedPhotos:
+    return asyncio.run(saving(root, wanted, quality, music=music, most=most))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def asked(server: Faulty) -> list[str]:
+    paths = sorted(request.path for request in server.requests)
+    server.requests.clear()
+    return paths
+
+
+def test_a_folder_has_every_picture_clip_and_music_and_a_receipt(server: Faulty, tmp_path: Path) -> None:
+    clip, music = server.on("/clip", Act(body=VIDEO)), server.on("/music.mp3", as_type(MUSIC, "audio/mp4"))
+    wanted = post(
+        picture(server.on("/1.jpeg", GOOD)),
+        picture(server.on("/2.jpeg", as_type(WEBP)), clip=clip),
+        music={"play_url": {"url_list": [music]}},
+    )
+    saved = save(tmp_path, wanted, music=True)
+    assert (saved.folder, saved.count, saved.missing, saved.failure, saved.reused) == (
+        tmp_path / FOLDER,
+        2,
+        (),
+        None,
+        False,
+    )
+    assert names(tmp_path) == [FOLDER]
+    assert names(saved.folder) == ["01.jpg", "02.mp4", "02.webp", "music.m4a", "post.json"]
+    assert [(file.role, file.n, file.name, file.format) for file in saved.files] == [
+        ("picture", 1, "01.jpg", "jpeg"),
+        ("picture", 2, "02.webp", "webp"),
+        ("clip", 2, "02.mp4", "mp4"),
+        ("music", None, "music.m4a", "m4a"),
+    ]
+    assert [(file.width, file.height) for file in saved.files] == [(117, 83), (117, 83), (144, 256), (None, None)]
+    receipt = json.loads((saved.folder / "post.json").read_text())
+    assert (receipt["complete"], receipt["missing"]) == (True, [])
+    for file in receipt["files"]:
+        content = (saved.folder / file["name"]).read_bytes()
+        assert (file["size_bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert asked(server) == ["/1.jpeg", "/2.jpeg", "/clip", "/music.mp3"], (
+        "the extension in a link is no reason to ask again"
+    )
+
+
+def test_what_is_there_is_used_without_a_request(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(*pictures(server, 3))
+    first, before = save(tmp_path, wanted), (tmp_path / FOLDER / "post.json").stat()
+    asked(server)
+    again = save(tmp_path, wanted)
+    assert again == replace(first, reused=True)
+    assert (asked(server), (tmp_path / FOLDER / "post.json").stat()) == ([], before)
+    assert save(tmp_path, replace(wanted, author="New Name")).folder == first.folder
+    assert complete_folders(tmp_path, "compatible")("tiktok", wanted.video_id)
+    assert not complete_folders(tmp_path, "best")("tiktok", wanted.video_id)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(JPEG[:-9]), Path.unlink, lambda path: path.write_bytes(VIDEO)]
+)
+def test_a_file_that_is_damaged_or_gone_is_fetched_again_alone(
+    server: Faulty, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    wanted = post(*pictures(server, 3))
+    folder = save(tmp_path, wanted).folder
+    asked(server)
+    damage(folder / "02.jpg")
+    assert not save(tmp_path, wanted).reused
+    assert (asked(server), (folder / "02.jpg").read_bytes()) == (["/2.jpeg"], JPEG)
+
+
+def test_a_file_that_was_changed_and_is_whole_stays(server: Faulty, tmp_path: Path) -> None:
+    wanted, edited = post(*pictures(server, 2)), PICTURES["JPEG progressive"]()
+    folder = save(tmp_path, wanted).folder
+    asked(server)
+    (folder / "02.jpg").write_bytes(edited)
+    assert save(tmp_path, wanted).files[1].sha256 == hashlib.sha256(edited).hexdigest()
+    assert (asked(server), (folder / "02.jpg").read_bytes()) == ([], edited)
+
+
+def test_a_picture_that_every_mirror_refuses_is_fetched_alone_by_a_later_call(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(*pictures(server, 3, n2=REFUSED))
+    saved = save(tmp_path, wanted)
+    assert (saved.missing, names(saved.folder)) == ((2,), ["01.jpg", "03.jpg", "post.json"])
+    assert not complete_folders(tmp_path, "compatible")("tiktok", wanted.video_id)
+    assert isinstance(saved.failure, MediaUnavailable)
+    assert saved.failure.retryable
+    assert saved.failure.message == (
+        f"Picture 2 of post {wanted.video_id} could not be downloaded (mirrors: 1, attempts: 2): the CDN answered HTTP "
+        "403. Missing of the 3 pictures: 1 (numbers 2). What came is kept: the same call again fetches only the rest."
+    )
+    asked(server)
+    server.on("/2.jpeg", GOOD)
+    again = save(tmp_path, wanted)
+    assert (again.missing, again.failure, asked(server)) == ((), None, ["/2.jpeg"])
+    receipt = read_receipt(again.folder)
+    assert receipt is not None
+    assert (receipt.complete, names(tmp_path)) == (True, [FOLDER])
+
+
+def test_where_nothing_came_there_is_no_folder(server: Faulty, tmp_path: Path) -> None:
+    with pytest.raises(MediaUnavailable, match=r"Picture 1 of .* Missing of the 2 pictures: 2 \(numbers 1, 2\)\.$"):
+        save(tmp_path, post(*pictures(server, 2, n1=REFUSED, n2=REFUSED)))
+    assert names(tmp_path) == []
+
+
+def test_a_picture_without_a_clean_link_is_missing_and_another_call_does_not_help(
+    server: Faulty, tmp_path: Path
+) -> None:
+    saved = save(tmp_path, post(*pictures(server, 1), {"owner_watermark_image": {"url_list": [server.on("/w", GOOD)]}}))
+    assert saved.failure is not None
+    assert (saved.missing, saved.failure.retryable, asked(server)) == ((2,), False, ["/1.jpeg"])
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        Act(body=PAGE),
+        as_type(PAGE),
+        as_type(b'{"a": 1}', "application/json"),
+        as_type(VIDEO),
+        as_type(JPEG[:-99]),
+        Act(body=VIDEO),
+    ],
+)
+def test_what_is_no_picture_is_refused_and_the_next_mirror_asked(server: Faulty, tmp_path: Path, instead: Act) -> None:
+    urls = [server.on("/a.jpeg", instead), server.on("/b.jpeg", GOOD)]
+    assert save(tmp_path, post(picture(*urls))).missing == ()
+    assert asked(server) == ["/a.jpeg", "/b.jpeg"]
+
+
+def test_another_format_takes_the_place_of_a_dead_link_and_a_warning_says_so(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(picture(server.on("/a.webp", as_type(WEBP, "image/webp")), server.on("/a.jpeg", REFUSED)))
+    for _ in range(2):
+        (warning,) = save(tmp_path, wanted).warnings
+        assert warning == "01.webp: this is not the first choice (jpeg, 117x83): the CDN answered HTTP 403"
+
+
+def test_music_in_the_place_of_a_moving_half_is_no_clip_and_is_asked_for_once(server: Faulty, tmp_path: Path) -> None:
+    clip = server.on("/clip", as_type(MUSIC, "audio/mp4"))
+    wanted = post(picture(server.on("/1.jpeg", GOOD), clip=clip))
+    for expected in (["/1.jpeg", "/clip"], []):
+        saved = save(tmp_path, wanted)
+        assert (saved.missing, names(saved.folder), asked(server)) == ((), ["01.jpg", "post.json"], expected)
+
+
+@pytest.mark.parametrize("instead", [REFUSED, Act(body=ENCRYPTED), Act(body=PAGE)])
+def test_a_clip_that_cannot_be_had_makes_its_picture_incomplete(server: Faulty, tmp_path: Path, instead: Act) -> None:
+    wanted = post(picture(server.on("/1.jpeg", GOOD), clip=server.on("/clip", instead)))
+    saved = save(tmp_path, wanted)
+    assert (saved.missing, names(saved.folder)) == ((1,), ["01.jpg", "post.json"])
+
+
+def test_music_that_is_wanted_later_is_added_and_stays_in_the_receipt(server: Faulty, tmp_path: Path) -> None:
+    music = {"play_url": {"url_list": [server.on("/music", REFUSED, REFUSED, as_type(MUSIC, "audio/mp4"))]}}
+    wanted = post(*pictures(server, 1), music=music)
+    save(tmp_path, wanted)
+    refused = save(tmp_path, wanted, music=True)
+    assert (refused.missing, refused.warnings[0][:12], refused.failure) == ((), "The music of", None)
+    assert [file.role for file in save(tmp_path, wanted, music=True).files] == ["picture", "music"]
+    assert [file.role for file in save(tmp_path, wanted).files] == ["picture", "music"]
+
+
+def test_a_post_whose_pictures_have_changed_gets_a_folder_of_its_own(server: Faulty, tmp_path: Path) -> None:
+    old, new = post(*pictures(server, 2)), post(*pictures(server, 3))
+    folders = [save(tmp_path, each).folder.name for each in (old, new, old, new)]
+    assert folders == [FOLDER, f"{FOLDER}_2"] * 2
+    assert save(tmp_path, old, "best").folder.name == f"{FOLDER}.best"
+
+
+def test_a_folder_that_has_lost_its_receipt_gets_a_new_one(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(*pictures(server, 3))
+    folder = save(tmp_path, wanted).folder
+    (folder / "post.json").write_text("{")
+    (folder / "02.jpg").unlink()
+    asked(server)
+    assert save(tmp_path, wanted).missing == ()
+    assert (asked(server), read_receipt(folder) is not None) == (["/2.jpeg"], True)
+
+
+@pytest.mark.parametrize("name", ["../02.jpg", "/etc/passwd", "02.jpg/../../x", ".02.jpg", "a.jpg"])
+def test_a_receipt_with_a_name_outside_its_folder_is_no_receipt(server: Faulty, tmp_path: Path, name: str) -> None:
+    folder = save(tmp_path, post(*pictures(server, 2))).folder
+    path = folder / "post.json"
+    path.write_text(path.read_text().replace("02.jpg", name))
+    assert read_receipt(folder) is None
+
+
+def test_the_limit_is_for_all_files_of_a_post_together(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(*pictures(server, 3))
+    with pytest.raises(
+        TooLarge, match=r"The files of post \d+ have more than [\d,]+ bytes together \(TIKHUB_MAX_BYTES\)"
+    ):
+        save(tmp_path, wanted, most=3 * len(JPEG) - 1)
+    assert names(tmp_path) == []
+    assert save(tmp_path, wanted, most=3 * len(JPEG)).missing == ()
+    added = post(*pictures(server, 3), music={"play_url": {"url_list": [server.on("/m", as_type(MUSIC, "audio/mp4"))]}})
+    with pytest.raises(TooLarge):
+        save(tmp_path, added, music=True, most=3 * len(JPEG) + 100)
+    assert len(names(tmp_path / FOLDER)) == 4
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_cancellation_leaves_whole_files_only(server: Faulty, tmp_path: Path, existing: bool) -> None:
+    if existing:
+        save(tmp_path, post(*pictures(server, 3, n2=REFUSED)))
+    before = sorted(tmp_path.rglob("*"))
+    wanted = post(*pictures(server, 3, n2=Act(body=JPEG, headers=GOOD.headers, cut=999, end="stall")))
+
+    async def run() -> None:
+        stalls = asyncio.Event()
+        task = asyncio.create_task(
+            saving(tmp_path, wanted, received=lambda size: stalls.set() if size == 999 else None)
+        )
+        await stalls.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_pictures_are_fetched_side_by_side(tmp_path: Path) -> None:
+    everyone, waiting = asyncio.Event(), list[Path]()
+
+    async def fetch(
+        files: tuple[Rendition, ...], target: Path, staging: Path, name: str, progress: Callable[[int], None]
+    ) -> Saved:
+        waiting.append(target)
+        if len(waiting) == 35:
+            everyone.set()
+        await everyone.wait()
+        raise MediaUnavailable(f"{name} could not be downloaded.")
+
+    wanted = post(*(picture(f"https://img.example/{number}.jpeg") for number in range(35)))
+
+    async def run() -> None:
+        steps = list[tuple[int, int]]()
+        with pytest.raises(MediaUnavailable, match=r"\(numbers 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\)"):
+            await PhotoFolders(1).save(
+                tmp_path, wanted, "compatible", fetch, lambda *step: steps.append(step), music=False
+            )
+        assert steps == [(done, 35) for done in range(36)]
+
+    asyncio.run(asyncio.wait_for(run(), 10))
