@@ -14,7 +14,7 @@ EXACT = 2**53  # JavaScript, in which most clients are written, loses digits of 
 BEFORE_TIKTOK = 1_400_000_000  # Unix time of May 2014: no answer is older
 MAX_MIRRORS = 10  # links to one file; answers have up to 4 (seen in answers of 2024 to 2026)
 MAX_RENDITIONS = 50  # files of one post; answers have up to 37 (the same)
-MAX_PICTURES = 999  # of one post; answers have up to 35 (the same)
+MAX_PHOTOS = 999  # of one post; answers have up to 35 (the same)
 MAX_FILE_LINK_LENGTH = 8192  # characters; links have up to 604 (the same)
 YEAR_10000 = 253_402_300_800  # the first Unix time that neither Python nor Excel can represent as a date
 
@@ -64,7 +64,7 @@ def _some_objects(value: Json) -> list[Json]:
 def _photos(value: Json) -> list[Json]:
     """The pictures of a post, at their places: one that cannot be read has no links."""
     has_some = isinstance(value, list) and any(isinstance(item, dict) for item in value)
-    return [as_object(item) for item in value[:MAX_PICTURES]] if has_some else []
+    return [as_object(item) for item in value[:MAX_PHOTOS]] if has_some else []
 
 
 Whole = Annotated[int | None, BeforeValidator(parse_count)]

@@ -1,4 +1,4 @@
 """The folders of photo posts: their receipts, what is in them, and the download of what is missing.
 
-May import the modules of the folder media, posts and storage, and the modules beside the folders.
+May import the modules beside the folders.
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tikhub_mcp.media.photos.receipt import EXTENSIONS, PhotoFile, Receipt, Role, read_receipt
-from tikhub_mcp.posts.aweme import MAX_PICTURES
+from tikhub_mcp.posts.aweme import MAX_PHOTOS
 from tikhub_mcp.posts.pictures import order_stills
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import Quality, Rendition
@@ -96,10 +96,10 @@ def complete_folders(root: Path, quality: Quality) -> Callable[[str, str], bool]
 def place_of(key: FileKey) -> tuple[int, str]:
     """Return the place of a file in a folder: by the picture's number, the still before the clip, the music last."""
     role, number = key
-    return number or MAX_PICTURES + 1, "1" if role == "picture" else role
+    return number or MAX_PHOTOS + 1, "1" if role == "picture" else role
 
 
-def locate(root: Path, post: Post, quality: Quality, wanted: list[Wanted]) -> Folder:
+def find_folder(root: Path, post: Post, quality: Quality, wanted: list[Wanted]) -> Folder:
     """Find the folder of a post: one of the same pictures, or one that has lost its receipt; else give a new path.
 
     Raises:

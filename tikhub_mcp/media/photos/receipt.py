@@ -11,7 +11,7 @@ from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media.contents import Content, SoundInPlaceOfClip, inspect_content
 from tikhub_mcp.media.digests import digest_file
 from tikhub_mcp.media.download import Saved
-from tikhub_mcp.posts.aweme import MAX_PICTURES
+from tikhub_mcp.posts.aweme import MAX_PHOTOS
 from tikhub_mcp.posts.renditions import FileKind
 from tikhub_mcp.storage.atomic import Part, os_errors, write_all
 from tikhub_mcp.storage.reading import read_regular
@@ -108,9 +108,9 @@ class Receipt(BaseModel):
     video_id: str
     complete: bool
     missing: tuple[int, ...]
-    sources: Annotated[tuple[str, ...], Field(max_length=MAX_PICTURES)]
+    sources: Annotated[tuple[str, ...], Field(max_length=MAX_PHOTOS)]
     without_clip: tuple[int, ...] = ()
-    files: Annotated[tuple[PhotoFile, ...], Field(max_length=2 * MAX_PICTURES + 1)]
+    files: Annotated[tuple[PhotoFile, ...], Field(max_length=2 * MAX_PHOTOS + 1)]
 
     def write(self, folder: Path, staging: Path) -> None:
         """Write the receipt, replacing an earlier one.

@@ -15,14 +15,14 @@ from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
 from tikhub_mcp.media.contents import SoundInPlaceOfClip
 from tikhub_mcp.media.download import Saved
-from tikhub_mcp.media.photos.folder import FileKey, Folder, Wanted, locate, place_of, wanted_files
+from tikhub_mcp.media.photos.folder import FileKey, Folder, Wanted, find_folder, place_of, wanted_files
 from tikhub_mcp.media.photos.receipt import PhotoFile, Receipt
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import Quality, Rendition
 from tikhub_mcp.storage.atomic import PartFolder, os_errors
 from tikhub_mcp.text import first_few
 
-MAX_NAMED = 10  # numbers of missing pictures in a message
+MAX_NUMBERS = 10  # numbers of missing pictures in a message
 MAX_WARNINGS = 5  # about the files of one post
 
 
@@ -98,7 +98,7 @@ class PhotoFolders:
             TooLarge, DiskFull, NotWritable: It cannot be saved.
         """
         wanted = wanted_files(post, quality, music=music)
-        folder = await in_thread(locate, root, post, quality, wanted)
+        folder = await in_thread(find_folder, root, post, quality, wanted)
         staging = root / f"{post.platform}_{post.video_id}"
         work = _Work(self._largest, post, folder, fetch, progress)
         with ExitStack() as held:
@@ -192,7 +192,7 @@ class _Work:
         """Return the error about the pictures that are missing."""
         failures = [self._failures[key] for key in sorted(self._failures, key=place_of) if key[0] != "music"]
         kept = "What came is kept: the same call again fetches only the rest." if self._folder.have else ""
-        numbers = first_few([str(number) for number in missing], MAX_NAMED)
+        numbers = first_few([str(number) for number in missing], MAX_NUMBERS)
         of_all = f"Missing of the {len(self._post.pictures)} pictures: {len(missing)} (numbers {numbers})."
         error = MediaUnavailable(
             " ".join(filter(None, (failures[0].message, of_all, kept))), retry_after=failures[0].retry_after
