@@ -238,7 +238,7 @@ def test_old_links_that_a_page_answers_for_are_renewed_once_and_never_twice(
     mirrors: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.source.LINK_LIFETIME_SECONDS", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -284,7 +284,7 @@ TIMELESS: dict[str, Move] = {
 def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_links(
     server: Faulty, show: Callable[..., None], name: str, mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.source.LINK_LIFETIME_SECONDS", 0.0)
 
     async def story(world: World) -> None:
         outcome = await world.get()
@@ -300,7 +300,7 @@ def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_
 def test_links_that_are_renewed_in_the_middle_give_a_file_no_second_time(
     server: Faulty, show: Callable[..., None], mirrors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
+    monkeypatch.setattr("tikhub_mcp.jobs.source.LINK_LIFETIME_SECONDS", 0.0)
     hesitant = replace(refusal(), wait=0.3 / mirrors)  # 0.6 s in two rounds
     slow = Act(body=FILM, drip=SIZE // 14)  # 0.7 s: more than is left, and less than a second of its own
 
@@ -330,7 +330,7 @@ def test_a_refusal_in_the_middle_means_the_next_address_from_its_beginning(
 
 # Other renditions
 
-OLD = "tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS"
+OLD = "tikhub_mcp.jobs.source.LINK_LIFETIME_SECONDS"
 ANOTHER = Act(body=VIDEO)
 NOT_FIRST = "this is not the first choice (h264, 576x1024): "
 

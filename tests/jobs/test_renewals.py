@@ -111,7 +111,7 @@ def test_links_that_grew_old_are_renewed_once_in_the_time_of_reuse(
         world.tikhub.posts[link().key] = video(36_000)
         await world.get(call(), link(), metrics_only=True)
         world.downloader.failures = [MediaUnavailable("the CDN answered HTTP 403") for _ in range(9)]
-        monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
+        monkeypatch.setattr("tikhub_mcp.jobs.source.LINK_LIFETIME_SECONDS", 0.0)
         assert_final(await world.get(call(), link()), api_calls=1)
         assert_final(await world.get(call(), link()), api_calls=0)
 

@@ -11,9 +11,8 @@ import pytest
 from tests.support.fake_tikhub import FIRST, World, call, douyin, link, show, until, video
 from tests.support.payloads import tiktok_post
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
-from tikhub_mcp.jobs.model import Job, Options
+from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options
 from tikhub_mcp.jobs.scheduler import Plan
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import Post
@@ -583,7 +582,7 @@ def test_old_links_that_all_refuse_are_renewed_once_and_never_twice(
         world.tikhub.posts[link().key] = video(3600)
         await world.get(call(), link(), metrics_only=True)
         world.downloader.failures = [MediaUnavailable("refused")] * (1 + also_then)
-        monkeypatch.setattr("tikhub_mcp.jobs.worker.LINK_LIFETIME_SECONDS", 0.0)
+        monkeypatch.setattr("tikhub_mcp.jobs.source.LINK_LIFETIME_SECONDS", 0.0)
         outcome = await world.get(call(), link())
         assert outcome.status == ("failed" if also_then else "ok")
         assert outcome.api_calls == 1

@@ -11,7 +11,7 @@ from tests.support.downloads import SIZE, VIDEO, nothing, rendition
 from tests.support.fault_server import Act, Faulty, Request, cdn, spoiled
 from tests.support.media_faults import LIMITS
 from tikhub_mcp.errors import FileError
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
+from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.net.transport import Network
 

@@ -59,7 +59,7 @@ def test_the_same_music_in_two_fields_is_one_file() -> None:
     assert len(found) == 1
 
 
-def test_a_cover_is_a_jpeg_where_there_is_one_and_never_heic() -> None:
+def test_a_cover_is_a_jpeg_where_there_is_one_and_heic_only_at_last() -> None:
     def covers(*names: str) -> list[str]:
         first, *rest = ({"url_list": [f"https://img.example/{name}"]} for name in names)
         found = post(tiktok_post(video=video(cover=first, origin_cover=rest[0] if rest else None))).covers
@@ -67,8 +67,7 @@ def test_a_cover_is_a_jpeg_where_there_is_one_and_never_heic() -> None:
 
     assert covers("a.webp", "b.jpeg") == ["b.jpeg", "a.webp"]
     assert covers("a.jpg", "b.jpeg") == ["a.jpg", "b.jpeg"]
-    assert covers("a.heic", "b.webp") == ["b.webp"]
-    assert covers("a.heic") == []
+    assert covers("a.heic", "b.webp") == ["b.webp", "a.heic"]
     assert post(photo_post()).covers == ()
 
 

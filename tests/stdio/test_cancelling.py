@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.mcp_session import SLOW, patience
 from tests.support.stdio_client import DISCOVERY, Caller, Environment, Wire, downloading, parts, wait
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
+from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 
 QUICK = 3  # files that come at once; the others take 8 s each

@@ -19,7 +19,7 @@ from tests.support import stdio_client
 from tests.support.mcp_session import SLOW, patience
 from tests.support.payloads import envelope, tiktok_post, video
 from tests.support.stdio_client import Deaf, Environment, Wire, downloading, parts, wait
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
+from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 from tikhub_mcp.storage.atomic import STALE_SECONDS

@@ -78,6 +78,10 @@ class FakeDownloader(Downloader):
         self.now = self.most = 0
         self.seconds: float = 1800
 
+    @property
+    def largest(self) -> int:
+        return 1 << 32
+
     def time_is_up(self) -> float:
         return time.monotonic() + self.seconds
 

@@ -16,7 +16,7 @@ from mcp.client import Client
 
 from tests.support.failing_disk import Watch, parts
 from tests.support.mcp_session import MEDIA, Desk, Era, content, until
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
+from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
 from tikhub_mcp.server import Server
 from tikhub_mcp.storage.atomic import MAX_NAME_BYTES

@@ -219,7 +219,7 @@ async def test_a_bug_in_one_item_leaves_the_others_alone(
             raise ZeroDivisionError(CANARY)
         return choose(post, quality)
 
-    monkeypatch.setattr("tikhub_mcp.jobs.worker.choose", bug)
+    monkeypatch.setattr("tikhub_mcp.jobs.source.choose", bug)
     reply = await desk.batch([link("douyin"), link("tiktok"), link("h265")])
     assert reply.statuses == ["ok", "failed", "ok"]
     assert reply["results"][1]["error"]["code"] == "internal_error"

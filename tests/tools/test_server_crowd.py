@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.mcp_session import Desk, Era, Reply, patience
 from tikhub_mcp.api.limiter import CALLS_A_SECOND
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
+from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
 
 pytestmark = pytest.mark.anyio

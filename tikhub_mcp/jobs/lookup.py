@@ -177,7 +177,7 @@ class Lookup:
 
     def _prepare(self, job: Job) -> None:
         """Check that the answer and the file can be stored, and record that the answer is about to be paid for."""
-        if not job.options.metrics_only:
+        if job.options.writes_files:
             make_folder(job.options.folder)
         if job.options.save_raw:
             self._archive.check_room()

@@ -19,10 +19,14 @@ from pydantic import SecretStr
 
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
 from tikhub_mcp.media.download import Saved
+from tikhub_mcp.media.extras import SavedExtra, SpokenText
+from tikhub_mcp.media.photos.save import SavedPhotos
+from tikhub_mcp.posts.extras import Extra
 from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import Quality
 
+MAX_TRANSFERS = 10  # transfers at once in this process; of look-ups, see MAX_CONNECTIONS of api.client
 Status = Literal["ok", "failed", "pending", "skipped", "planned"]
 
 
@@ -36,6 +40,8 @@ class Options:
         save_raw: Whether the raw API answer is saved as a JSON file.
         metrics_only: Whether to skip the video file.
         refresh: Whether to pay for a new answer even if a recent one is stored.
+        include: What else is saved: beside a video, or the music in the folder of a photo post.
+        photos: Where the folder of a photo post goes; by default `folder`.
     """
 
     folder: Path
@@ -43,6 +49,18 @@ class Options:
     save_raw: bool = True
     metrics_only: bool = False
     refresh: bool = False
+    include: tuple[Extra, ...] = ()
+    photos: Path | None = None
+
+    @property
+    def photo_folder(self) -> Path:
+        """Where the folder of a photo post goes."""
+        return self.photos or self.folder
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether anything but the answer is saved: of `include`, captions alone are with `metrics_only`."""
+        return not self.metrics_only or "captions" in self.include
 
 
 @dataclass(slots=True)
@@ -57,6 +75,10 @@ class Outcome:
         error: Why the link failed or was skipped.
         api_calls: Paid API requests.
         reused_answer: Whether the answer was already stored, and so cost nothing.
+        photos: The folder of a photo post, once it is on disk, complete or not.
+        extras: The files of `Options.include` beside a video.
+        spoken: What the captions say.
+        warnings: What a caller should know about the extras.
     """
 
     status: Status = "pending"
@@ -66,6 +88,10 @@ class Outcome:
     error: TikHubMCPError | None = None
     api_calls: int = 0
     reused_answer: bool = False
+    photos: SavedPhotos | None = None
+    extras: tuple[SavedExtra, ...] = ()
+    spoken: SpokenText | None = None
+    warnings: tuple[str, ...] = ()
 
 
 Work = tuple[Options, tuple[str, ...]]  # what repeated calls have in common: the options, and the keys of the links
@@ -94,6 +120,7 @@ class Call:
         began: When the call began, in unix seconds; `since` may be earlier.
         work: The key of its piece of work, which repeated calls share; see `unfinished`.
         recorded: Whether the start of the piece of work is stored.
+        slots: Limits the transfers at once for this call, as its argument `max_workers` says.
     """
 
     key: SecretStr
@@ -105,6 +132,7 @@ class Call:
     began: float = 0.0
     work: Work = field(init=False)
     recorded: bool = False
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_TRANSFERS))
     _start: float = field(default_factory=time.monotonic)
 
     def remaining(self) -> float | None:
@@ -147,9 +175,10 @@ class Job:
         state: Its place in the lifecycle.
         waiting: The calls that are waiting for it, the earliest first.
         paid: The number of requests that each call paid for.
-        received: Bytes of the file so far.
-        expected: Bytes of the file; None while they are not known.
+        received: Bytes of the file so far; of a photo post, files.
+        expected: Bytes of the file, or files; None while they are not known.
         transfer_seconds: Time spent on transfers, without the wait for a slot.
+        slots: Limits the transfers at once: those of the call that started it.
         outcome: The result so far.
         task: The task that runs it.
     """
@@ -163,6 +192,7 @@ class Job:
     received: int = 0
     expected: int | None = None
     transfer_seconds: float = 0.0
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_TRANSFERS))
     outcome: Outcome = field(default_factory=Outcome)
     task: asyncio.Task[None] = field(init=False)
     _payer: Call = field(init=False)

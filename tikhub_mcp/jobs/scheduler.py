@@ -15,7 +15,18 @@ from typing import Any, Self
 from tikhub_mcp.api.client import TikHub
 from tikhub_mcp.concurrency import in_flight, in_thread
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
-from tikhub_mcp.jobs.model import Call, Job, JobState, NoCallerWaiting, Options, Outcome, Stopped, Watch, Work
+from tikhub_mcp.jobs.model import (
+    MAX_TRANSFERS,
+    Call,
+    Job,
+    JobState,
+    NoCallerWaiting,
+    Options,
+    Outcome,
+    Stopped,
+    Watch,
+    Work,
+)
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
 from tikhub_mcp.jobs.worker import Worker
 from tikhub_mcp.media.download import Downloader
@@ -97,13 +108,14 @@ class Jobs:
             options: What to do with the post.
             watch: Called with the job before it is waited for.
         """
-        return (await self.get_all(call, [link], options, 1, watch))[link.key]
+        return (await self.get_all(call, [link], options, MAX_TRANSFERS, watch))[link.key]
 
     async def get_all(
         self, call: Call, links: Sequence[Link], options: Options, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
-        """Return the outcome of each distinct link by `Link.key`; at most `workers` links are worked on at once."""
+        """Return the outcome of each distinct link by `Link.key`, with at most `workers` transfers at once."""
         outcomes: dict[str, Outcome] = {}
+        call.slots = asyncio.Semaphore(workers)
         waiting = iter({link.key: link for link in links}.values())
 
         async def work() -> None:
@@ -127,7 +139,7 @@ class Jobs:
         with suppress(OSError):  # checked, and told, before anything is paid for
             if options.save_raw:
                 self._archive.folder.mkdir(parents=True, exist_ok=True)
-            if not options.metrics_only:
+            if options.writes_files:
                 options.folder.mkdir(parents=True, exist_ok=True)
 
     async def _get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
@@ -203,7 +215,7 @@ class Jobs:
 
     def _start(self, call: Call, link: Link, options: Options) -> Job:
         key = (link.key, options)
-        job = self._jobs[key] = Job(link, options, self._unfinished.since(call, link, options))
+        job = self._jobs[key] = Job(link, options, self._unfinished.since(call, link, options), slots=call.slots)
         job.task = asyncio.create_task(self._run(key, job))
         return job
 
@@ -233,7 +245,7 @@ class Jobs:
         finally:
             job.state = job_ended
             if job.outcome.post:  # saves memory: a batch holds thousands of posts, and renditions are most of each
-                job.outcome.post = replace(job.outcome.post, renditions=())
+                job.outcome.post = job.outcome.post.without_files()
             del self._jobs[key]
 
     async def _work(self, job: Job) -> None:

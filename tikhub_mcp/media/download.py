@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from tikhub_mcp.concurrency import check_cancelled, in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
@@ -56,6 +57,16 @@ class Saved:
     other_hash: bool = False
     warnings: tuple[str, ...] = ()
     written: float = field(default_factory=time.time, compare=False)
+
+
+class Fetch(Protocol):
+    """Downloads one file, as `Downloader.fetch` does, when it is its turn."""
+
+    def __call__(
+        self, files: tuple[Rendition, ...], target: Path, staging: Path, name: str, progress: Callable[[int], None]
+    ) -> Awaitable[Saved]:
+        """Download the first of the files that can be had."""
+        ...
 
 
 class _Mirrors:
@@ -127,6 +138,11 @@ class Downloader:
         self._network = network
         self._limits = limits
 
+    @property
+    def largest(self) -> int:
+        """The most bytes of a file, and of the files of a post together."""
+        return self._limits.largest
+
     def time_is_up(self) -> float:
         """The deadline of a download that starts now, by time.monotonic()."""
         return time.monotonic() + self._limits.seconds
@@ -162,9 +178,7 @@ class Downloader:
             SoundInPlaceOfClip: A clip was expected, and a mirror sent music.
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
-        attempt = partial(
-            self._attempt, platform=platform, target=target, staging=staging or target, progress=progress
-        )
+        attempt = partial(self._attempt, platform=platform, target=target, staging=staging or target, progress=progress)
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
@@ -214,7 +228,9 @@ def _publish(part: Part, transfer: Transfer, file: Rendition, target: Path) -> S
     part.commit()
     warnings = (*content.warnings, *warnings_about(file, digests.md5, sized=transfer.expected_size is not None))
     other_hash = differs(file, digests.md5)
-    return Saved(part.target, size, digests.sha256, content.media, content.format, other_hash=other_hash, warnings=warnings)
+    return Saved(
+        part.target, size, digests.sha256, content.media, content.format, other_hash=other_hash, warnings=warnings
+    )
 
 
 async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Path) -> Saved | None:

@@ -41,9 +41,8 @@ def parse_music(aweme: Aweme, *, is_photo_post: bool) -> tuple[Rendition, ...]:
 
 
 def parse_covers(video: Video) -> tuple[Rendition, ...]:
-    """Return the files of the cover, the first choice first; those in HEIC, which few programs open, are left out."""
-    covers = order_stills(parse_stills([video.cover, video.origin_cover]), "compatible")
-    return tuple(cover for cover in covers if cover.codec != "heic")
+    """Return the files of the cover, the first choice first; those in HEIC, which few programs open, come last."""
+    return order_stills(parse_stills([video.cover, video.origin_cover]), "compatible")
 
 
 def parse_captions(video: Video) -> tuple[Caption, ...]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, UnsupportedLink
-from tikhub_mcp.jobs.model import Call, Options, Outcome, Watch
+from tikhub_mcp.jobs.model import MAX_TRANSFERS, Call, Options, Outcome, Watch
 from tikhub_mcp.jobs.scheduler import Jobs
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts import links, lists
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.reading import read_start

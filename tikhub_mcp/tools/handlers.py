@@ -14,9 +14,8 @@ from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from tikhub_mcp.errors import InvalidInput
-from tikhub_mcp.jobs.model import Call, Job, Options, Watch
+from tikhub_mcp.jobs.model import MAX_TRANSFERS, Call, Job, Options, Watch
 from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, Jobs
-from tikhub_mcp.jobs.worker import MAX_TRANSFERS
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.renditions import Quality
 from tikhub_mcp.settings.api_key import find_key

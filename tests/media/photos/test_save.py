@@ -15,9 +15,9 @@ from tests.support.make_pictures import PICTURES
 from tests.support.payloads import ANSWERED, envelope, photo_post
 from tikhub_mcp.errors import MediaUnavailable, TooLarge
 from tikhub_mcp.media.download import Downloader, Saved
-from tikhub_mcp.media.photos.folder import complete_folders
+from tikhub_mcp.media.photos.folder import complete_folders, find_folder
 from tikhub_mcp.media.photos.receipt import read_receipt
-from tikhub_mcp.media.photos.save import PhotoFolders, SavedPhotos
+from tikhub_mcp.media.photos.save import SavedPhotos, save_photos
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import parse_link
@@ -76,7 +76,8 @@ async def saving(
         first, *others = files
         return await downloader.fetch(first, "tiktok", target, note, others=others, staging=staging, name=name)
 
-    return await PhotoFolders(most).save(root, wanted, quality, fetch, lambda *_: None, music=music)
+    folder = find_folder(root, wanted, quality, music=music)
+    return await save_photos(folder, wanted, most, fetch, lambda *_: None)
 
 
 def save(
@@ -323,10 +324,9 @@ def test_the_pictures_are_fetched_side_by_side(tmp_path: Path) -> None:
 
     async def run() -> None:
         steps = list[tuple[int, int]]()
+        folder = find_folder(tmp_path, wanted, "compatible", music=False)
         with pytest.raises(MediaUnavailable, match=r"\(numbers 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\)"):
-            await PhotoFolders(1).save(
-                tmp_path, wanted, "compatible", fetch, lambda *step: steps.append(step), music=False
-            )
+            await save_photos(folder, wanted, 1, fetch, lambda *step: steps.append(step))
         assert steps == [(done, 35) for done in range(36)]
 
     asyncio.run(asyncio.wait_for(run(), 10))

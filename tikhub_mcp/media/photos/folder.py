@@ -38,10 +38,16 @@ class Folder:
     """A folder that is there, or the path of a new one; and what is in it."""
 
     path: Path
+    wanted: list[Wanted]
     receipt: Receipt | None = None
     is_new: bool = True
     have: dict[FileKey, PhotoFile] = field(default_factory=dict)
-    without_clip: set[int] = field(default_factory=set)
+    without_clip: set[int | None] = field(default_factory=set)
+
+    @property
+    def todo(self) -> list[Wanted]:
+        """The files that are not there."""
+        return [each for each in self.wanted if not self.has(each)]
 
     def has(self, wanted: Wanted) -> bool:
         """Whether the file is there, or known not to exist."""
@@ -56,19 +62,12 @@ class Folder:
             complete=not missing,
             missing=tuple(missing),
             sources=_sources(post),
-            without_clip=tuple(sorted(self.without_clip)),
+            without_clip=tuple(sorted(filter(None, self.without_clip))),
             files=tuple(self.have[key] for key in sorted(self.have, key=place_of)),
         )
 
 
-def wanted_files(post: Post, quality: Quality, *, music: bool) -> list[Wanted]:
-    """Return the files that belong in the folder of a photo post.
-
-    Args:
-        post: The post.
-        quality: Which file of each picture is the first choice.
-        music: Whether the music is wanted.
-    """
+def _wanted_files(post: Post, quality: Quality, *, music: bool) -> list[Wanted]:
     wanted = list[Wanted]()
     for picture in post.pictures:
         stem = f"{picture.number:02}"
@@ -99,15 +98,22 @@ def place_of(key: FileKey) -> tuple[int, str]:
     return number or MAX_PHOTOS + 1, "1" if role == "picture" else role
 
 
-def find_folder(root: Path, post: Post, quality: Quality, wanted: list[Wanted]) -> Folder:
+def find_folder(root: Path, post: Post, quality: Quality, *, music: bool) -> Folder:
     """Find the folder of a post: one of the same pictures, or one that has lost its receipt; else give a new path.
 
+    Args:
+        root: The folder in which the folders of posts are.
+        post: The post.
+        quality: Which file of each picture is the first choice.
+        music: Whether the music is wanted.
+
     Raises:
-        CancelledError: The caller was cancelled.
+        CancelledError: The caller of the thread that this runs in was cancelled.
     """
-    found = {copy: name for name, (*of, copy) in _folders(root, quality) if of == [post.platform, post.video_id]}
+    wanted = _wanted_files(post, quality, music=music)
+    found = [(copy, name) for name, (*of, copy) in _folders(root, quality) if of == [post.platform, post.video_id]]
     without_receipt = list[Path]()
-    for name in found.values():
+    for _, name in sorted(found):
         receipt = read_receipt(root / name)
         if receipt is None:
             without_receipt.append(root / name)
@@ -115,8 +121,8 @@ def find_folder(root: Path, post: Post, quality: Quality, wanted: list[Wanted]) 
             return _examine(root / name, receipt, wanted)
     if without_receipt:
         return _examine(without_receipt[0], None, wanted)
-    copy = max(found, default=0) + 1
-    return Folder(root / photos_name(post.platform, post.author, post.video_id, quality, copy))
+    copy = max((copy for copy, _ in found), default=0) + 1
+    return Folder(root / photos_name(post.platform, post.author, post.video_id, quality, copy), wanted)
 
 
 def _folders(root: Path, quality: Quality) -> Iterator[tuple[str, tuple[str, str, int]]]:
@@ -129,7 +135,7 @@ def _folders(root: Path, quality: Quality) -> Iterator[tuple[str, tuple[str, str
 
 def _examine(path: Path, receipt: Receipt | None, wanted: list[Wanted]) -> Folder:
     """Check the files in a folder: those of its receipt, and those that came after it was written."""
-    folder = Folder(path, receipt, is_new=False)
+    folder = Folder(path, wanted, receipt, is_new=False)
     for file in receipt.files if receipt else ():
         if checked := file.check(path):
             folder.have[file.role, file.n] = checked
