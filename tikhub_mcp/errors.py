@@ -165,7 +165,7 @@ class PostUnavailable(NoVideo):
 
 
 class NotAVideo(NoVideo):
-    """The post is a photo post; its only media file is the music."""
+    """The post is a photo post without pictures in the answer; its only media file is the music."""
 
     code = "not_a_video"
 

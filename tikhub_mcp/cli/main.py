@@ -30,7 +30,7 @@ from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, writ
 
 T = TypeVar("T")
 
-EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has no video."
+EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 no post, or no files of it."
 CLIENT_EXITS = (
     "Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, not confirmed, or no such client here; "
     "3 no usable key."
@@ -89,12 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tikhub-mcp {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    one = commands.add_parser("one", help="download one video", epilog=EXITS)
+    one = commands.add_parser("one", help="download one post", epilog=EXITS)
     one.add_argument("url", metavar="URL", nargs="+", help="a link to one post, or share text with the link in it")
     _add_options(one)
     one.set_defaults(command=_one, tool="download_video")
 
-    batch = commands.add_parser("batch", help="download many videos, 10 at once", epilog=EXITS)
+    batch = commands.add_parser("batch", help="download many posts, 10 transfers at once", epilog=EXITS)
     about = "a text file with one link a line, # starts a comment; - is standard input"
     batch.add_argument("file", metavar="FILE", nargs="+", help=about)
     _add_options(batch)
@@ -143,11 +143,18 @@ def _add_aids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-o", "--output-dir", type=Path, metavar="DIR", help="where videos go")
+    command.add_argument("-o", "--output-dir", type=Path, metavar="DIR", help="where videos and photo posts go")
     command.add_argument("--raw-dir", type=Path, metavar="DIR", help="where raw answers go")
     command.add_argument("--no-save-raw", action="store_true", help="do not keep the full API answers")
     command.add_argument("--quality", choices=("compatible", "best", "smallest"), default="compatible")
     command.add_argument("--metrics-only", action="store_true", help="numbers and raw answer, no file")
+    command.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        choices=("music", "cover", "captions"),
+        help="save it too (repeatable)",
+    )
     command.add_argument("--refresh", action="store_true", help="pay for a new answer even if a recent one is saved")
     command.add_argument("--json", action="store_true", help="print the reply as JSON, for programs")
 
@@ -325,5 +332,8 @@ async def _jobs(settings: "Settings", raw: Path) -> "AsyncIterator[Jobs]":
 def _job_options(args: argparse.Namespace, settings: "Settings") -> "Options":
     from tikhub_mcp.jobs.model import Options
 
-    folder = absolute(args.output_dir) or settings.videos
-    return Options(folder, args.quality, not args.no_save_raw, args.metrics_only, args.refresh)
+    folder, include = absolute(args.output_dir), tuple(sorted(set(args.include)))
+    videos, photos = (folder, None) if folder else (settings.videos, settings.photos)
+    return Options(
+        videos, args.quality, not args.no_save_raw, args.metrics_only, args.refresh, include=include, photos=photos
+    )

@@ -70,10 +70,7 @@ def print_video(reply: "VideoReply") -> None:
     """Print the result of `one`: files and metrics on standard output, warnings and errors on standard error."""
     if reply.raw_json_path:
         _print(f"raw answer: {reply.raw_json_path}")
-    if reply.file:
-        _print(f"video: {reply.file.path}{' (was already there)' if reply.file.reused else ''}")
-        for warning in reply.file.warnings:
-            _print(f"warning: {warning}", file=sys.stderr)
+    _print_files(reply)
     if reply.metrics:
         for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
             reason = reply.metrics.notes.get(name)
@@ -82,6 +79,22 @@ def print_video(reply: "VideoReply") -> None:
         _print(f"note: {reply.note}", file=sys.stderr)
     if reply.error:
         _print(f"error: {reply.error.code}: {reply.error.message}", file=sys.stderr)
+
+
+def _print_files(reply: "VideoReply") -> None:
+    warnings = list[str]()
+    if reply.file:
+        _print(f"video: {reply.file.path}{' (was already there)' if reply.file.reused else ''}")
+        warnings = reply.file.warnings
+    if reply.photos:
+        _print(f"photos: {reply.photos.dir}{' (were already there)' if reply.photos.reused else ''}")
+        warnings = reply.photos.warnings
+    for extra in reply.extras or ():
+        _print(f"{extra.role}: {extra.path}")
+    if reply.transcript:
+        _print(f"transcript ({reply.transcript.language}): {reply.transcript.text}")
+    for warning in warnings:
+        _print(f"warning: {warning}", file=sys.stderr)
 
 
 def print_batch(reply: "BatchReply") -> None:

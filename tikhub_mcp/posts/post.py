@@ -46,7 +46,7 @@ class Metrics(BaseModel):
     duration_ms: int | None
     resolution: str | None
     as_of: str = Field(description="ISO 8601, UTC")
-    notes: dict[str, str] = Field(description="Null field → reason")
+    notes: dict[str, str] = Field(description="Null field or missing extra → reason")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Settings:
 
     Attributes:
         base_url: The base URL of TikHub's API, without a trailing slash.
-        root: The folder that contains `videos/`, `raw/` and `reports/`: absolute, links resolved.
+        root: The folder that contains `videos/`, `photos/`, `raw/` and `reports/`: absolute, links resolved.
         allowed: Further folders that tools may use.
         call_seconds: The maximum time before a tool call is answered, in seconds.
         reuse_seconds: How long a stored answer is used instead of a new paid request, in seconds.
@@ -58,6 +58,11 @@ class Settings:
     def videos(self) -> Path:
         """The default folder for videos."""
         return self.root / "videos"
+
+    @property
+    def photos(self) -> Path:
+        """The default folder for photo posts, each of which has a folder in it."""
+        return self.root / "photos"
 
     @property
     def raw(self) -> Path:

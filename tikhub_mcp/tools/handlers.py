@@ -1,6 +1,7 @@
 """The handlers of the three tools: they check the arguments, wait for the jobs and build the results."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,6 +17,7 @@ from pydantic import BeforeValidator, Field
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.jobs.model import MAX_TRANSFERS, Call, Job, Options, Watch
 from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, Jobs
+from tikhub_mcp.posts.extras import Extra
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.renditions import Quality
 from tikhub_mcp.settings.api_key import find_key
@@ -39,13 +41,21 @@ Formats = Annotated[
     list[summarize.Format],
     BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
 ]
-OutputDir = Annotated[str, Field(description="Folder for the MP4s (default: videos/ in the output folder)")]
+# A list, a text with commas or spaces between, or a list in JSON.
+Include = Annotated[
+    list[Extra],
+    BeforeValidator(lambda value: re.findall(r"[^\s,\[\]\"']+", value) if isinstance(value, str) else value),
+]
+OutputDir = Annotated[str, Field(description="Folder for the files (default: videos/, photos/ in the output folder)")]
 SaveRaw = Annotated[bool, Field(description="Keep the full API answer as a JSON file")]
 QualityArgument = Annotated[
     Quality,
     Field(description="compatible: H.264 first, plays everywhere; best: largest picture; smallest: fewest bytes"),
 ]
 MetricsOnly = Annotated[bool, Field(description="Numbers and raw answer, no file")]
+IncludeArgument = Annotated[
+    Include, Field(description="Any of music, cover, captions: saved too; with captions a transcript of one video")
+]
 Refresh = Annotated[bool, Field(description="Pay for a new answer even if a recent one is saved")]
 
 
@@ -71,14 +81,16 @@ class Tools:
         quality: QualityArgument = "compatible",
         metrics_only: MetricsOnly = False,
         refresh: Refresh = False,
+        include: IncludeArgument = [],  # noqa: B006 - read only
     ) -> Annotated[CallToolResult, VideoReply]:
-        """One TikTok or Douyin link → a verified MP4 file, the full API answer as JSON, and metrics.
+        """One link to a TikTok or Douyin video or photo post → verified files, the full API answer as JSON, metrics.
 
-        Costs one paid API call per new post. Photo posts give metrics and no file.
+        A video is an MP4, a photo post a folder of pictures. Costs one paid API call per new post. The cheapest way to
+        what is said in a video: metrics_only with include captions.
         """
         settings, jobs, call = self._begin()
         link, note = parse_one(url)
-        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh, include)
         async with _progress(ctx, 1) as watch:
             outcome = await jobs.get(call, link, options, watch)
         return replies.result(replies.video_reply(link.given, link, outcome, note))
@@ -94,16 +106,17 @@ class Tools:
         quality: QualityArgument = "compatible",
         metrics_only: MetricsOnly = False,
         refresh: Refresh = False,
+        include: IncludeArgument = [],  # noqa: B006 - read only
         dry_run: Annotated[bool, Field(description="Only count posts, files on disk and paid calls needed")] = False,
         max_api_calls: Annotated[int, Field(description="Most paid API calls; 0 = no cap")] = 0,
     ) -> Annotated[CallToolResult, BatchReply]:
-        """Up to 1000 links, at most 10 at once; one bad link never stops the others.
+        """Up to 1000 links to videos or photo posts, at most 10 transfers at once; one bad link never stops the others.
 
         Results stand in the order of the links; above 100 links only those that are not ok, and results_path is a table
         of all. retry_urls holds what is worth another call.
         """
         settings, jobs, call = self._begin(max_api_calls)
-        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh)
+        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh, include)
         given = await asyncio.to_thread(_given, settings, urls, urls_file)
         progress = partial(_progress, ctx)
         reply = await plan_or_run(
@@ -160,7 +173,7 @@ class Tools:
         """Remove the part files that killed processes have left in the default folders."""
         with suppress(InvalidInput):  # invalid settings are reported by the first call
             settings = load_settings(self._environ)
-            for folder in (settings.videos, settings.raw, settings.reports):
+            for folder in (settings.videos, settings.photos, settings.raw, settings.reports):
                 sweep(folder)
             with suppress(OSError):
                 (settings.root / _OLD_INDEX_NAME).unlink()
@@ -205,9 +218,23 @@ def _given(settings: Settings, urls: list[str], urls_file: str, command: str = "
 
 
 def _options(
-    settings: Settings, output_dir: str, save_raw: bool, quality: Quality, metrics_only: bool, refresh: bool
+    settings: Settings,
+    output_dir: str,
+    save_raw: bool,
+    quality: Quality,
+    metrics_only: bool,
+    refresh: bool,
+    include: list[Extra],
 ) -> Options:
-    return Options(allowed_path(settings, output_dir, settings.videos), quality, save_raw, metrics_only, refresh)
+    return Options(
+        allowed_path(settings, output_dir, settings.videos),
+        quality,
+        save_raw,
+        metrics_only,
+        refresh,
+        include=tuple(sorted(set(include))),
+        photos=None if output_dir.strip() else settings.photos,
+    )
 
 
 class _SummaryRun:

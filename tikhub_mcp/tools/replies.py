@@ -16,12 +16,15 @@ from tikhub_mcp.summary.history import Top
 from tikhub_mcp.summary.rows import reported
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.text import clean, json_size, sendable, shortened
+from tikhub_mcp.tools.entries import extra_file, photos_entry, transcript_entry
 from tikhub_mcp.tools.schemas import (
     BatchItem,
     BatchReply,
     Cost,
     Error,
+    ExtraFile,
     File,
+    PhotoEntry,
     Reply,
     SummaryReply,
     TopPost,
@@ -35,7 +38,7 @@ MAX_RESULTS = 100  # of a batch in one reply; a larger batch shows some of what 
 MAX_SHOWN_OF_MANY = MAX_RETRY_URLS = 50
 MAX_HEAD_BYTES = 1500  # of a batch's fields before retry_urls: the note is cut, unless errors and paths are long
 MIN_NOTE_BYTES = 200
-MAX_VIDEO_BYTES = 4000  # of the reply about one video: a link that is too long for it is cut
+MAX_VIDEO_BYTES = 4000  # of the reply about one link, without its transcript: fewer files are named, a long link is cut
 MIN_URL_BYTES = 200
 MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
@@ -43,6 +46,7 @@ PENDING = (
     "arguments to join it. No saved answer is paid for again; a request that was out when the server ended may be."
 )
 SUMMARY_PENDING = "Not done within this call; the work continues. Call again with the same arguments to get its result."
+NOT_ALL_NAMED = "Not all files are named here; all of them are in the folder."
 NO_TABLE = (
     f"There is no table, and the results of more than {MAX_RESULTS} links do not fit here. Call again with at most so "
     "many links at a time, without refresh: what was answered is used again, and costs nothing."
@@ -72,31 +76,55 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
         kind=post.kind if post else None,
         title=post.title if post else None,
         file=_file(outcome.saved, outcome) if outcome.saved else None,
+        photos=photos_entry(outcome.photos) if outcome.photos else None,
+        extras=[extra_file(extra) for extra in outcome.extras] or None,
+        transcript=transcript_entry(outcome.spoken) if outcome.spoken else None,
         raw_json_path=_text(outcome.raw_path),
         metrics=post.metrics if post else None,
         cost=Cost(api_calls=outcome.api_calls, reused_answer=outcome.reused_answer),
-        note=" ".join(filter(None, (PENDING if outcome.status == "pending" else None, note))) or None,
+        note=_video_note(outcome, note),
         error=describe(outcome.error) if outcome.error else None,
     )
-    return _with_url(reply, given)
+    return _with_url(_within_limit(reply), given)
 
 
 def _with_url(reply: VideoReply, given: str) -> VideoReply:
     """Return the reply with its link, which is cut so that the reply fits into MAX_VIDEO_BYTES."""
-    room = max(MIN_URL_BYTES, MAX_VIDEO_BYTES - json_size(reply.model_dump()))
+    room = max(MIN_URL_BYTES, MAX_VIDEO_BYTES - json_size(reply.model_dump(exclude={"transcript"})))
     return reply.model_copy(update={"url": shortened(clean(given, MAX_URL_LENGTH), room)})
+
+
+def _video_note(outcome: Outcome, note: str) -> str | None:
+    pending = PENDING if outcome.status == "pending" else ""
+    warnings = () if outcome.saved else outcome.warnings  # there is no file that could have them
+    return " ".join(filter(None, (pending, *warnings, note))) or None
+
+
+def _within_limit(reply: VideoReply) -> VideoReply:
+    """Name fewer files until the reply without its transcript fits into MAX_VIDEO_BYTES; all of them are on disk."""
+    lists: list[list[PhotoEntry] | list[ExtraFile]] = [reply.photos.files if reply.photos else [], reply.extras or []]
+    while (
+        any(lists)
+        and json_size(reply.model_dump(mode="json", exclude={"transcript"})) > MAX_VIDEO_BYTES - MIN_URL_BYTES
+    ):
+        max(lists, key=len).pop()
+        if NOT_ALL_NAMED not in (reply.note or ""):
+            reply.note = f"{reply.note or ''} {NOT_ALL_NAMED}".strip()
+    return reply
 
 
 def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
     """Return the result of one link of a batch; `link` is None if the given text has no valid link."""
-    saved = outcome.saved
+    saved, photos = outcome.saved, outcome.photos
+    warnings = _warnings(saved, outcome) if saved else [*(photos.warnings if photos else ()), *outcome.warnings]
     return BatchItem(
         status=outcome.status,
         url=clean(given, MAX_URL_LENGTH if link else 300),
         video_id=_video_id(link, outcome),
-        path=_text(saved.path) if saved else None,
-        size_bytes=saved.size if saved else None,
-        warnings=_warnings(saved, outcome) or None if saved else None,
+        path=_text(saved.path) if saved else _text(photos.folder) if photos else None,
+        size_bytes=saved.size if saved else photos.size if photos else None,
+        photos_count=photos.count if photos else None,
+        warnings=warnings or None,
         raw_json_path=_text(outcome.raw_path),
         metrics=outcome.post.metrics if outcome.post else None,
         error=describe(outcome.error) if outcome.error and outcome.status == "failed" else None,
@@ -265,7 +293,7 @@ def _video_id(link: Link | None, outcome: Outcome) -> str | None:
 def _warnings(saved: Saved, outcome: Outcome) -> list[str]:
     """What is to be said of a file: also when it is much longer or shorter than the post."""
     measured, announced = saved.media.duration_ms, outcome.post.metrics.duration_ms if outcome.post else None
-    warnings = list(saved.warnings)
+    warnings = [*saved.warnings, *outcome.warnings]
     if measured is not None and announced:
         difference = abs(measured - announced)
         if difference > 2000 and difference > 0.2 * announced:

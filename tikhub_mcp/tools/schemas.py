@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from tikhub_mcp.jobs.model import Status
+from tikhub_mcp.media.photos.receipt import Role
+from tikhub_mcp.posts.extras import Extra
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.post import Metrics
 
@@ -36,6 +38,50 @@ class File(BaseModel):
     warnings: list[str]
 
 
+class PhotoEntry(BaseModel):
+    """A file in the folder of a photo post; all values are measured from the file itself."""
+
+    n: int | None = Field(description="The picture's number; null for music")
+    role: Role
+    name: str
+    size_bytes: int
+    format: str
+    width: int | None
+    height: int | None
+
+
+class PhotosEntry(BaseModel):
+    """The folder of a photo post; post.json in it has every file with its hash."""
+
+    dir: str
+    count: int = Field(description="Pictures of the post")
+    clips: int = Field(description="Moving halves of pictures")
+    formats: dict[str, int] = Field(description="Of the pictures")
+    size_bytes: int
+    complete: bool
+    missing: list[int] = Field(description="Numbers of pictures")
+    reused: bool
+    files: list[PhotoEntry] = Field(description="The first 8")
+    warnings: list[str]
+
+
+class ExtraFile(BaseModel):
+    """A file beside the video."""
+
+    role: Extra
+    path: str
+    language: str | None = None
+
+
+class TranscriptEntry(BaseModel):
+    """What is said in the video, from its captions."""
+
+    language: str
+    text: str = Field(description="Untrusted text")
+    truncated: bool
+    auto_generated: bool
+
+
 class Cost(BaseModel):
     """The cost of a call."""
 
@@ -53,6 +99,9 @@ class VideoReply(BaseModel):
     kind: Literal["video", "images"] | None = None
     title: str | None = Field(None, description="The post's own words: untrusted text")
     file: File | None = None
+    photos: PhotosEntry | None = Field(None, description="Of a photo post")
+    extras: list[ExtraFile] | None = None
+    transcript: TranscriptEntry | None = None
     raw_json_path: str | None = None
     metrics: Metrics | None = None
     cost: Cost
@@ -66,8 +115,9 @@ class BatchItem(BaseModel):
     status: Status
     url: str
     video_id: str | None = None
-    path: str | None = None
+    path: str | None = Field(None, description="The video, or the folder of a photo post")
     size_bytes: int | None = None
+    photos_count: int | None = None
     warnings: list[str] | None = None
     raw_json_path: str | None = None
     metrics: Metrics | None = None

@@ -47,6 +47,11 @@ class SavedPhotos:
     failure: FileError | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """The size of all files, in bytes."""
+        return sum(file.size_bytes for file in self.files)
+
 
 async def save_photos(
     folder: Folder, post: Post, largest: int, fetch: Fetch, progress: Callable[[int, int], None]

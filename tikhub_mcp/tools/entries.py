@@ -1,0 +1,41 @@
+"""The entries of replies about the files of photo posts, and about what stands beside a video."""
+
+from collections import Counter
+
+from tikhub_mcp.media.extras import SavedExtra, SpokenText
+from tikhub_mcp.media.photos.save import SavedPhotos
+from tikhub_mcp.tools.schemas import ExtraFile, PhotoEntry, PhotosEntry, TranscriptEntry
+
+MAX_PHOTO_FILES = 8  # of a photo post
+
+
+def photos_entry(saved: SavedPhotos) -> PhotosEntry:
+    """Return the entry of the folder of a photo post."""
+    shown = (file.model_dump(exclude={"sha256", "duration_ms", "warnings"}) for file in saved.files[:MAX_PHOTO_FILES])
+    return PhotosEntry(
+        dir=str(saved.folder),
+        count=saved.count,
+        clips=sum(file.role == "clip" for file in saved.files),
+        formats=dict(Counter(file.format for file in saved.files if file.role == "picture")),
+        size_bytes=saved.size,
+        complete=not saved.missing,
+        missing=list(saved.missing),
+        reused=saved.reused,
+        files=[PhotoEntry(**file) for file in shown],
+        warnings=list(saved.warnings),
+    )
+
+
+def extra_file(saved: SavedExtra) -> ExtraFile:
+    """Return the entry of a file beside a video."""
+    return ExtraFile(role=saved.role, path=str(saved.path), language=saved.caption.language if saved.caption else None)
+
+
+def transcript_entry(spoken: SpokenText) -> TranscriptEntry:
+    """Return the entry of what is said in a video."""
+    return TranscriptEntry(
+        language=spoken.language,
+        text=spoken.text,
+        truncated=spoken.truncated,
+        auto_generated=spoken.auto_generated,
+    )
