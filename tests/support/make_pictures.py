@@ -37,7 +37,15 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 def interlaced() -> bytes:
     """A PNG of seven passes, which Pillow reads and cannot write."""
     picture, rows = noise(), b""
-    for x, y, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+    for x, y, dx, dy in (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ):
         for row in range(y, SIZE[1], dy):
             pixels = picture.crop((0, row, SIZE[0], row + 1)).tobytes()
             rows += b"\0" + b"".join(pixels[3 * column : 3 * column + 3] for column in range(x, SIZE[0], dx))
@@ -75,7 +83,10 @@ def grid(*transforms: bytes, in_idat: bool = True, rows: int = 2, columns: int =
     ipma = struct.pack(">IIHB", 0, 1 + len(tiles), 1, len(own)) + own + shared
 
     def file(media: int) -> bytes:
-        places = [(1, 1, 0, 8) if in_idat else (1, 0, media, 8), *((number, 0, media + 8, len(data)) for number in tiles)]
+        places = [
+            (1, 1, 0, 8) if in_idat else (1, 0, media, 8),
+            *((number, 0, media + 8, len(data)) for number in tiles),
+        ]
         ilocs = [struct.pack(">HHHHII", item, method, 0, 1, start, size) for item, method, start, size in places]
         meta = box(
             b"meta",

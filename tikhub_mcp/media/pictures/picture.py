@@ -78,12 +78,17 @@ def inspect_picture(path: Path) -> Picture:
         CancelledError: The caller of the thread that this runs in was cancelled.
     """
     with path.open("rb") as file:
-        reader = PictureReader(file)
-        form = _format(file)
-        width, height, end = _READERS[form](reader)
-        if end < reader.size:
-            _check_video(file, end)
-        return Picture(form, width, height, end if end < reader.size else None)
+        return inspect_picture_file(file)
+
+
+def inspect_picture_file(file: BufferedIOBase) -> Picture:
+    """Check an open file from its first byte to its last, as `inspect_picture` does."""
+    reader = PictureReader(file)
+    form = _format(file)
+    width, height, end = _READERS[form](reader)
+    if end < reader.size:
+        _check_video(file, end)
+    return Picture(form, width, height, end if end < reader.size else None)
 
 
 def _format(file: BufferedIOBase) -> PictureFormat:
