@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 
+from tikhub_mcp.concurrency import check_cancelled
 from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.text import clean
 
-MAX_CAPTION_BYTES = 4 << 20  # an hour of speech has about 100 kB
+MAX_CAPTION_BYTES = 1 << 20  # an hour of speech has about 100 kB
 MAX_TRANSCRIPT = 6_000  # characters
 _FIRST_LINE = re.compile(r"\ufeff?WEBVTT(?:[ \t\r\n]|$)")
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -52,7 +53,13 @@ def read_captions(path: Path) -> str:
 
 
 def transcribe(captions: str) -> Transcript:
-    """Return the words of a WebVTT text without times, names of cues, notes, styles, markup and repeated lines."""
+    """Return the words of a WebVTT text without times, names of cues, notes, styles, markup and repeated lines.
+
+    It takes up to a few seconds for a text of MAX_CAPTION_BYTES that is made to cost time.
+
+    Raises:
+        CancelledError: The caller of the thread that this runs in was cancelled.
+    """
     lines: list[str] = []
     size = -1
     for line in _spoken(captions):
@@ -69,6 +76,7 @@ def _spoken(captions: str) -> Iterator[str]:
     current: set[str] = set()
     in_cue = False
     for line in _LINE_END.split(captions):
+        check_cancelled()
         if _TIMES.match(line):
             in_cue, previous, current = True, current or previous, set()
         elif not line.strip():
