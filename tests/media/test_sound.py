@@ -46,8 +46,8 @@ def inspect_bytes(content: bytes, path: Path) -> Sound:
 
 
 def frames_by_pyav(content: bytes) -> int:
-    with av.open(BytesIO(content), format="mp3") as container:
-        return sum(1 for packet in container.demux(audio=0) if packet.size)
+    with av.open(BytesIO(content), "r", format="mp3") as container:
+        return sum(packet.size > 0 for packet in container.demux(audio=0))
 
 
 @pytest.mark.parametrize("counted", [True, False])

@@ -136,7 +136,7 @@ def scan_data(jpeg: bytes, number: int = 0) -> int:
     at = -1
     for _ in range(number + 1):
         at = jpeg.index(b"\xff\xda", at + 1)
-    return at + 2 + struct.unpack_from(">H", jpeg, at + 2)[0]
+    return at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
 
 
 @pytest.mark.parametrize("piece", [2, 3, 7, 64])
@@ -247,7 +247,9 @@ def four_partitions() -> bytes:
     with av.open(BytesIO(), "w", format="webm") as container:
         video = container.add_stream("libvpx", rate=1, options={"slices": "4", "crf": "10", "b": "2M"})
         video.width, video.height, video.time_base = 96, 128, Fraction(1)
-        packets = [*video.encode(av.VideoFrame.from_image(noise().resize((96, 128)))), *video.encode(None)]
+        frame = av.VideoFrame(96, 128, "gray8")
+        frame.planes[0].update(noise("L").resize((96, 128)).tobytes())
+        packets = [*video.encode(frame.reformat(format="yuv420p")), *video.encode(None)]
         return bytes(packets[0])
 
 
