@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import av
+import pillow_heif
 from av.audio.frame import AudioFrame
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
+from PIL import Image
 
 from tikhub_mcp.media import mp4
 from tikhub_mcp.media.boxes import BoxReader
@@ -46,6 +48,14 @@ ALONE: dict[Codec, dict[str, str]] = {  # on one thread an encoder decides the s
     "libx264": {"x264-params": "threads=1"},
     "libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1:info=0"},
 }
+CAPTIONS = """WEBVTT
+
+00:00:00.140 --> 00:00:01.500
+Paper boats <b>float</b>
+
+00:00:01.500 --> 00:00:02.900
+for about a minute.
+"""
 WAVE = bytes([*range(256), *range(255, -1, -1)])  # a triangle: a gradient without edges
 
 
@@ -143,6 +153,12 @@ def main(folder: Path) -> None:
     make(folder / "h265.mp4", "libx265", layout="moov first", size=(360, 640), seconds=3, crf=32)
     make(folder / "h265_silent.mp4", "libx265", layout="moov first", size=(360, 640), seconds=3, crf=32, sound=False)
     make(folder / "music.m4a", None, layout="moov first", seconds=3)
+    photo = Image.linear_gradient("L").resize((96, 128)).convert("RGB")
+    photo.save(folder / "photo.jpeg", progressive=True)
+    photo.save(folder / "photo.webp")
+    pillow_heif.register_heif_opener()
+    photo.save(folder / "photo.heic")
+    (folder / "captions.vtt").write_text(CAPTIONS)
 
 
 if __name__ == "__main__":

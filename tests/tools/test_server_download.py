@@ -194,8 +194,7 @@ async def test_the_raw_file_is_for_its_owner_alone_and_has_real_characters(desk:
 
 FAILURES = [
     # scenario, code, retryable, api_calls, kind
-    ("photos", "not_a_video", False, 1, "images"),
-    ("album", "not_a_video", False, 1, "images"),
+    ("no_photos", "not_a_video", False, 1, "images"),
     ("private", "post_unavailable", False, 1, None),
     ("deleted", "post_unavailable", False, 1, "video"),
     ("null_data", "unexpected_answer", False, 1, None),

@@ -103,32 +103,35 @@ async def save_extras(
         fetch: Downloads one file.
         newer_than: Files on disk that are older, in Unix seconds, are fetched again.
     """
-    warnings = list[str]()
 
-    async def save_one(item: _Item) -> SavedExtra | None:
-        name = item.in_words(post.video_id)
+    async def save_one(item: _Item) -> SavedExtra | str:
         try:
-            path = await in_thread(item.find, newer_than)
-            if path is None:
-                staging = stem.with_name(f"{post.platform}_{post.video_id}.{item.role}")
-                saved = await fetch(item.files, item.target, staging, name, limit.counter(item))
-                path = saved.path
-                if path.suffix not in _EXTENSIONS[item.files[0].kind]:  # whatever its link says, it is in HEIC
-                    path.unlink()
-                    warnings.append(f"{name} is there in HEIC only.")
-                    return None
+            path = await in_thread(item.find, newer_than) or await _fetch(item, post, stem, limit, fetch)
         except OverLimit:
-            warnings.append(f"{name} is left out. {limit.message(post.video_id)}")
-        except FileError as failure:
-            warnings.append(failure.message)
+            failure = f"{item.in_words(post.video_id)} is left out. {limit.message(post.video_id)}"
+        except FileError as error:
+            failure = error.message
         else:
             return SavedExtra(item.role, path, item.caption)
         limit.forget(item)
-        return None
+        return failure
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(save_one(item)) for item in _items(post, include, stem)]
-    return tuple(extra for task in tasks if (extra := task.result())), tuple(warnings)
+    results = [task.result() for task in tasks]
+    return (
+        tuple(result for result in results if isinstance(result, SavedExtra)),
+        tuple(result for result in results if isinstance(result, str)),
+    )
+
+
+async def _fetch(item: _Item, post: Post, stem: Path, limit: SizeLimit, fetch: Fetch) -> Path:
+    staging, name = stem.with_name(f"{post.platform}_{post.video_id}.{item.role}"), item.in_words(post.video_id)
+    path = (await fetch(item.files, item.target, staging, name, limit.counter(item))).path
+    if path.suffix not in _EXTENSIONS[item.files[0].kind]:  # whatever its link says, it is in HEIC
+        await in_thread(path.unlink)
+        raise MediaInvalid(f"{name} is there in HEIC only.")
+    return path
 
 
 def spoken_text(extras: Collection[SavedExtra]) -> SpokenText | None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tikhub_mcp.sandbox import clips, posts, scenarios
+from tikhub_mcp.sandbox import clips, files, posts, scenarios
 
 _LINK_LIFETIME = 3600  # seconds until media links expire
 _PIECE = 256 * 1024  # bytes per chunk when no speed is set
@@ -60,6 +60,7 @@ class Services:
         rate: The maximum number of API requests per second, beyond which the status is 429; 0 for no limit.
         key: The only key that is accepted; "" accepts any.
         media_bytes_per_second: The speed of each media response; 0 for no limit.
+        repaired: Whether the CDN serves the files of the variant "broken", which it refuses before.
         base_url: `http://127.0.0.1:PORT`; "" before the start.
         calls: The requests to the API, in order of arrival.
         media_requests: The requests to the CDN, in order of arrival.
@@ -71,6 +72,7 @@ class Services:
     rate: float = 0.0
     key: str = ""
     media_bytes_per_second: int = 0
+    repaired: bool = False
     base_url: str = field(default="", init=False)
     calls: list[ApiCall] = field(default_factory=list, init=False)
     media_requests: list[MediaRequest] = field(default_factory=list, init=False)
@@ -78,10 +80,12 @@ class Services:
 
     def __post_init__(self) -> None:
         self._library = clips.load_clips()
+        self._files = files.load_files()
         self._served: Counter[str] = Counter()
         self._admitted: deque[float] = deque()
         cdn = "/{mirror}/{signature}/{expires}/video/tos/{variant}/{clip}/"
-        endpoints = {"/api/{rest:path}": self._api, cdn: self._cdn, "/aweme/v1/play/": self._cdn}
+        small = "/{mirror}/{signature}/{expires}/file/{variant}/{clip}"
+        endpoints = {"/api/{rest:path}": self._api, cdn: self._cdn, small: self._cdn, "/aweme/v1/play/": self._cdn}
         self.app = Starlette(routes=[Route(path, endpoint) for path, endpoint in endpoints.items()])
 
     async def _api(self, request: Request) -> Response:
@@ -125,7 +129,7 @@ class Services:
             return _error(request, scenario.status, scenario.retry_after, scenario.said)
         expires = int(time.time()) + (-_LINK_LIFETIME if scenario.stale and happens else _LINK_LIFETIME)
         shown = scenario.other or post_id
-        served = scenario.clips, scenario.variants, scenario.dead
+        served = scenario.clips, scenario.variants, scenario.dead, scenario.photos
         order = posts.Order(platform, shown, self.base_url, expires, self._library, *served)
         data = posts.data(order, scenario.shape) if scenario.shape else None
         answer = posts.envelope(request.url.path, request.query_params.get("share_url", ""), data)
@@ -146,16 +150,18 @@ class Services:
         asked = request.path_params or request.query_params
         signature, expires, variant, clip = (asked.get(key, "") for key in ("signature", "expires", "variant", "clip"))
         genuine = signature == clips.sign(expires, variant, clip)
-        if not genuine or variant == "refused" or int(expires, 16) < time.time():
+        refused = variant == "refused" or (variant == "broken" and not self.repaired)
+        if not genuine or refused or int(expires, 16) < time.time():
             return HTMLResponse("<h1>Access Denied</h1>", 403)
         if not request.path_params:
             return RedirectResponse(clips.cdn_path("b", expires, variant, clip), 302)
         if variant == "page":
             return HTMLResponse("<h1>Not a video</h1>" * 500, media_type="video/mp4")
-        return self._file(self._library[clip], variant, request)
+        file = self._library.get(clip) or self._files[files.extension_of(clip)]
+        return self._file(file, variant, request)
 
-    def _file(self, clip: clips.Clip, variant: str, request: Request) -> Response:
-        kind = "video/mp4" if clip.codec else "audio/mp4"
+    def _file(self, clip: clips.Clip | files.SmallFile, variant: str, request: Request) -> Response:
+        kind = clip.media_type
         if variant == "unsized":
             return StreamingResponse(self._stream(clip.content), media_type=kind)
         content = clip.content[: len(clip.content) * 2 // 3] if variant == "short" else clip.content

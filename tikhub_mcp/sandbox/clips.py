@@ -34,6 +34,11 @@ class Clip:
     bit_rate: int  # bits per second, sound included
 
     @property
+    def media_type(self) -> str:
+        """The content type with which the CDN serves the file."""
+        return "video/mp4" if self.codec else "audio/mp4"
+
+    @property
     def format(self) -> str:
         """The format that a gear names: "dash" for a file of the picture alone, which not all such files are given."""
         return "dash" if self.name == "h264_dash" else "mp4"

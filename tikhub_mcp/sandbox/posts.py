@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 from tikhub_mcp.sandbox.clips import Clip, cdn_path, md5, sign
+from tikhub_mcp.sandbox.files import PHOTO_SIZE, file_path
+from tikhub_mcp.sandbox.scenarios import Photos
 
 JsonValue: TypeAlias = Any
 
@@ -34,6 +36,7 @@ class Order:
     clips: tuple[str, ...]  # names in the library, the main rendition first
     variants: tuple[str, str, str]  # how CDN a, CDN b and the play API serve the files
     dead: tuple[str, ...]  # names of clips that all of them refuse
+    photos: Photos
 
     def number(self, what: str, limit: int) -> int:
         """Return an integer from 0 to `limit` - 1 that depends only on the post's id and `what`."""
@@ -141,7 +144,7 @@ def _numbers(order: Order) -> dict[str, JsonValue]:
         "uid": f"68{order.number('uid', 10**14):014}",
         "music_id": music_id,
         "music_number": int(music_id),
-        "music_url": f"{order.base_url}/cdn-a/music/{music_id}.m4a",
+        "music_links": [_small(order, f"{music_id}.m4a")] if order.photos.music_link else [],
     }
 
 
@@ -150,8 +153,7 @@ def _media(order: Order) -> dict[str, JsonValue]:
     main = clips[0]
     best = {clip.codec: _address(order, clip) for clip in reversed(clips)}  # the best of a codec comes first in clips
     gears = {clip.name: _gear(order, clip) for clip in clips}
-    photos = [f"{order.base_url}/cdn-a/photos/{order.post_id}-{number}.jpeg" for number in (1, 2, 3)]
-    images = [{"uri": "photo", "url_list": [photo], "width": 1080, "height": 1440} for photo in photos]
+    cover = _picture(order, "cover", (".webp", ".jpeg"))
     values = {
         "expires": order.expires,
         "duration": main.duration_ms,
@@ -167,13 +169,63 @@ def _media(order: Order) -> dict[str, JsonValue]:
         "other_gears": [gears[clip.name] for clip in clips if clip.codec != "h264" or clip.format == "dash"],
         # As on the platforms, these are not the real width and height of the file.
         "watermarked": {**_address(order, main, "watermark"), "width": 720, "height": 720},
-        "cover": images[0],
-        "music_only": {"play_addr": best[main.codec], "cover": images[0], "duration": 0},
+        "cover": cover,
+        "captions": {
+            "caption_infos": [_caption(order, *language) for language in (("en", "eng-US"), ("de", "deu-DE"))]
+        },
+        "music_only": {"play_addr": best[main.codec], "cover": cover, "duration": 0},
     }
-    douyin = order.platform == "douyin"
-    values |= {"photo_type": 68 if douyin else 150, "images": images if douyin else None}
-    info = {"images": [{"display_image": image} for image in images]}
-    return {**values, "photo_info": None if douyin else info, "video": _fill(SHAPES[f"{order.platform}_video"], values)}
+    return {**values, **_photos(order), "video": _fill(SHAPES[f"{order.platform}_video"], values)}
+
+
+def _photos(order: Order) -> dict[str, JsonValue]:
+    """The pictures of a photo post, as the platforms give them; every one is offered with a watermark as well."""
+    numbers = range(1, order.photos.count + 1)
+    if order.platform == "douyin":
+        images = [_picture(order, number, (".heic", ".jpeg")) | {"video": _moving(order, number)} for number in numbers]
+        images = [image | {"download_url_list": [_small(order, "water.jpeg")]} for image in images]
+        return {"photo_type": 68, "images": images, "photo_info": None}
+    shown = [_picture(order, number, (".webp", ".webp", ".jpeg")) for number in numbers]
+    marked = _picture(order, "water", (".jpeg",))
+    photos = [{"display_image": image, "owner_watermark_image": marked} for image in shown]
+    return {"photo_type": 150, "images": None, "photo_info": {"title": "", "images": photos}}
+
+
+def _picture(order: Order, number: int | str, extensions: tuple[str, ...]) -> JsonValue:
+    width, height = PHOTO_SIZE
+    variant = "broken" if number in order.photos.broken else "ok"
+    links = [
+        _small(order, f"{order.post_id}-{number}~tplv-q75{end}", variant, "ab"[at % 2])
+        for at, end in enumerate(extensions)
+    ]
+    return {"uri": f"tos-sandbox/{order.post_id}-{number}", "url_list": links, "width": width, "height": height}
+
+
+def _moving(order: Order, number: int) -> JsonValue:
+    """What a picture has as its `video`: a clip, the music of the post, or nothing."""
+    name = "h264" if number in order.photos.moving else "music" if number in order.photos.with_music else None
+    if name is None:
+        return None
+    uri = f"v0moving{order.post_id[-3:]}{number}"
+    return {"duration": 2917, "play_addr": _address(order, order.library[name]) | {"uri": uri, "url_key": uri}}
+
+
+def _caption(order: Order, code: str, lang: str) -> JsonValue:
+    links = [_small(order, f"{order.post_id}-{code}.vtt", "ok", mirror) for mirror in "ab"]
+    return {
+        "caption_format": "webvtt",
+        "lang": lang,
+        "language_code": code,
+        "is_auto_generated": True,
+        "is_original_caption": code == "en",
+        "expire": order.expires,
+        "url": links[0],
+        "url_list": links,
+    }
+
+
+def _small(order: Order, name: str, variant: str = "ok", mirror: str = "a") -> str:
+    return order.base_url + file_path(mirror, f"{order.expires:08x}", variant, name)
 
 
 def _gear(order: Order, clip: Clip) -> JsonValue:

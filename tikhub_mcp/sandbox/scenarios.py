@@ -16,8 +16,20 @@ _LINKS = {
 }
 _SHORT = re.compile(r"https://(?:v\.douyin\.com|v[mt]\.tiktok\.com|(?:www\.)?tiktok\.com/t)/([\w-]+)/?(?:\?\S*)?")
 _ID = re.compile(r"(?<![^/=])\d{5,25}(?![\w-])")
+_MUSIC = ("music",)  # the clip in the `play_addr` of a photo post
 _FILES = ("h264_large", "h264", "h265")  # the usual clips
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><p>cloudflare</p></body></html>"
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The pictures of a photo post; pictures are named by their numbers, from 1."""
+
+    count: int = 3
+    moving: tuple[int, ...] = ()  # those that have a moving half
+    with_music: tuple[int, ...] = ()  # those that have the music in its place
+    broken: tuple[int, ...] = ()  # those that the CDN refuses until the sandbox is repaired
+    music_link: bool = True  # whether the post's `music` has a link
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,7 @@ class Scenario:
     clips: tuple[str, ...] = _FILES
     variants: tuple[str, str, str] = ("ok", "ok", "ok")
     dead: tuple[str, ...] = ()  # the clips that every mirror refuses
+    photos: Photos = Photos()
     status: int = 200
     said: str = ""  # TikHub's message, if it is not the usual one of `status`
     retry_after: str = ""
@@ -60,8 +73,55 @@ SCENARIOS = (
     Scenario(2, "douyin", "douyin", "a video: H.264 in play_addr alone, H.265 in the rest; no plays reported"),
     Scenario(3, "h265", "tiktok", "a video in H.265 only", clips=("h265",)),
     Scenario(4, "silent", "tiktok", "a video in H.265 only, without sound", clips=("h265_silent",)),
-    Scenario(5, "photos", "tiktok", "photos; play_addr is the music", shape="photos", clips=("music",)),
-    Scenario(6, "album", "douyin", "photos; play_addr is the music", shape="photos", clips=("music",)),
+    Scenario(5, "photos", "tiktok", "photos; play_addr is the music", shape="photos", clips=_MUSIC, photos=Photos(9)),
+    Scenario(6, "album", "douyin", "photos; play_addr is the music", shape="photos", clips=_MUSIC),
+    Scenario(7, "many_photos", "tiktok", "35 photos", shape="photos", clips=_MUSIC, photos=Photos(35)),
+    Scenario(
+        8,
+        "moving_photos",
+        "douyin",
+        "photos, two of which move, and one with the music in the place of a clip",
+        shape="photos",
+        clips=_MUSIC,
+        photos=Photos(4, moving=(2, 3), with_music=(4,)),
+    ),
+    Scenario(
+        9,
+        "photos_with_hidden_music",
+        "douyin",
+        "photos; the music is in play_addr alone",
+        shape="photos",
+        clips=_MUSIC,
+        photos=Photos(2, music_link=False),
+    ),
+    Scenario(
+        49,
+        "broken_photo",
+        "tiktok",
+        "photos, one of which is refused until the sandbox is repaired",
+        shape="photos",
+        clips=_MUSIC,
+        photos=Photos(3, broken=(2,)),
+    ),
+    Scenario(
+        50,
+        "no_photos",
+        "tiktok",
+        "a photo post without pictures in the answer",
+        shape="photos",
+        clips=_MUSIC,
+        photos=Photos(0),
+    ),
+    Scenario(
+        51,
+        "expired_photos",
+        "douyin",
+        "photos whose links have expired; a second call gets fresh ones",
+        shape="photos",
+        clips=_MUSIC,
+        stale=True,
+        once=True,
+    ),
     Scenario(10, "private", "douyin", "200 without the post: private (reason 5)", shape="private"),
     Scenario(11, "friends_only", "tiktok", "200 without the post: visible to some (reason 10)", shape="friends_only"),
     Scenario(12, "blocked", "douyin", "200 without the post: copyright (reason 8)", shape="blocked"),

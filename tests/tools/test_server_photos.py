@@ -1,0 +1,228 @@
+"""Photo posts, and music, covers and captions beside videos, through a client and the sandbox."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.mcp_session import ONE_ERA, Desk, Reply, content, until
+from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.sandbox import link
+
+pytestmark = pytest.mark.anyio
+
+
+def names(folder: str | Path) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.jpg"))
+
+
+def media(desk: Desk) -> int:
+    """How many files the CDN was asked for since the last time."""
+    count = len(desk.sandbox.media_requests)
+    desk.sandbox.media_requests.clear()
+    return count
+
+
+async def test_a_photo_post_becomes_a_folder_of_pictures_with_a_receipt(desk: Desk) -> None:
+    reply = await desk.one(link("photos"))
+    assert (reply["status"], reply["kind"], reply["file"], reply.is_error) == ("ok", "images", None, False)
+    photos = reply["photos"]
+    folder = Path(photos["dir"])
+    assert folder.parent == desk.root / "photos"
+    assert folder.name.startswith("tiktok_")
+    assert folder.name.endswith(f"_{reply['video_id']}")
+    assert names(folder) == [*(f"{number:02}.jpg" for number in range(1, 10)), "post.json"]
+    assert (photos["count"], photos["formats"], photos["complete"], photos["missing"]) == (9, {"jpeg": 9}, True, [])
+    assert (photos["clips"], photos["size_bytes"]) == (0, size_of(folder))
+    assert photos["files"][0] == {
+        "n": 1,
+        "role": "picture",
+        "name": "01.jpg",
+        "size_bytes": len(content(folder / "01.jpg")),
+        "format": "jpeg",
+        "width": 96,
+        "height": 128,
+    }
+    assert len(photos["files"]) == 8
+    assert len(json.dumps(reply.said, ensure_ascii=False).encode()) < 4000
+    assert media(desk) == 9
+    assert not any("water" in request.path for request in desk.sandbox.media_requests)
+    again = await desk.one(link("photos"))
+    assert (again["photos"], again["cost"]) == (photos | {"reused": True}, {"api_calls": 0, "reused_answer": True})
+    assert (media(desk), desk.parts) == (0, [])
+
+
+@ONE_ERA
+@pytest.mark.parametrize(("quality", "extension"), [("compatible", "jpg"), ("best", "heic"), ("smallest", "jpg")])
+async def test_the_quality_of_pictures_is_in_the_name_of_the_folder(desk: Desk, quality: str, extension: str) -> None:
+    reply = await desk.one(link("album"), quality=quality, output_dir=str(desk.root / "here"))
+    folder = Path(reply["photos"]["dir"])
+    assert folder.parent == desk.root / "here"
+    assert folder.name.endswith(reply["video_id"] if quality == "compatible" else f"{reply['video_id']}.{quality}")
+    assert names(folder)[0] == f"01.{extension}"
+
+
+@ONE_ERA
+async def test_a_post_of_35_pictures_and_one_that_moves(desk: Desk) -> None:
+    many = await desk.one(link("many_photos"))
+    assert (many["photos"]["count"], names(many["photos"]["dir"])[-2:]) == (35, ["35.jpg", "post.json"])
+    moving = await desk.one(link("moving_photos"))
+    assert names(moving["photos"]["dir"]) == ["01.jpg", "02.jpg", "02.mp4", "03.jpg", "03.mp4", "04.jpg", "post.json"]
+    assert (moving["photos"]["clips"], moving["photos"]["complete"]) == (2, True)
+
+
+@ONE_ERA
+@pytest.mark.parametrize("name", ["album", "photos_with_hidden_music"])
+async def test_music_of_a_photo_post_is_saved_in_its_folder_and_never_as_a_video(desk: Desk, name: str) -> None:
+    without = await desk.one(link(name))
+    assert "music.m4a" not in names(without["photos"]["dir"])
+    reply = await desk.one(link(name), include="music, cover")
+    assert "music.m4a" in names(reply["photos"]["dir"])
+    assert reply["photos"]["files"][-1]["role"] == "music"
+    assert reply["metrics"]["notes"]["cover"] == "a photo post has none"
+    assert (reply["extras"], desk.videos, reply["cost"]["api_calls"]) == (None, [], 0)
+
+
+async def test_a_refused_picture_is_fetched_alone_by_a_later_call_without_paying(desk: Desk) -> None:
+    reply = await desk.one(link("broken_photo"))
+    assert (reply["status"], reply.code, reply["error"]["retryable"]) == ("failed", "media_unavailable", True)
+    assert (reply["photos"]["missing"], reply["photos"]["complete"]) == ([2], False)
+    assert names(reply["photos"]["dir"]) == ["01.jpg", "03.jpg", "post.json"]
+    assert desk.sandbox.base_url not in reply.message
+    media(desk)
+    desk.sandbox.repaired = True
+    again = await desk.one(link("broken_photo"))
+    assert (again["status"], again["photos"]["missing"], again["cost"]["api_calls"]) == ("ok", [], 0)
+    assert (media(desk), names(again["photos"]["dir"])[1]) == (1, "02.jpg")
+
+
+@ONE_ERA
+async def test_links_that_have_expired_are_renewed_once_for_all_pictures(desk: Desk) -> None:
+    reply = await desk.one(link("expired_photos"))
+    assert (reply["status"], reply["cost"]["api_calls"]) == ("ok", 2)
+    assert (await desk.one(link("expired_photos")))["cost"]["api_calls"] == 0
+
+
+async def test_beside_a_video_stand_its_music_its_cover_and_its_captions(desk: Desk) -> None:
+    reply = await desk.one(link("tiktok"), include=["captions", "cover", "music"])
+    stem = Path(reply["file"]["path"]).stem
+    found = [(extra["role"], Path(extra["path"]).name, extra["language"]) for extra in reply["extras"]]
+    assert found == [
+        ("music", f"{stem}.m4a", None),
+        ("cover", f"{stem}.cover.jpg", None),
+        ("captions", f"{stem}.en.vtt", "en"),
+        ("captions", f"{stem}.de.vtt", "de"),
+    ]
+    assert names(desk.root / "videos") == sorted([f"{stem}.mp4", *(name for _, name, _ in found)])
+    assert reply["transcript"] == {
+        "language": "en",
+        "text": "Paper boats float for about a minute.",
+        "truncated": False,
+        "auto_generated": True,
+    }
+    assert reply["file"]["warnings"] == []
+    media(desk)
+    again = await desk.one(link("tiktok"), include='["captions","cover","music"]')
+    assert (again["extras"], again["transcript"], media(desk)) == (reply["extras"], reply["transcript"], 0)
+
+
+@ONE_ERA
+async def test_captions_alone_are_the_cheapest_call(desk: Desk) -> None:
+    reply = await desk.one(link("tiktok"), metrics_only=True, include=["captions", "music"])
+    assert (reply["status"], reply["file"], desk.videos) == ("ok", None, [])
+    assert reply["transcript"]["text"].startswith("Paper boats")
+    assert (media(desk), [extra["role"] for extra in reply["extras"]]) == (2, ["captions"] * 2)
+    assert reply["metrics"]["notes"]["music"] == "metrics_only fetches captions alone"
+
+
+@ONE_ERA
+async def test_what_a_post_does_not_have_is_a_note_and_no_failure(desk: Desk) -> None:
+    reply = await desk.one(link("douyin"), include="captions")
+    assert (reply["status"], reply["extras"], reply["transcript"]) == ("ok", None, None)
+    assert reply["metrics"]["notes"]["captions"] == "not in the answer"
+
+
+@ONE_ERA
+async def test_an_extra_that_cannot_be_had_is_a_warning(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk.sandbox, "_files", {**desk.sandbox._files, ".vtt": desk.sandbox._files[".jpeg"]})
+    reply = await desk.one(link("tiktok"), include="captions")
+    assert (reply["status"], reply["extras"]) == ("ok", None)
+    assert [warning[:32] for warning in reply["file"]["warnings"]] == [
+        "The captions in en of post 70000",
+        "The captions in de of post 70000",
+    ]
+    reply = await desk.one(link("tiktok"), include="captions", metrics_only=True)
+    assert (reply["status"], reply["note"][:18]) == ("ok", "The captions in en")
+
+
+@ONE_ERA
+async def test_a_batch_names_the_folder_the_sum_and_the_number_of_pictures(desk: Desk) -> None:
+    links = [link("photos"), link("tiktok"), link("broken_photo"), link("no_photos")]
+    plan = await desk.batch(links, dry_run=True)
+    assert (plan["on_disk"], plan["calls_needed"]) == (0, 4)
+    reply = await desk.batch(links)
+    assert reply.statuses == ["ok", "ok", "failed", "failed"]
+    assert reply["failed_by_code"] == {"media_unavailable": 1, "not_a_video": 1}
+    photos, video, broken, _ = reply["results"]
+    assert (photos["photos_count"], video["photos_count"], broken["photos_count"]) == (9, None, 3)
+    folder = Path(photos["path"])
+    assert photos["size_bytes"] == size_of(folder)
+    assert reply["retry_urls"] == [link("broken_photo")]
+    plan = await desk.batch(links, dry_run=True)
+    assert (plan["on_disk"], plan["calls_needed"]) == (2, 0)
+
+
+@ONE_ERA
+@pytest.mark.parametrize("include", ["video", ["music", "subtitles"], [5], {"music": True}])
+async def test_an_unknown_extra_is_refused_by_name(desk: Desk, include: Json) -> None:
+    reply = await desk.one(link("tiktok"), include=include)
+    assert (reply.code, "include" in reply.message, desk.asked) == ("invalid_input", True, [])
+
+
+@ONE_ERA
+async def test_max_workers_limits_the_transfers_and_ten_are_most(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.sandbox.media_latency = 0.05
+    waiting, most = [0], [0]
+    pause = desk.sandbox._pause
+
+    async def counting(seconds: float) -> None:
+        waiting[0] += seconds == desk.sandbox.media_latency
+        most[0] = max(most[0], waiting[0])
+        await pause(seconds)
+        waiting[0] -= seconds == desk.sandbox.media_latency
+
+    monkeypatch.setattr(desk.sandbox, "_pause", counting)
+    for workers, folder, expected in ((2, "a", 2), (10, "b", 10)):
+        most[0] = 0
+        await desk.batch([link("many_photos")], max_workers=workers, output_dir=str(desk.root / folder))
+        assert most[0] == expected
+
+
+@ONE_ERA
+async def test_a_cancelled_call_leaves_no_folder(desk: Desk) -> None:
+    desk.sandbox.media_bytes_per_second = 300
+    task = asyncio.create_task(desk.one(link("photos")))
+    await until(lambda: len(desk.sandbox.media_requests) == 9)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not desk.parts)
+    assert names(desk.root / "photos") == []
+
+
+def told(reply: Reply) -> int:
+    return len(json.dumps({**reply.said, "transcript": None}, ensure_ascii=False).encode())
+
+
+@ONE_ERA
+async def test_a_reply_stays_small_with_a_long_folder(desk: Desk) -> None:
+    folder = desk.root / ("纸" * 60) / ("船" * 60) / ("河" * 60)
+    reply = await desk.one(link("tiktok"), include="captions,cover,music", output_dir=str(folder))
+    assert told(reply) <= 4000
+    assert "Not all files are named here" in reply["note"]
+    assert len(names(folder)) == 5
