@@ -126,7 +126,7 @@ def test_a_warning_about_the_file_goes_to_stderr_and_json_is_the_reply_of_the_to
         (link("all_refused"), 1, "media_unavailable"),
         (link("page_as_video"), 1, "media_invalid"),
         (link("private"), 4, "post_unavailable"),
-        (link("photos"), 4, "not_a_video"),
+        (link("no_photos"), 4, "not_a_video"),
         (link("wrong_post"), 4, "wrong_post"),
         (link("web_page"), 4, "unexpected_answer"),
         ("https://www.tiktok.com/@someone", 2, "unsupported_link"),
