@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mcp_session import ONE_ERA, Desk, Reply, content, until
+from tests.support.mcp_session import Desk, Reply, content, until
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import link
 
@@ -57,7 +57,6 @@ async def test_a_photo_post_becomes_a_folder_of_pictures_with_a_receipt(desk: De
     assert (media(desk), desk.parts) == (0, [])
 
 
-@ONE_ERA
 @pytest.mark.parametrize(("quality", "extension"), [("compatible", "jpg"), ("best", "heic"), ("smallest", "jpg")])
 async def test_the_quality_of_pictures_is_in_the_name_of_the_folder(desk: Desk, quality: str, extension: str) -> None:
     reply = await desk.one(link("album"), quality=quality, output_dir=str(desk.root / "here"))
@@ -67,7 +66,6 @@ async def test_the_quality_of_pictures_is_in_the_name_of_the_folder(desk: Desk, 
     assert names(folder)[0] == f"01.{extension}"
 
 
-@ONE_ERA
 async def test_a_post_of_35_pictures_and_one_that_moves(desk: Desk) -> None:
     many = await desk.one(link("many_photos"))
     assert (many["photos"]["count"], names(many["photos"]["dir"])[-2:]) == (35, ["35.jpg", "post.json"])
@@ -76,7 +74,6 @@ async def test_a_post_of_35_pictures_and_one_that_moves(desk: Desk) -> None:
     assert (moving["photos"]["clips"], moving["photos"]["complete"]) == (2, True)
 
 
-@ONE_ERA
 @pytest.mark.parametrize("name", ["album", "photos_with_hidden_music"])
 async def test_music_of_a_photo_post_is_saved_in_its_folder_and_never_as_a_video(desk: Desk, name: str) -> None:
     without = await desk.one(link(name))
@@ -101,7 +98,6 @@ async def test_a_refused_picture_is_fetched_alone_by_a_later_call_without_paying
     assert (media(desk), names(again["photos"]["dir"])[1]) == (1, "02.jpg")
 
 
-@ONE_ERA
 async def test_links_that_have_expired_are_renewed_once_for_all_pictures(desk: Desk) -> None:
     reply = await desk.one(link("expired_photos"))
     assert (reply["status"], reply["cost"]["api_calls"]) == ("ok", 2)
@@ -131,7 +127,6 @@ async def test_beside_a_video_stand_its_music_its_cover_and_its_captions(desk: D
     assert (again["extras"], again["transcript"], media(desk)) == (reply["extras"], reply["transcript"], 0)
 
 
-@ONE_ERA
 async def test_captions_alone_are_the_cheapest_call(desk: Desk) -> None:
     reply = await desk.one(link("tiktok"), metrics_only=True, include=["captions", "music"])
     assert (reply["status"], reply["file"], desk.videos) == ("ok", None, [])
@@ -140,14 +135,12 @@ async def test_captions_alone_are_the_cheapest_call(desk: Desk) -> None:
     assert reply["metrics"]["notes"]["music"] == "metrics_only fetches captions alone"
 
 
-@ONE_ERA
 async def test_what_a_post_does_not_have_is_a_note_and_no_failure(desk: Desk) -> None:
     reply = await desk.one(link("douyin"), include="captions")
     assert (reply["status"], reply["extras"], reply["transcript"]) == ("ok", None, None)
     assert reply["metrics"]["notes"]["captions"] == "not in the answer"
 
 
-@ONE_ERA
 async def test_an_extra_that_cannot_be_had_is_a_warning(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk.sandbox, "_files", {**desk.sandbox._files, ".vtt": desk.sandbox._files[".jpeg"]})
     reply = await desk.one(link("tiktok"), include="captions")
@@ -160,7 +153,6 @@ async def test_an_extra_that_cannot_be_had_is_a_warning(desk: Desk, monkeypatch:
     assert (reply["status"], reply["note"][:18]) == ("ok", "The captions in en")
 
 
-@ONE_ERA
 async def test_a_batch_names_the_folder_the_sum_and_the_number_of_pictures(desk: Desk) -> None:
     links = [link("photos"), link("tiktok"), link("broken_photo"), link("no_photos")]
     plan = await desk.batch(links, dry_run=True)
@@ -177,14 +169,12 @@ async def test_a_batch_names_the_folder_the_sum_and_the_number_of_pictures(desk:
     assert (plan["on_disk"], plan["calls_needed"]) == (2, 0)
 
 
-@ONE_ERA
 @pytest.mark.parametrize("include", ["video", ["music", "subtitles"], [5], {"music": True}])
 async def test_an_unknown_extra_is_refused_by_name(desk: Desk, include: Json) -> None:
     reply = await desk.one(link("tiktok"), include=include)
     assert (reply.code, "include" in reply.message, desk.asked) == ("invalid_input", True, [])
 
 
-@ONE_ERA
 async def test_max_workers_limits_the_transfers_and_ten_are_most(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.sandbox.media_latency = 0.05
     waiting, most = [0], [0]
@@ -203,7 +193,6 @@ async def test_max_workers_limits_the_transfers_and_ten_are_most(desk: Desk, mon
         assert most[0] == expected
 
 
-@ONE_ERA
 async def test_a_cancelled_call_leaves_no_folder(desk: Desk) -> None:
     desk.sandbox.media_bytes_per_second = 300
     task = asyncio.create_task(desk.one(link("photos")))
@@ -219,7 +208,6 @@ def told(reply: Reply) -> int:
     return len(json.dumps({**reply.said, "transcript": None}, ensure_ascii=False).encode())
 
 
-@ONE_ERA
 async def test_a_reply_stays_small_with_a_long_folder(desk: Desk) -> None:
     folder = desk.root / ("纸" * 60) / ("船" * 60) / ("河" * 60)
     reply = await desk.one(link("tiktok"), include="captions,cover,music", output_dir=str(folder))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.media.photos.test_save import JPEG, VIDEO, as_type, picture, post, save
+from tests.media.photos.test_save import JPEG, as_type, picture, post, save
+from tests.support.downloads import VIDEO
 from tests.support.fault_server import Act, Faulty
 from tikhub_mcp.media.photos.receipt import RECEIPT_NAME, read_receipt
 from tikhub_mcp.posts.post import Post
