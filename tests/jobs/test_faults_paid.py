@@ -177,7 +177,7 @@ def test_links_that_grow_old_while_they_all_refuse_are_renewed_once_and_never_tw
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    for module in ("jobs.worker", "storage.moments"):
+    for module in ("jobs.worker", "jobs.source", "jobs.renewal", "storage.moments"):
         monkeypatch.setattr(f"tikhub_mcp.{module}.time", clock)
 
     def late(request: Request) -> Act:

@@ -90,8 +90,13 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
 
 def _with_url(reply: VideoReply, given: str) -> VideoReply:
     """Return the reply with its link, which is cut so that the reply fits into MAX_VIDEO_BYTES."""
-    room = max(MIN_URL_BYTES, MAX_VIDEO_BYTES - json_size(reply.model_dump(exclude={"transcript"})))
+    room = max(MIN_URL_BYTES, MAX_VIDEO_BYTES - _size(reply))
     return reply.model_copy(update={"url": shortened(clean(given, MAX_URL_LENGTH), room)})
+
+
+def _size(reply: VideoReply) -> int:
+    """The size of a reply without its transcript, in bytes."""
+    return json_size(reply.model_copy(update={"transcript": None}).model_dump(mode="json"))
 
 
 def _video_note(outcome: Outcome, note: str) -> str | None:
@@ -103,10 +108,7 @@ def _video_note(outcome: Outcome, note: str) -> str | None:
 def _within_limit(reply: VideoReply) -> VideoReply:
     """Name fewer files until the reply without its transcript fits into MAX_VIDEO_BYTES; all of them are on disk."""
     lists: list[list[PhotoEntry] | list[ExtraFile]] = [reply.photos.files if reply.photos else [], reply.extras or []]
-    while (
-        any(lists)
-        and json_size(reply.model_dump(mode="json", exclude={"transcript"})) > MAX_VIDEO_BYTES - MIN_URL_BYTES
-    ):
+    while any(lists) and _size(reply) > MAX_VIDEO_BYTES - MIN_URL_BYTES:
         max(lists, key=len).pop()
         if NOT_ALL_NAMED not in (reply.note or ""):
             reply.note = f"{reply.note or ''} {NOT_ALL_NAMED}".strip()
