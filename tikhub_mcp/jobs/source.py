@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tikhub_mcp.errors import PostUnavailable
 from tikhub_mcp.jobs.model import Options
 from tikhub_mcp.media.photos.folder import Folder, find_folder
 from tikhub_mcp.posts.post import Post, choose
@@ -47,6 +48,10 @@ class Source:
         if not post.pictures:
             files = choose(post, options.quality)
             return cls(post, files, files[:1], stored.received, target, None)
+        if not any(picture.stills or picture.clips for picture in post.pictures):
+            raise PostUnavailable(
+                f"TikHub answered, and charged, but post {post.video_id} came without a link to any of its pictures."
+            )
         folder = find_folder(options.photo_folder, post, options.quality, music="music" in options.include)
         firsts = tuple(each.files[0] for each in folder.todo if each.files)
         return cls(post, (), firsts, stored.received, target, folder)
