@@ -126,3 +126,21 @@ def test_a_picture_is_known_again_by_its_uri_or_its_name_and_not_by_its_signatur
     again = [url.replace("sign=1", "sign=2").replace(".jpeg", ".webp") for url in links(".jpeg")]
     assert source() == source(url_list=again) != source(uri="tos/two")
     assert source(uri="") == source(uri="", url_list=again) != source(uri="", url_list=links(".jpeg", name="two"))
+
+
+@pytest.mark.parametrize(
+    ("url", "form"),
+    [
+        ("https://[x/one.jpeg", "jpeg"),
+        ("https://img.example/\ud800.jpeg", "jpeg"),
+        ("https://img.example/one%2Ejpeg?x=.heic", "jpeg"),
+        ("https://img.example/one.image", ""),
+        ("https://img.example", ""),
+        ("https://img.example?a=/one.jpeg", ""),
+    ],
+)
+def test_odd_links_are_read_as_far_as_they_can_be(url: str, form: str) -> None:
+    (picture,) = douyin(
+        image(uri="\ud800" if "\ud800" in url else "", url_list=[url], video={"play_addr": {"url_list": [url]}})
+    )
+    assert [still.codec for still in picture.stills] == [form]

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from tikhub_mcp.posts.aweme import Address, Aweme, Photo, Video
 from tikhub_mcp.posts.renditions import FileKind, Quality, Rendition, link_expiry, parse_renditions
@@ -12,6 +12,7 @@ from tikhub_mcp.posts.renditions import FileKind, Quality, Rendition, link_expir
 _EXTENSION = re.compile(r"\.(jpe?g|png|webp|hei[cf])$", re.IGNORECASE)
 _FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "heic": "heic", "heif": "heic"}
 _COMPATIBLE = ("jpeg", "png", "webp", "", "heic")  # the format that most programs open comes first
+_PATH = re.compile(r"https?://[^/?#]*([^?#]*)")  # urlsplit raises for some links that nothing can be fetched from
 _WATERMARK = re.compile(r"[-_:]water(?:mark)?(?:[-_:.]|$)")  # in the path, the name of Douyin's template for them
 
 
@@ -63,7 +64,7 @@ def parse_stills(addresses: Iterable[Address], kind: FileKind = "picture") -> tu
 def _by_format(address: Address, kind: FileKind) -> list[Rendition]:
     mirrors: dict[str, list[str]] = {}
     for url in address.url_list:
-        path = unquote(urlsplit(url).path)
+        path = _path(url)
         if not _WATERMARK.search(path):
             extension = _EXTENSION.search(path)
             mirrors.setdefault(_FORMATS[extension[1].lower()] if extension else "", []).append(url)
@@ -79,7 +80,12 @@ def _picture(number: int, photo: Photo, music: set[str]) -> PostPicture:
     stills = parse_stills(places)
     names = (*(place.uri for place in places), *(_file_name(url) for still in stills for url in still.urls))
     source = next(filter(None, names), "")
-    return PostPicture(number, stills, _clips(photo.video, music), hashlib.sha256(source.encode()).hexdigest()[:16])
+    return PostPicture(
+        number,
+        stills,
+        _clips(photo.video, music),
+        hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:16],
+    )
 
 
 def _clips(video: Video, music: set[str]) -> tuple[Rendition, ...]:
@@ -99,5 +105,10 @@ def _names(address: Address) -> set[str]:
 
 def _file_name(url: str) -> str:
     """The name of a file in a link, without the size that is asked for; "" for a link that only redirects to it."""
-    path = unquote(urlsplit(url).path).rstrip("/")
+    path = _path(url).rstrip("/")
     return "" if path.endswith("/aweme/v1/play") else path.rpartition("/")[2].partition("~")[0]
+
+
+def _path(url: str) -> str:
+    match = _PATH.match(url)
+    return unquote(match[1]) if match else ""
