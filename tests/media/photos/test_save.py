@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from tests.support.downloads import ENCRYPTED, MUSIC, PAGE, QUICK, VIDEO
+from tests.support.downloads import ENCRYPTED, H266, MUSIC, PAGE, QUICK, VIDEO
 from tests.support.fault_server import Act, Faulty
 from tests.support.make_pictures import PICTURES
 from tests.support.payloads import ANSWERED, envelope, photo_post
 from tikhub_mcp.errors import MediaUnavailable, TooLarge
+from tikhub_mcp.media import transfer
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.photos.folder import complete_folders, find_folder
 from tikhub_mcp.media.photos.receipt import read_receipt
@@ -143,7 +145,8 @@ def test_what_is_there_is_used_without_a_request(server: Faulty, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda path: path.write_bytes(JPEG[:-9]), Path.unlink, lambda path: path.write_bytes(VIDEO)]
+    "damage",
+    [Path.unlink, *(lambda path, body=body: path.write_bytes(body) for body in (JPEG[:-9], VIDEO, WEBP))],
 )
 def test_a_file_that_is_damaged_or_gone_is_fetched_again_alone(
     server: Faulty, tmp_path: Path, damage: Callable[[Path], object]
@@ -207,6 +210,7 @@ def test_a_picture_without_a_clean_link_is_missing_and_another_call_does_not_hel
         as_type(b'{"a": 1}', "application/json"),
         as_type(VIDEO),
         as_type(JPEG[:-99]),
+        as_type(JPEG, "video/mp4"),
         Act(body=VIDEO),
     ],
 )
@@ -231,7 +235,7 @@ def test_music_in_the_place_of_a_moving_half_is_no_clip_and_is_asked_for_once(se
         assert (saved.missing, names(saved.folder), asked(server)) == ((), ["01.jpg", "post.json"], expected)
 
 
-@pytest.mark.parametrize("instead", [REFUSED, Act(body=ENCRYPTED), Act(body=PAGE)])
+@pytest.mark.parametrize("instead", [REFUSED, Act(body=ENCRYPTED), Act(body=H266), Act(body=PAGE)])
 def test_a_clip_that_cannot_be_had_makes_its_picture_incomplete(server: Faulty, tmp_path: Path, instead: Act) -> None:
     wanted = post(picture(server.on("/1.jpeg", GOOD), clip=server.on("/clip", instead)))
     saved = save(tmp_path, wanted)
@@ -285,6 +289,22 @@ def test_the_limit_is_for_all_files_of_a_post_together(server: Faulty, tmp_path:
     with pytest.raises(TooLarge):
         save(tmp_path, added, music=True, most=3 * len(JPEG) + 100)
     assert len(names(tmp_path / FOLDER)) == 4
+
+
+def test_what_is_not_kept_does_not_count(server: Faulty, tmp_path: Path) -> None:
+    clip = server.on("/clip", as_type(MUSIC, "audio/mp4"))
+    late = server.on("/2.jpeg", replace(GOOD, wait=0.15))
+    wanted = post(picture(server.on("/1.jpeg", GOOD), clip=clip), picture(late))
+    assert save(tmp_path, wanted, most=2 * len(JPEG) + len(MUSIC) - 1).missing == ()
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_picture_that_is_far_too_large_is_none(
+    server: Faulty, tmp_path: Path, framing: Literal["length", "chunked"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transfer.MAX_KIND_BYTES, "picture", len(JPEG) - 1)
+    with pytest.raises(MediaUnavailable, match=r"it has more than the [\d,]+ bytes of a picture"):
+        save(tmp_path, post(picture(server.on("/1.jpeg", replace(GOOD, framing=framing)))))
 
 
 @pytest.mark.parametrize("existing", [False, True])
