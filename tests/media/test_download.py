@@ -356,9 +356,29 @@ def test_before_the_second_round_each_mirror_gets_the_pause_that_it_asked_for_it
     with pytest.raises(MediaUnavailable) as caught:
         asyncio.run(downloader.fetch(rendition("a", "b", "c"), "tiktok", tmp_path / "x_1.mp4", nothing))
     assert downloader.tried == ["a", "b", "c"] * 2
-    assert downloader.pauses == [("c", 1.0), ("a", 7.0), ("b", 20.0)]  # behind whom, and how long
+    assert [name for name, _ in downloader.pauses] == ["c", "a", "b"]  # behind whom
+    assert [seconds for _, seconds in downloader.pauses] == pytest.approx([1.0, 7.0, 20.0], abs=0.5)
     assert caught.value.retry_after == 99.0
     assert "mirrors: 3, attempts: 6" in caught.value.message
+
+
+def test_the_second_round_begins_after_one_pause_and_not_after_one_for_each_mirror(
+    server: Faulty, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr("tikhub_mcp.media.download.asyncio.sleep", noted)
+    urls = [server.on(f"/{number}", Act(status=500), Act(body=VIDEO)) for number in range(5)]
+    urls += [server.on("/last", Act(status=500))]
+    saved = fetch(rendition(*urls), target, replace(QUICK, pause=0.3))
+    assert saved.path == target
+    assert len(server.requests) == 7
+    assert 0.2 < sum(pauses) <= 0.3
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ class _Mirrors:
         self.failures: list[FileError] = []
         self._attempt = attempt
         self._pause_for = pause_for
-        self._pauses: dict[str, float] = {}  # seconds to wait before a mirror is tried again
+        self._ready: dict[str, float] = {}  # when a mirror may be tried again, by time.monotonic()
         self._in_round = False
 
     async def try_each(self) -> Saved | None:
@@ -99,15 +99,15 @@ class _Mirrors:
         """
         self._in_round = True
         for url in self.file.urls:
-            if url in self._pauses:
-                await asyncio.sleep(self._pauses[url])
+            if (pause := self._ready.get(url, 0.0) - time.monotonic()) > 0:  # the other mirrors' turns count as waiting
+                await asyncio.sleep(pause)
             try:
                 return await self._attempt(url, self.file)
             except (MediaUnavailable, MediaInvalid, TooLarge, DiskFull) as failure:
                 if isinstance(failure, DiskFull) and failure.__cause__:
                     raise  # the disk is full; without a cause, only the size that the mirror gave is too large
                 self.failures.append(_without_frames(failure))
-                self._pauses[url] = self._pause_for(failure.retry_after)
+                self._ready[url] = time.monotonic() + self._pause_for(failure.retry_after)
         self._in_round = False
         return None
 
