@@ -369,7 +369,7 @@ def test_a_refund_after_a_call_has_gone_makes_no_other_calls_cost_negative(tmp_p
     async def story(world: World) -> None:
         world.tikhub.go.clear()
         world.tikhub.failures = {link().key: TikHubUnavailable("no", attempts=1)}
-        first = await world.get(call(seconds=0.1), link())
+        first = await world.get(call(seconds=0.5), link())
         assert (first.status, first.api_calls) == ("pending", 1)  # as far as could be told then
         second = asyncio.create_task(world.get(call(), link()))
         await until(lambda: len(world.seen) == 2)
@@ -426,7 +426,7 @@ def test_a_refreshed_batch_asked_again_pays_neither_for_what_was_pending_nor_for
 def test_a_pending_call_without_reuse_is_not_paid_again_when_asked_again(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
-        assert (await world.get(call(seconds=0.2), link())).status == "pending"
+        assert (await world.get(call(seconds=0.5), link())).status == "pending"
         world.downloader.go.set()
         await until(lambda: not world.jobs._jobs)
         assert (await world.get(call(), link())).api_calls == 0
