@@ -10,7 +10,7 @@ from tikhub_mcp.cli.output import agreed, is_terminal, print_lines
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.install import entries
 from tikhub_mcp.install.clients import find_files
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import translate
 from tikhub_mcp.settings.api_key import find_key, key_places, why_unusable
 
 
@@ -40,9 +40,9 @@ def run(name: str, project: Path | None, file: Path | None, *, adds: bool, with_
             if not agreed(change.question, yes):
                 return 2
             copy = change.write(datetime.now().astimezone())
-            print_lines(said(f"Written: {path}", f"已写入：{path}"))
+            print_lines(translate("install.written", path=path))
             if copy:
-                print_lines(said(f"As it was, keys included: {copy}", f"原文件（包括其中的密钥）：{copy}"))
+                print_lines(translate("install.copy", path=copy))
         print_lines(*change.notes)
     return 0
 
@@ -53,11 +53,8 @@ def _ask_for_key() -> SecretStr | None:
     Raises:
         InvalidInput: It cannot be a key, such as a placeholder.
     """
-    prompt = said(
-        "Your TikHub API key, for the entry (hidden; empty: none): ", "要写入条目的 TikHub API 密钥（不显示；可留空）："
-    )
     try:
-        text = getpass(prompt)
+        text = getpass(translate("install.ask_for_key"))
     except EOFError:
         return None
     if not text.strip():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.summary.history import Top
     from tikhub_mcp.summary.summarize import Summary
     from tikhub_mcp.tools.schemas import BatchReply, VideoReply
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import translate
 from tikhub_mcp.text import clean, printable
 
 _ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -200,10 +200,10 @@ def agreed(change: str, already: bool) -> bool:
         print("Nothing was written: there is no terminal to confirm it on. Use --yes to write it.", file=sys.stderr)
         return False
     try:
-        answer = input(said("Write this? [y/N] ", "要写入吗？[y/N] "))
+        answer = input(translate("install.confirm"))
     except EOFError:
         answer = ""
     if answer.strip().lower() in ("y", "yes"):
         return True
-    print(said("Nothing was written.", "没有写入任何内容。"))
+    print(translate("install.not_written"))
     return False

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tikhub_mcp.errors import InvalidInput, KeyMissing
 from tikhub_mcp.install.clients import CLIENTS, ClientProgram, find_files
 from tikhub_mcp.install.files import Change, Members, edit, parse, read_file
-from tikhub_mcp.messages import said
+from tikhub_mcp.messages import said, translate
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.api_key import find_key, skill_files, why_unusable
 
@@ -73,14 +73,14 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
         raise InvalidInput(
             f"{path} is left as it is: {error.message}. Put this in by hand, next to what is there:\n{by_hand}"
         ) from None
-    question = _question(client, path, old, new)
-    if secret:
-        question += said(" The API key goes into the entry.", "API 密钥会写入条目。")
+    question = _question(client, path, old, new) + (translate("install.with_key") if secret else "")
     env = environment_in(new[client.servers][NAME].get("env"))
     lacks_key = not _has_key(env)
-    already = said(f'"{NAME}" is in {path} already, and as it should be.', f"“{NAME}”已在 {path} 中，无需更改。")
     about_the_key = _about_the_key(client, path, env, lacks_key=lacks_key)
-    notes = (already, about_the_key) if after == before else (about_the_key, _next_step(name))
+    if after == before:
+        notes = translate("install.already", name=NAME, path=path), about_the_key
+    else:
+        notes = about_the_key, translate(f"install.next_{name}")
     return Change(path, before, after, question, notes, lacks_key, bool(secret))
 
 
@@ -102,9 +102,9 @@ def uninstall(name: str, path: Path) -> Change:
     except InvalidInput as error:
         raise InvalidInput(f'{path} is left as it is: {error.message}. Take "{NAME}" out by hand.') from None
     if after == before:
-        nothing = said(f'There is no entry "{NAME}" in {path}: nothing to take out.', f"{path} 中没有“{NAME}”条目。")
+        nothing = translate("install.no_entry", name=NAME, path=path)
         return Change(path, before, before, nothing, (nothing,))
-    note = said(f"Restart {client.title} to be rid of it.", f"重新启动 {client.title} 后生效。")
+    note = translate("install.restart", client=client.title)
     return Change(path, before, after, _question(client, path, old, new), (note,))
 
 
@@ -212,27 +212,23 @@ def _question(client: ClientProgram, path: Path, old: Members, new: Members) -> 
     """What the change from `old` to `new` does, in a sentence without secrets."""
     before, after = _servers(client, old), _servers(client, new)
     if NAME not in after:
-        what = said(f'removes "{NAME}"', f"移除“{NAME}”")
+        what = translate("install.removes", name=NAME)
     elif NAME not in before:
         command = " ".join([after[NAME]["command"], *after[NAME].get("args", [])])
-        what = said(f'adds "{NAME}", which starts {command}', f"添加“{NAME}”，它启动 {command}")
+        what = translate("install.adds", name=NAME, command=command)
     else:
         was, becomes = (
             members[NAME] | {"inputs": whole.get("inputs")} for members, whole in ((before, old), (after, new))
         )
         changed = ", ".join(name for name in was | becomes if was.get(name) != becomes.get(name))
-        what = said(f'changes "{NAME}" ({changed})', f"更改“{NAME}”（{changed}）")
-    others = len(before.keys() - {NAME})
-    settings = sum(old[name] == new[name] for name in old.keys() - {client.servers})
-    kept = f"{_counted(others, 'other server')} and {_counted(settings, 'setting')}"
-    return said(
-        f"{path}: {what}; {kept} stay as they are.",
-        f"{path}：{what}；其他 {others} 个服务器和 {settings} 项设置保持不变。",
-    )
+        what = translate("install.changes", name=NAME, members=changed)
+    servers = _counted("server", len(before.keys() - {NAME}))
+    settings = _counted("setting", sum(old[name] == new[name] for name in old.keys() - {client.servers}))
+    return translate("install.question", path=path, what=what, servers=servers, settings=settings)
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _counted(what: str, count: int) -> str:
+    return translate(f"install_kept.{what if count == 1 else f'{what}s'}", count=count)
 
 
 def _has_key(env: Mapping[str, str]) -> bool:
@@ -246,41 +242,11 @@ def _has_key(env: Mapping[str, str]) -> bool:
 
 def _about_the_key(client: ClientProgram, path: Path, env: Mapping[str, str], *, lacks_key: bool) -> str:
     """A sentence for the user: where the server will find its key, or where to put one."""
-    given, skill = env.get(KEY, ""), skill_files(env)[0]
+    given = env.get(KEY, "")
     if lacks_key:
-        return said(
-            f'The server has no key yet. Put it into {path}, as "env": {{"{KEY}": "…"}} of the entry, or under '
-            f"## API_KEY in {skill}; --with-key copies the one of {KEY} in this shell, where there is one.",
-            f'服务器还没有密钥。请填入 {path} 的条目，即 "env": {{"{KEY}": "…"}}，或填入 {skill} 的“## API_KEY”一节；'
-            f"--with-key 会复制当前终端中 {KEY} 的密钥。",
-        )
+        return translate("install.lacks_key", path=path, variable=KEY, skill=skill_files(env)[0])
     if "${" in given:
-        return said(f"{client.title} fills in the key, {given}.", f"{client.title} 会填入密钥 {given}。")
+        return translate("install.key_filled_in", client=client.title, key=given)
     if why_unusable(given):
-        return said("The server finds its key in SKILL.md.", "服务器会在 SKILL.md 中找到密钥。")
-    return said(
-        f"The key stands in {path}: keep that file to yourself, and out of version control.",
-        f"密钥保存在 {path} 中：请勿将此文件交给他人，也不要纳入版本控制。",
-    )
-
-
-def _next_step(name: str) -> str:
-    """What the user does next in this client."""
-    return {
-        "claude-desktop": said(
-            "Next: quit Claude Desktop completely and start it again: it reads the file only then.",
-            "下一步：完全退出 Claude Desktop 并重新启动，它只在启动时读取此文件。",
-        ),
-        "claude-code": said(
-            "Next: start a new session of Claude Code; /mcp in it lists the server.",
-            "下一步：启动新的 Claude Code 会话，用 /mcp 查看服务器。",
-        ),
-        "cursor": said(
-            "Next: restart Cursor; its settings list the server under MCP.",
-            "下一步：重新启动 Cursor，在设置的 MCP 中查看服务器。",
-        ),
-        "vscode": said(
-            'Next: run "MCP: List Servers" in VS Code and start the server; it asks for the key if the entry has none.',
-            "下一步：在 VS Code 中运行“MCP: List Servers”并启动服务器；条目中没有密钥时会询问。",
-        ),
-    }[name]
+        return translate("install.key_in_skill")
+    return translate("install.key_in_file", path=path)
