@@ -97,10 +97,8 @@ class Snapshots:
     def __init__(self) -> None:
         self._times = array("q")
         self._counts = {name: array("q") for name in COUNTS}
+        self._posts: dict[object, list[int]] = {}
         self.parsed = 0
-        self._latest = bytearray()
-        self._newest: dict[object, int] = {}
-        self._several: dict[object, list[int]] = {}
 
     def add(self, row: Row) -> None:
         """Add the next row."""
@@ -108,29 +106,27 @@ class Snapshots:
         self._times.append(moment(row["as_of"]))
         for values, count in zip(self._counts.values(), reported(row).values(), strict=True):
             values.append(_UNKNOWN if count is None else count)
-        self._latest.append(_NO_POST)
         if row["parse_ok"]:
             self.parsed += 1
-            self._update_newest(_key(row, number), number)
-
-    def _update_newest(self, key: object, number: int) -> None:
-        previous = self._newest.get(key)
-        if previous is not None:
-            self._several.setdefault(key, [previous]).append(number)
-            if self._times[number] < self._times[previous]:  # if times are equal, the row that was added later counts
-                self._latest[number] = _OLD
-                return
-            self._latest[previous] = _OLD
-        self._newest[key] = number
-        self._latest[number] = _LATEST
+            self._posts.setdefault(_key(row, number), []).append(number)
 
     def latest(self) -> bytearray:
         """Return for each row 1 if it is the newest about its post, 0 if it is not, and 2 if it has no post."""
-        return self._latest
+        latest = bytearray([_NO_POST]) * len(self._times)
+        for numbers in self._posts.values():
+            for number in numbers:
+                latest[number] = _OLD
+        for number in self._newest():
+            latest[number] = _LATEST
+        return latest
+
+    def _newest(self) -> Iterator[int]:
+        """Yield the newest row of each post; if times are equal, the one that was added later."""
+        return (max(numbers, key=self._moment) for numbers in self._posts.values())
 
     def histories(self) -> Iterator[list[int]]:
         """Yield the row numbers of each post with more than one row, the oldest first."""
-        return (sorted(numbers, key=self._moment) for numbers in self._several.values())
+        return (sorted(numbers, key=self._moment) for numbers in self._posts.values() if len(numbers) > 1)
 
     def oldest(self, row: Row, number: int, count: str) -> int | None:
         """Return the oldest row about the same post that has a time and this count, or None if there is no other.
@@ -140,7 +136,7 @@ class Snapshots:
             number: Its number.
             count: The name of the count.
         """
-        numbers = self._several.get(_key(row, number), ())
+        numbers = self._posts.get(_key(row, number), ())
         known = (other for other in numbers if self._times[other] and self._counts[count][other] != _UNKNOWN)
         oldest = min(known, key=self._moment, default=number)
         return None if oldest == number else oldest
@@ -151,16 +147,17 @@ class Snapshots:
     @property
     def with_history(self) -> int:
         """The number of posts with more than one row."""
-        return len(self._several)
+        return sum(len(numbers) > 1 for numbers in self._posts.values())
 
     def totals(self) -> CountTotals:
         """Return the sums over the newest row of each post."""
+        newest = list(self._newest())
         known = {
-            name: [values[number] for number in self._newest.values() if values[number] != _UNKNOWN]
+            name: [values[number] for number in newest if values[number] != _UNKNOWN]
             for name, values in self._counts.items()
         }
         return CountTotals(
-            posts=len(self._newest),
+            posts=len(newest),
             counts={name: sum(values) if values else None for name, values in known.items()},
             reported={name: len(values) for name, values in known.items()},
         )
@@ -168,9 +165,7 @@ class Snapshots:
     def top(self, count: str, most: int = MAX_TOP_POSTS) -> list[int]:
         """Return the numbers of the `most` newest rows with the highest count, in descending order."""
         values = self._counts[count]
-        return nlargest(
-            most, (number for number in self._newest.values() if values[number] > 0), key=values.__getitem__
-        )
+        return nlargest(most, (number for number in self._newest() if values[number] > 0), key=values.__getitem__)
 
 
 def history(rows: Iterable[Row]) -> Iterator[Row]:

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
+from msgspec.structs import asdict
+
 from tikhub_mcp.posts.answer import Json, platform_asked
 from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, parse_count, unix_time
 from tikhub_mcp.posts.counts import COUNTS
@@ -72,9 +74,8 @@ def without_unreported(row: Row) -> Row:
 
 
 def _values(name: str, root: RootFields, post: PostFields) -> Row:
-    numbers, video, aigc = post.statistics or _NO_STATISTICS, post.video or _NO_VIDEO, post.aigc_info or _NO_AIGC
+    video, author = post.video or _NO_VIDEO, _of_author(post.author or _NO_AUTHOR)
     play, share_url, aweme_id = video.play_addr or _NO_ADDRESS, asked_link(root.params), id_text(post.aweme_id)
-    author = post.author or _NO_AUTHOR
     platform = platform_asked(root.router) or platform_in(share_url) or platform_in(_text(post.share_url))
     return {
         "source_file": name,
@@ -91,15 +92,8 @@ def _values(name: str, root: RootFields, post: PostFields) -> Row:
         "create_time_unix": post.create_time,
         "aweme_type": post.aweme_type,
         "content_desc": post.content_desc or "",
-        **_of_author(author),
-        "digg_count": numbers.digg_count,
-        "comment_count": numbers.comment_count,
-        "share_count": numbers.share_count,
-        "play_count": numbers.play_count,
-        "collect_count": numbers.collect_count,
-        "download_count": numbers.download_count,
-        "forward_count": numbers.forward_count,
-        "whatsapp_share_count": numbers.whatsapp_share_count,
+        **author,
+        **asdict(post.statistics or _NO_STATISTICS),
         "video_duration_ms": video.duration,
         "video_width": play.width,
         "video_height": play.height,
@@ -110,30 +104,23 @@ def _values(name: str, root: RootFields, post: PostFields) -> Row:
         **_of_music(post.music or _NO_MUSIC),
         "is_ads": post.is_ads,
         "commerce_info_min": _commerce(post.commerce_info),
-        "aigc_created_by_ai": aigc.created_by_ai,
-        "aigc_label_type": aigc.aigc_label_type,
+        **asdict(post.aigc_info or _NO_AIGC),
         "hashtags": "|".join([extra.hashtag_name for extra in post.text_extra or () if extra and extra.hashtag_name]),
         "platform": platform,
         "as_of": _moment(root.time_stamp),
         "engagement_rate": None,  # computed from the row's counts
         "is_latest": None,  # known once all files are read
-        "link": address_of(platform, aweme_id, author.unique_id, photos=_has_photos(post)) or share_url or None,
+        "link": address_of(platform, aweme_id, author["author_unique_id"], photos=_has_photos(post))
+        or share_url
+        or None,
     }
 
 
 def _of_author(author: AuthorFields) -> Row:
-    return {
-        "author_nickname": author.nickname,
-        "author_unique_id": id_text(author.unique_id),
-        "author_sec_uid": id_text(author.sec_uid),
-        "author_uid": id_text(author.uid),
-        "author_follower_count": author.follower_count,
-        "author_following_count": author.following_count,
-        "author_aweme_count": author.aweme_count,
-        "author_verification_type": author.verification_type,
-        "author_account_region": author.account_region,
-        "author_commerce_user_level": author.commerce_user_level,
-    }
+    fields = asdict(author)
+    for name in ("author_unique_id", "author_sec_uid", "author_uid"):
+        fields[name] = id_text(fields[name])
+    return fields
 
 
 def _of_music(music: MusicFields) -> Row:

@@ -32,23 +32,23 @@ class VideoFields(Fields):
     cover: AddressFields | None = None
 
 
-class AuthorFields(Fields):
-    """The post's `author`."""
+class AuthorFields(Fields, rename=lambda name: name.removeprefix("author_")):
+    """The post's `author`; its fields have the names and the order of the columns."""
 
-    nickname: Any = None
-    unique_id: Any = None
-    sec_uid: Any = None
-    uid: Any = None
-    follower_count: Any = None
-    following_count: Any = None
-    aweme_count: Any = None
-    verification_type: Any = None
-    account_region: Any = None
-    commerce_user_level: Any = None
+    author_nickname: Any = None
+    author_unique_id: Any = None
+    author_sec_uid: Any = None
+    author_uid: Any = None
+    author_follower_count: Any = None
+    author_following_count: Any = None
+    author_aweme_count: Any = None
+    author_verification_type: Any = None
+    author_account_region: Any = None
+    author_commerce_user_level: Any = None
 
 
 class StatisticsFields(Fields):
-    """The post's `statistics`."""
+    """The post's `statistics`; its fields have the names and the order of the columns."""
 
     digg_count: Any = None
     comment_count: Any = None
@@ -74,10 +74,10 @@ class MusicFields(Fields):
     user_count: Any = None
 
 
-class AigcFields(Fields):
-    """The post's `aigc_info`: its label as made by AI."""
+class AigcFields(Fields, rename={"aigc_created_by_ai": "created_by_ai"}):
+    """The post's `aigc_info`, its label as made by AI; its fields have the names and the order of the columns."""
 
-    created_by_ai: Any = None
+    aigc_created_by_ai: Any = None
     aigc_label_type: Any = None
 
 
