@@ -36,7 +36,7 @@ class Locks:
     releases the locks of a killed process at once. The file stays open, because POSIX releases all locks of a process
     on a file when the process closes any of its descriptors. If the file cannot be created or is none, or the file
     system has no locks, a name is locked within this process only, which is logged. A file that was removed or replaced
-    is opened anew; locks that are held on the old one stay with it.
+    is opened anew; the old one, and the locks on it, stay open until `close`.
 
     Args:
         file: The lock file. It is created at first use, if its folder exists by then; without it, a name is
@@ -45,15 +45,18 @@ class Locks:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._descriptor: int | None = None
-        self._held: dict[int, int] = {}  # how many locks need each descriptor open, and the one in use once more
+        self._descriptors: list[int] = []  # the last one is that of the file in use
         self._problem = ""
         self._here: WeakValueDictionary[tuple[object, ...], asyncio.Lock] = WeakValueDictionary()
 
     @property
     def is_open(self) -> bool:
-        """Whether the file is open."""
-        return self._descriptor is not None
+        """Whether the file is open, and was neither removed nor replaced since."""
+        try:
+            status = os.fstat(self._descriptors[-1])
+            return os.path.samestat(status, self._file.stat(follow_symlinks=False))
+        except (IndexError, OSError):
+            return False
 
     def here(self, *name: object) -> asyncio.Lock:
         """Return the lock with this name in this process; it is discarded when no task holds or awaits it."""
@@ -68,8 +71,9 @@ class Locks:
             try:
                 yield
             finally:
-                if descriptor is not None:
-                    self._let_go(descriptor, byte)
+                if descriptor in self._descriptors:  # not closed meanwhile
+                    with suppress(OSError):  # the file system has no locks
+                        _unlock(descriptor, byte)
 
     async def _wait_for(self, byte: int) -> int | None:
         while True:
@@ -80,11 +84,9 @@ class Locks:
 
     def close(self) -> None:
         """Release all locks that are held against other processes."""
-        for descriptor in self._held:
+        while self._descriptors:
             with suppress(OSError):  # the descriptor is closed even then
-                os.close(descriptor)
-        self._held.clear()
-        self._descriptor = None
+                os.close(self._descriptors.pop())
 
     def _take(self, byte: int) -> int | None:
         """Lock a byte.
@@ -109,7 +111,6 @@ class Locks:
             self._warn(error.strerror or type(error).__name__)
             return None
         self._problem = ""
-        self._held[descriptor] += 1
         return descriptor
 
     def _open(self) -> int:
@@ -118,38 +119,16 @@ class Locks:
         Raises:
             OSError: There is no such file, and none can be made.
         """
-        if self._descriptor is not None and not self._is_in_place(self._descriptor):
+        if self.is_open:
+            return self._descriptors[-1]
+        opened = os.open(self._file, _FLAGS, 0o600)
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        if self._descriptors:
             self._warn("it was removed or replaced while the server ran")
-            self._forget(self._descriptor)
-            self._descriptor = None
-        if self._descriptor is None:
-            opened = os.open(self._file, _FLAGS, 0o600)
-            if not stat.S_ISREG(os.fstat(opened).st_mode):
-                os.close(opened)
-                raise OSError(errno.EINVAL, "it is not a regular file")
-            self._descriptor = opened
-            self._held[opened] = self._held.get(opened, 0) + 1  # this object's own, besides those of the locks
-        return self._descriptor
-
-    def _is_in_place(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), self._file.stat(follow_symlinks=False))
-        except OSError:
-            return False
-
-    def _let_go(self, descriptor: int, byte: int) -> None:
-        if descriptor in self._held:  # not closed meanwhile
-            with suppress(OSError):  # the file system has no locks
-                _unlock(descriptor, byte)
-            self._forget(descriptor)
-
-    def _forget(self, descriptor: int) -> None:
-        """Close a descriptor when no lock needs it any more, because that would release the others on its file."""
-        self._held[descriptor] -= 1
-        if not self._held[descriptor]:
-            del self._held[descriptor]
-            with suppress(OSError):
-                os.close(descriptor)
+        self._descriptors.append(opened)
+        return opened
 
     def _warn(self, problem: str) -> None:
         """Log once that other processes are not kept out, until a lock is had again."""
