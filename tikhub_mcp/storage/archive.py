@@ -255,11 +255,7 @@ class Archive:
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
             with os.scandir(self.folder) as entries:
-                # The index cannot hold a name that is not UTF-8, which is none of ours.
-                ours = (
-                    entry for entry in entries if entry.name.endswith(".json") and writable(entry.name) == entry.name
-                )
-                times = [_modified(entry) for entry in ours]
+                times = [(_modified(entry), Path(entry.path)) for entry in entries if _may_be_ours(entry.name)]
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder yet, or no access to it
             return []
         except OSError as error:
@@ -268,12 +264,18 @@ class Archive:
         return [(at, path) for at, path in times if now - max(self._reuse_seconds, _MIN_YOUNG_SECONDS) < at <= now]
 
 
-def _modified(entry: os.DirEntry[str]) -> tuple[float, Path]:
-    """Return when a regular file of ordinary size was modified, and its path; minus infinity for any other entry."""
+def _may_be_ours(name: str) -> bool:
+    """Whether a file may be a raw answer; the index cannot hold a name that is not UTF-8, which is none of ours."""
+    return name.endswith(".json") and writable(name) == name
+
+
+def _modified(entry: os.DirEntry[str]) -> float:
+    """Return when a regular file of ordinary size was modified; minus infinity for any other entry."""
     with suppress(OSError):  # removed since the folder was read
-        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size <= _MAX_FILE_BYTES:
-            return entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)
-    return -math.inf, Path(entry.path)
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_FILE_BYTES:
+            return status.st_mtime
+    return -math.inf
 
 
 def _raise_if_shortage(error: OSError, folder: Path) -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from tikhub_mcp.errors import DiskFull, NotWritable, TooLarge
@@ -22,12 +21,8 @@ MAX_NAME_BYTES = 143  # of a part's name: the limit of eCryptfs, which names fro
 STALE_SECONDS = 24 * 3600.0  # a part that was not written to for longer remains from a process that was killed
 _PART = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 _swept: set[Path] = set()
-_NO_FOLDER_SYNC = (
-    errno.EACCES,
-    errno.EBADF,
-    errno.EINVAL,
-    errno.ENOTSUP,
-)  # from network drives; PostgreSQL ignores them too
+# From network drives; PostgreSQL ignores them too.
+_NO_FOLDER_SYNC = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)
 
 
 @contextmanager
@@ -153,9 +148,7 @@ class Part:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.discard()
 
 

@@ -52,7 +52,9 @@ CHANGES: Final = tuple(dict.fromkeys(("author_nickname", *HISTORY)))
 
 _MOMENTS: Final = {"create_time_unix", "as_of"}
 _LINKS: Final = {"link", "cover_url", "play_url_sample"}
-_RATES: Final = {"engagement_rate"}
+INTEGER, DECIMAL, DATE = "#,##0", "#,##0.0", "yyyy-mm-dd hh:mm:ss"
+# Columns with a format of their own; of days, a few minutes are still more than 0.
+_OWN: Final = {"engagement_rate": "0.00%", "days_since_previous": "#,##0.0##"}
 _WIDTHS: Final = {  # in characters; other columns are as wide as their name
     "desc": 60,
     "error": 40,
@@ -90,7 +92,7 @@ class Workbook(Output):
         options = {
             "constant_memory": True,  # rows are written to the temporary folder
             "tmpdir": str(temporary),
-            "default_date_format": "yyyy-mm-dd hh:mm:ss",
+            "default_date_format": DATE,
         }
         self._buffer = io.BufferedRandom(self.file)  # an unbuffered write may write a part of the data only
         self._book = xlsxwriter.Workbook(self._buffer, options)
@@ -148,8 +150,7 @@ class Workbook(Output):
                 if name in COLUMNS and name not in {*OURS, "source_file", "parse_ok", "error"}
                 else "tikhub-mcp"
             )
-            for column, text in enumerate((name, meaning, source)):
-                sheet.write_string(number, column, text)
+            sheet.write_row(number, 0, [name, meaning, source])
 
 
 class _Sheet:
@@ -158,13 +159,11 @@ class _Sheet:
     def __init__(self, sheet: Worksheet, book: xlsxwriter.Workbook, columns: Sequence[str], bold: Format) -> None:
         self.sheet = sheet
         self._columns, self._rows, self._links = columns, 0, 0
-        self._number = book.add_format({"num_format": "#,##0"})
-        self._decimal = book.add_format({"num_format": "#,##0.0"})
-        self._days = book.add_format({"num_format": "#,##0.0##"})  # a few minutes are still more than 0
+        self._formats = {
+            name: book.add_format({"num_format": name}) for name in (INTEGER, DECIMAL, DATE, *_OWN.values())
+        }
         # For texts with line breaks, whose rows get a fixed height: else LibreOffice draws over the next rows.
         self._lines = book.add_format({"text_wrap": True, "valign": "top"})
-        self._rate = book.add_format({"num_format": "0.00%"})
-        self._moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
         self.sheet.freeze_panes(1, 1)
         self.sheet.set_landscape()
         self.sheet.repeat_rows(0)
@@ -194,24 +193,18 @@ class _Sheet:
         if value is None or value == "":
             return
         if column in _MOMENTS and (moment := _moment(value)) is not None:
-            self.sheet.write_datetime(self._rows, at, moment, self._moment)
+            self.sheet.write_datetime(self._rows, at, moment, self._formats[DATE])
         elif isinstance(value, bool):
             self.sheet.write_boolean(self._rows, at, value)
         elif isinstance(value, int | float) and abs(value) < EXACT_DIGITS:
-            self.sheet.write_number(self._rows, at, value, self._format(column, value))
+            usual = DECIMAL if isinstance(value, float) else INTEGER
+            self.sheet.write_number(self._rows, at, value, self._formats[_OWN.get(column, usual)])
         elif column in _LINKS and self._may_link(value):
             self._links += 1
             self.sheet.write_url(self._rows, at, value, string=value)
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             self.sheet.write_string(self._rows, at, fitting(text), self._lines if "\n" in text else None)
-
-    def _format(self, column: str, value: float) -> Format:
-        if column in _RATES:
-            return self._rate
-        if column == "days_since_previous":
-            return self._days
-        return self._decimal if isinstance(value, float) else self._number
 
     def _may_link(self, value: Json) -> bool:
         if not isinstance(value, str) or not value.startswith(("https://", "http://")) or self._links >= MAX_HYPERLINKS:
