@@ -57,6 +57,7 @@ def test_a_message_is_there_in_both_languages_with_the_same_placeholders(name: s
     assert placeholders(english) == placeholders(chinese)
 
 
+@pytest.mark.slow
 def test_the_code_asks_for_every_message_and_no_other_with_the_values_that_it_needs() -> None:
     asked = set()
     for names, given in uses():

@@ -319,6 +319,7 @@ def test_a_redirect_is_not_followed_and_no_other_origin_sees_the_key() -> None:
     assert (len(server.requests), other.requests) == (15, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "requests", "charged"),
     [

@@ -74,6 +74,7 @@ def test_a_body_without_an_end_is_given_up_at_the_cap(monkeypatch: pytest.Monkey
     assert (desk.spent, desk.refunded, desk.kept, body.sent) == (1, 0, [], 101_000)
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_not_unpacked_beyond_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 100_000)
     bomb = gzip.compress(b" " * 50_000_000)
@@ -87,6 +88,7 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_the_cap(monkeypatch: pytest.MonkeyPa
     assert (desk.refunded, desk.kept) == (0, [])
 
 
+@pytest.mark.slow
 def test_an_error_whose_body_is_a_bomb_is_still_that_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 100_000)
     desk = Desk()

@@ -59,6 +59,7 @@ HEADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("head", HEADS)
 def test_an_answer_whose_head_cannot_be_read_is_not_asked_for_again(server: Faulty, head: str, end: End) -> None:
@@ -143,6 +144,7 @@ BODIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("framing", BODIES)
 def test_a_body_that_is_all_there_is_kept_and_used_however_it_is_framed(server: Faulty, framing: str, end: End) -> None:
@@ -153,6 +155,7 @@ def test_a_body_that_is_all_there_is_kept_and_used_however_it_is_framed(server: 
     assert (len(server.requests), desk.spent, desk.refunded) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_a_body_that_is_all_there_is_used_when_its_end_does_not_come_in_time(server: Faulty) -> None:
     server.on(ASKED, Act(headers=[TYPE], body=BODY, length=str(len(BODY) + 1), end="stall"))
     assert Desk().ask(base=server.base_url, deadline=1.0) == f"kept {REQUEST_ID}"
@@ -166,6 +169,7 @@ def test_a_body_of_which_some_may_be_missing_is_lost(server: Faulty, body: bytes
     assert (len(server.requests), desk.spent, desk.refunded, desk.kept) == (1, 1, 0, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [BODY, PACKED, zlib.compress(BODY)], ids=["plain", "gzip", "deflate"])
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.95])
 def test_a_body_whose_length_is_too_small_is_kept_as_it_came_and_not_asked_for_again(

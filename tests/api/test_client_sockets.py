@@ -59,6 +59,7 @@ def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 # Rate limits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["seconds", "a date"])
 def test_a_rate_limit_that_comes_twice_is_waited_for_twice_and_one_answer_is_paid_for(
     server: Faulty, form: str

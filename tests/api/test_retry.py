@@ -123,6 +123,7 @@ def test_a_date_that_is_none_asks_for_nothing(header: str) -> None:
 WORDS = "Wed, Sun Nov Oct 21 1 9999 0 07:28:00 7.28 GMT +0100 -0000 +9999 ( ) , - : 12-Jan-99 am"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60) | st.lists(st.sampled_from(WORDS.split()), max_size=9).map(" ".join))
 def test_whatever_a_header_holds_it_is_a_time_to_come_or_none(header: str) -> None:
     seconds = parse_retry_after(header)

@@ -12,6 +12,8 @@ import pytest
 from tikhub_mcp.cli import demo
 from tikhub_mcp.errors import InvalidInput
 
+pytestmark = pytest.mark.slow
+
 SAID = (
     r"^Starting a stand-in for TikHub",
     r"It runs at http://127\.0\.0\.1:\d+\. Starting the server",

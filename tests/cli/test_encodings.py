@@ -12,6 +12,8 @@ import pytest
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.stdio.lifetime import write_utf8
 
+pytestmark = pytest.mark.slow
+
 LOCALES = [
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},  # names of files are ASCII
     {"PYTHONIOENCODING": "gbk:strict"},

@@ -29,6 +29,8 @@ from tikhub_mcp.install import entries
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.summary import page
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 26, 10, 15, tzinfo=UTC)
 SCRIPT = Path(sys.executable).with_name("tikhub-mcp")

@@ -40,6 +40,7 @@ ALWAYS = [
 # The whole
 
 
+@pytest.mark.slow
 def test_a_sound_installation_has_no_problem_and_nothing_is_left_or_sent_with_the_key(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

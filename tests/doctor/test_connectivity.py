@@ -201,6 +201,7 @@ http://me:SECRET\\@h.example:1 http://h.example:1#SECRET http=h.example:1;SECRET
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address", [*ODD_PROXIES.split(), " http://me: SECRET @h.example:1 ", "http://me:SEC\nSECRET@x.y"]
 )

@@ -105,6 +105,7 @@ def test_what_cannot_be_written_is_said_in_a_sentence(run: Run, path: str) -> No
     assert (ran.code, ran.err.startswith("error: not_writable: "), ran.err.count("\n")) == (1, True, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "answers", "code", "env"),
     [
@@ -139,6 +140,7 @@ def test_on_a_terminal_it_asks_for_a_missing_key_and_before_it_writes(
     assert [server.get("env") for server in servers] == [env] * (code == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_what_the_entry_says_starts_the_server(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKHUB_API_KEY", KEY)

@@ -73,6 +73,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     members=st.dictionaries(st.text(max_size=8), VALUES, max_size=4),

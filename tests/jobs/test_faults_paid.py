@@ -279,6 +279,7 @@ TIMELESS: dict[str, Move] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirrors", [1, 3])
 @pytest.mark.parametrize("name", TIMELESS)
 def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_links(
@@ -296,6 +297,7 @@ def test_a_file_that_runs_out_of_its_time_is_not_paid_for_again_however_old_its_
     assert asked(server) == ["a1"]
 
 
+@pytest.mark.slow
 def test_links_that_are_renewed_in_the_middle_give_a_file_no_second_time(
     server: Faulty, show: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +373,7 @@ def test_another_rendition_costs_nothing_and_is_used_again_with_its_warning_unti
     show(story, offering(server, answer(server, "a", "data_size", (*[refusal()] * 3, GOOD)), "b", ANOTHER))
 
 
+@pytest.mark.slow
 def test_in_a_piece_of_work_a_refresh_tries_the_first_choice_once(server: Faulty, show: Callable[..., None]) -> None:
     async def story(world: World) -> None:
         held = link(1)
@@ -475,6 +478,7 @@ def path_of(asked_for: Link) -> str:
     return httpx.URL(PATH.format(platform="tiktok"), params={"share_url": asked_for.url}).raw_path.decode()
 
 
+@pytest.mark.slow
 def test_an_answer_that_was_cut_by_its_length_is_not_paid_for_again_by_the_same_call(
     server: Faulty, tmp_path: Path
 ) -> None:

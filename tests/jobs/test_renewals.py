@@ -118,6 +118,7 @@ def test_links_that_grew_old_are_renewed_once_in_the_time_of_reuse(
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_in_a_piece_of_work_a_renewal_is_paid_for_once_however_short_the_time_of_reuse(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         dead(world)

@@ -81,6 +81,7 @@ def test_two_links_that_turn_out_to_be_one_post_are_fetched_one_after_the_other(
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_ten_transfers_run_at_once_in_the_whole_process_not_per_call(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
@@ -98,6 +99,7 @@ def test_ten_transfers_run_at_once_in_the_whole_process_not_per_call(tmp_path: P
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_a_question_that_needs_no_file_is_answered_while_ten_slow_transfers_run_and_more_wait(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
@@ -115,6 +117,7 @@ def test_a_question_that_needs_no_file_is_answered_while_ten_slow_transfers_run_
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_jobs_that_wait_for_the_locks_of_another_process_hold_up_no_other_job(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         taken = {link(number).key for number in range(12)}
@@ -136,6 +139,7 @@ def test_jobs_that_wait_for_the_locks_of_another_process_hold_up_no_other_job(tm
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_the_wait_for_a_slot_is_not_counted_as_the_time_of_a_transfer(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
@@ -591,6 +595,7 @@ def test_old_links_that_all_refuse_are_renewed_once_and_never_twice(
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_a_bug_in_one_item_is_logged_and_hurts_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story(world: World) -> None:
         world.tikhub.posts[link(1).key] = {"aweme_id": link(1).post_id}
@@ -617,6 +622,7 @@ def test_a_folder_that_cannot_be_made_is_known_before_anything_is_paid(tmp_path:
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_closing_ends_all_jobs_and_starts_no_more(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()
@@ -677,6 +683,7 @@ def test_a_plan_that_takes_longer_than_its_call_goes_on_and_the_same_call_gets_i
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_two_calls_that_wait_for_a_slot_for_one_post_share_its_job_and_leave_no_slot_behind(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.downloader.go.clear()

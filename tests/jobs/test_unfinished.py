@@ -44,6 +44,7 @@ async def done(world: World, links: list[Link], options: Options, paid: int) -> 
     assert again.api_calls == paid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(("refresh", "reuse_seconds"), [(True, 3600.0), (False, 0.0)])
 def test_a_call_that_was_pending_and_the_same_again_pay_once_a_post_also_after_a_restart(
@@ -61,6 +62,7 @@ def test_a_call_that_was_pending_and_the_same_again_pay_once_a_post_also_after_a
     stories(tmp_path, first, *[second] * restarted, reuse_seconds=reuse_seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restarted", [False, True])
 def test_of_many_calls_the_first_ones_start_is_what_counts(tmp_path: Path, restarted: bool) -> None:
     paid: list[str] = []
@@ -101,6 +103,7 @@ def test_the_same_call_by_two_processes_at_once_pays_once_a_post(tmp_path: Path)
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_links_that_were_left_are_not_paid_again_in_a_call_of_their_own(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         options = replace(world.options, refresh=True)
@@ -126,6 +129,7 @@ def test_another_call_about_a_link_that_is_done_is_another_wish(tmp_path: Path) 
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_what_was_cancelled_or_stopped_by_the_cap_is_gone_on_with(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         options = replace(world.options, refresh=True)
@@ -142,6 +146,7 @@ def test_what_was_cancelled_or_stopped_by_the_cap_is_gone_on_with(tmp_path: Path
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("minutes", "paid"), [(29, 0), (31, 10)])
 def test_half_an_hour_after_a_call_the_same_again_is_a_new_one(tmp_path: Path, minutes: int, paid: int) -> None:
     async def first(world: World) -> None:
@@ -173,6 +178,7 @@ def test_each_answer_notes_that_its_call_goes_on_so_that_one_of_hours_can_be_joi
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_a_call_that_ended_pending_is_resumed_although_the_same_call_of_another_client_is_done(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         options = replace(world.options, refresh=True)
@@ -216,6 +222,7 @@ def test_links_of_a_cancelled_call_are_not_paid_again_in_a_call_of_their_own(tmp
     show(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_json_is_paid_for_once_in_a_piece_of_work(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         page, held = MANY[0], MANY[1]

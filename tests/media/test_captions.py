@@ -90,6 +90,7 @@ def test_a_long_transcript_is_cut_and_says_so() -> None:
     assert not transcribe(fits + cues("a")[8:].replace("a\n", "\n")).truncated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["<" * (1 << 18), "<b" * (1 << 17), "&" * (1 << 18), "0" * (1 << 18), "\u200b" * (1 << 18), "\n0:0" * (1 << 18)],
@@ -101,6 +102,7 @@ def test_captions_that_are_made_to_cost_time_do_not(text: str) -> None:
     assert time.thread_time() - before < 3
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(text=st.text(), cue=st.text())
 def test_any_text_gives_a_transcript_of_one_line_without_control_characters(text: str, cue: str) -> None:

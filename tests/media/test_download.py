@@ -112,6 +112,7 @@ BROKEN_OFF = (
 BUSY = ("status 429", "status 503")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_every_mirror_is_an_error_that_names_the_file_and_leaves_what_was_there(
     server: Faulty, target: Path, name: str
@@ -132,6 +133,7 @@ def test_a_fault_of_every_mirror_is_an_error_that_names_the_file_and_leaves_what
     assert server.asked().count("/a") == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_the_first_mirror_costs_the_user_nothing(server: Faulty, target: Path, name: str) -> None:
     server.on("/circle", redirect("/a"))
@@ -256,6 +258,7 @@ FOREIGN = [*kinds(httpx.HTTPError), httpx.InvalidURL, ssl.SSLError]
 FOREIGN.remove(httpx.HTTPStatusError)  # only raise_for_status raises it, which is not used
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("late", [False, True])
 def test_no_exception_of_httpx_or_of_tls_leaves(target: Path, kind: type[Exception], late: bool) -> None:
@@ -326,6 +329,7 @@ def test_the_deadline_is_for_all_mirrors_together(server: Faulty, target: Path) 
     assert server.asked() == ["/a"]
 
 
+@pytest.mark.slow
 def test_slow_but_honest_is_not_killed(server: Faulty, target: Path) -> None:
     act = Act(body=VIDEO, drip=SIZE // 20)  # a second in all, five times the window
     assert fetch(rendition(server.on("/a", act)), target).size == SIZE

@@ -148,6 +148,7 @@ CALLS = ["room", "open", "write", "read", "fsync", "close", "replace", "open fol
 ERRNOS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS, errno.EMFILE, errno.EINTR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("code", ERRNOS, ids=lambda code: errno.errorcode[code])
 def test_whatever_the_system_refuses_the_name_holds_the_old_file_or_all_of_the_new_one(

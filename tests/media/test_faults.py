@@ -111,6 +111,7 @@ def limits_for(name: str) -> Limits:
     return HASTY if "stalled" in name or "drip" in name else LIMITS
 
 
+@pytest.mark.slow
 @crossed
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_every_mirror_always_does_wrong_is_a_clean_error_after_a_bounded_number_of_requests(
@@ -128,6 +129,7 @@ def test_what_every_mirror_always_does_wrong_is_a_clean_error_after_a_bounded_nu
     assert time.monotonic() - started < 5 + turns * 3 * HASTY.header_timeout
 
 
+@pytest.mark.slow
 @crossed
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_that_strikes_once_is_recovered(
@@ -163,6 +165,7 @@ def test_a_body_without_an_end_is_never_more_on_the_disk_than_the_limit(
         fetch(file, target, replace(LIMITS, largest=2 * SIZE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", KNOWN)
 def test_a_cdn_that_asks_for_time_gets_it_from_the_next_round(server: Faulty, target: Path, known: str) -> None:
     limits = replace(LIMITS, longest_pause=5.0)
@@ -188,6 +191,7 @@ def test_how_much_time_a_cdn_gets_is_capped_and_what_it_asked_for_is_told(
     assert (caught.value.retry_after is not None) == (least > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", KNOWN)
 def test_slow_but_honest_is_let_finish_and_its_progress_only_grows(server: Faulty, target: Path, known: str) -> None:
     told: list[int] = []

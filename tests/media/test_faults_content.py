@@ -58,6 +58,7 @@ DAMAGED: dict[str, tuple[bytes, bool]] = {
 }
 
 
+@pytest.mark.slow
 @crossed
 @pytest.mark.parametrize("name", DAMAGED)
 def test_what_the_boxes_show_is_refused_and_what_only_the_hash_shows_is_a_warning(
@@ -79,6 +80,7 @@ def test_what_the_boxes_show_is_refused_and_what_only_the_hash_shows_is_a_warnin
     assert server.asked() == ["/1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", KNOWN)
 @pytest.mark.parametrize("missing", [1, PART, SIZE - MDAT, SIZE - 8])
 def test_a_short_body_that_nothing_promised_is_found_by_its_size_or_by_its_boxes(
@@ -155,6 +157,7 @@ TORN: dict[str, tuple[Move, int]] = {  # and how many requests it takes when it 
 }
 
 
+@pytest.mark.slow
 @crossed
 @pytest.mark.parametrize("name", TORN)
 def test_tls_that_ends_without_its_farewell_is_a_connection_like_any_that_broke_off(
@@ -168,6 +171,7 @@ def test_tls_that_ends_without_its_farewell_is_a_connection_like_any_that_broke_
         assert secure.sent <= 1.1 * SIZE
 
 
+@pytest.mark.slow
 @crossed
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_tls_that_always_ends_so_is_never_a_shorter_film(
@@ -199,6 +203,7 @@ def test_what_https_hands_over_to_http_is_fetched_only_where_its_size_is_known(
 SMALLER = (MEDIA / "h265.mp4").read_bytes()  # good by all counts, and not the film
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["length", "chunked", "none"])
 @pytest.mark.parametrize("mirrors", [1, 3])
 @pytest.mark.parametrize("known", ["data_size", "data_size and file_hash"])

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.support.downloads import SIZE, VIDEO, nothing, rendition
 from tests.support.fault_server import Act, Faulty, Request, cdn, spoiled
 from tests.support.media_faults import LIMITS
@@ -14,6 +16,8 @@ from tikhub_mcp.errors import FileError
 from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.net.transport import Network
+
+pytestmark = pytest.mark.slow
 
 DOWNLOADS, FAILING = 300, 0.3
 GOOD = cdn(VIDEO)

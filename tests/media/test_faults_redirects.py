@@ -57,6 +57,7 @@ def on_the_web(world: World, server: Faulty, file: Rendition) -> Rendition:
     return replace(file, urls=tuple(url.replace(server.base_url, CDN) for url in file.urls))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("public", [False, True], ids=["from a stand-in", "from a public CDN"])
 @pytest.mark.parametrize("location", INSIDE)
 def test_a_redirect_to_what_is_not_public_makes_no_connection_there(

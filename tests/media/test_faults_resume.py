@@ -71,6 +71,7 @@ def test_six_resets_that_each_bring_something_are_survived(
     assert server.sent <= 1.1 * SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirrors", [1, 3])
 def test_connections_have_an_end_even_when_each_brings_something(
     server: Faulty, target: Path, mirrors: int, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +160,7 @@ INSTEAD: dict[str, Move] = {
 }
 
 
+@pytest.mark.slow
 @crossed
 @pytest.mark.parametrize("name", INSTEAD)
 def test_what_comes_in_place_of_the_rest_never_makes_one_file_of_two(
@@ -180,6 +182,7 @@ def test_what_comes_in_place_of_the_rest_never_makes_one_file_of_two(
     assert len(server.requests) <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mirrors"),
     [("another start", 3), *((name, 1) for name in INSTEAD if name not in ("200, the whole film", HONOURED))],
@@ -244,6 +247,7 @@ def test_when_416_says_that_nothing_is_missing_what_is_there_is_proven_and_taken
     assert server.sent <= 1.1 * SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", KNOWN)
 @pytest.mark.parametrize(("whole", "etag"), [(SIZE, '"two"'), (SIZE, 'W/"one"'), (SIZE + 1, '"one"'), (0, '"one"')])
 def test_a_416_of_another_object_or_another_length_is_no_proof(

@@ -32,6 +32,7 @@ EMPTY_BOXES = HEAD + box(b"moov", box(b"free", b"") * (4 << 17)) + MEDIA_BOX
 DAMAGED_INDEX = HEAD + box(b"moov", box(b"free", bytes(20 << 20)) + struct.pack(">I", 99) * 2) + MEDIA_BOX
 
 
+@pytest.mark.slow
 def test_a_file_of_empty_boxes_takes_less_than_a_few_seconds(tmp_path: Path) -> None:
     path = tmp_path / "file.mp4"
     path.write_bytes(EMPTY_BOXES)
@@ -59,6 +60,7 @@ def test_verification_ends_when_its_caller_is_cancelled(tmp_path: Path, monkeypa
     assert asyncio.run(run()) < 1
 
 
+@pytest.mark.slow
 def test_a_large_index_waits_for_another_and_an_ordinary_one_does_not(tmp_path: Path) -> None:
     path = tmp_path / "file.mp4"
     path.write_bytes(DAMAGED_INDEX)
@@ -119,6 +121,7 @@ for line in open("/proc/self/status"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_ten_downloads_with_damaged_indexes_take_less_than_150_mib_and_leave_nothing(
     server: Faulty, tmp_path: Path
@@ -167,6 +170,7 @@ def mutated(chance: random.Random, content: bytes) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60 + 2 * FUZZ_SECONDS)
 def test_mutated_videos_give_a_media_or_media_invalid_within_seconds(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)

@@ -111,6 +111,7 @@ def edges(data: bytes) -> list[int]:
     return ends[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "sound", "layout"), [*product(get_args(Codec), (True, False), get_args(Layout))])
 def test_what_is_found_in_a_file_is_what_pyav_finds(codec: Codec, sound: bool, layout: Layout, tmp_path: Path) -> None:
     path = make(tmp_path / "film.mp4", codec, sound=sound, layout=layout, size=(72, 128), seconds=1.3)
@@ -382,12 +383,14 @@ def judged(path: Path) -> Media | str:
         return error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["moov last", "moov first", "mdat without a size"])
 def test_no_truncation_of_a_film_passes(layout: str, film: bytes, fast_film: bytes, tmp_path: Path) -> None:
     content = {"moov last": film, "moov first": fast_film, "mdat without a size": open_ended(fast_film)}[layout]
     assert lengths_accepted(content, tmp_path / "film.mp4") == {}
 
 
+@pytest.mark.slow
 def test_of_a_fragmented_film_only_whole_fragments_pass_and_the_duration_tells(
     fragments: bytes, tmp_path: Path
 ) -> None:
@@ -542,6 +545,7 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_damage_gives_a_media_or_media_invalid(
@@ -561,6 +565,7 @@ def test_any_damage_gives_a_media_or_media_invalid(
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(content=st.binary(max_size=400))
 def test_any_bytes_give_a_media_or_media_invalid(content: bytes, folder: Path) -> None:
@@ -575,6 +580,7 @@ def test_any_bytes_give_a_media_or_media_invalid(content: bytes, folder: Path) -
             inspect(path)
 
 
+@pytest.mark.slow
 def test_every_number_of_the_index_may_be_wrong(film: bytes, fragments: bytes, tmp_path: Path) -> None:
     path = tmp_path / "damaged.mp4"
     for whole, (start, end) in ((film, edges(film)[-2:]), (fragments, edges(fragments)[0:3:2])):

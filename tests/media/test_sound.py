@@ -82,6 +82,7 @@ def test_tags_are_stepped_over(before: bytes, after: bytes, tmp_path: Path) -> N
     assert inspect_bytes(before + whole + after, tmp_path / "file") == inspect_bytes(whole, tmp_path / "file")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counted", [True, False])
 def test_of_60_cuts_and_20_tails_of_an_mp3_none_passes(counted: bool, tmp_path: Path) -> None:
     whole, chance, path = encoded(counted=counted), random.Random(1), tmp_path / "file"

@@ -107,6 +107,7 @@ ANOTHER_OBJECT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ANOTHER_OBJECT)
 def test_what_is_not_the_rest_of_the_same_object_is_never_added_to_it(server: Faulty, target: Path, what: str) -> None:
     urls = server.on("/a", begun(), ANOTHER_OBJECT[what], begun()), server.on("/b", GOOD)

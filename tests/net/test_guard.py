@@ -136,6 +136,7 @@ TRAPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", [*SPELLINGS, *TRAPS])
 @pytest.mark.parametrize("scheme", ["https", "http"])
 @pytest.mark.parametrize("port", ["", ":80", ":443", ":8080"])
@@ -286,6 +287,7 @@ def test_what_is_no_address_is_an_invalid_url_whatever_httpx_makes_of_it(world: 
     assert world.connected == []
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     url=st.builds(

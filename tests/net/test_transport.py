@@ -126,6 +126,7 @@ def test_a_proxy_that_cannot_be_used_is_a_failed_request_that_does_not_repeat_it
     assert world.connected == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # httpcore leaves the socket to gc
 @pytest.mark.parametrize(
     ("scheme", "replies"),

@@ -141,6 +141,7 @@ def test_a_lone_surrogate_is_read_and_never_written() -> None:
         write(value)
 
 
+@pytest.mark.slow
 @given(st.binary() | VALUES.map(lambda value: json.dumps(value).encode()) | st.text().map(str.encode))
 @example(b"\xef\xbb\xbf")
 @example(b"\x00\x00\xfe\xff\xff\xff\xff\xff")
@@ -158,6 +159,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(
     before=st.integers(0, 3).map(lambda count: count * 2**14), less=st.integers(0, 8), body=st.lists(PIECES, max_size=8)
 )
@@ -194,6 +196,7 @@ def test_what_is_nested_too_deeply_is_neither_written_nor_redacted(
 
 
 # Long enough to be unmistakable, and of one letter, so that texts hold it, overlapping as well.
+@pytest.mark.slow
 @given(VALUES, st.sampled_from(["0" * 12, "0" * 13, "x1y" * 4]))
 @example({"a0": ["0" * 40, {"0" * 12: "x1y" * 9}]}, "0" * 12)
 @example({"a0": ["0" * 40, {"0" * 12: "x1y" * 9}]}, "x1y" * 4)

@@ -130,6 +130,7 @@ def survives(answer: Json) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [None, True, 5, -1, *NOT_NUMBERS, "text", [], {}, [[]], ["x"], {"x": None}],
@@ -141,12 +142,14 @@ def test_no_field_can_hold_what_makes_reading_fail(value: Json) -> None:
         survives(replaced(answer, at, value))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(at=st.sampled_from(PATHS), value=anything)
 def test_any_json_in_any_single_field_is_survived(at: tuple[str | int, ...], value: Json) -> None:
     survives(replaced(rich(), at, value))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(answer=anything)
 @example(answer={"data": {"aweme_id": "\ud800", "aweme_detail": {"desc": 5}}})

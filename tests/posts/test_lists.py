@@ -251,6 +251,7 @@ def test_a_list_of_nothing_has_no_entries(lines: str) -> None:
     assert parse_list(lines) == Lines([], [])
 
 
+@pytest.mark.slow
 def test_ten_thousand_lines_are_ten_thousand_entries() -> None:
     found = parse_list("\n".join(f"{n}. https://v.douyin.com/code{n}/ 复制" for n in range(1, 10_001))).links
     assert len(found) == 10_000
@@ -260,6 +261,7 @@ def test_ten_thousand_lines_are_ten_thousand_entries() -> None:
 # Bounds
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(30)  # linear work takes half a second; anything worse, hours
 @pytest.mark.parametrize(
     ("head", "unit"),
@@ -384,6 +386,7 @@ def _is_ours(host: str | None) -> bool:
     return host is not None and any(host == known or host.endswith(f".{known}") for known in HOSTS)
 
 
+@pytest.mark.slow
 @property_of
 @given(TEXTS)
 @example("\ud800https://v.douyin.com/\udfff")
@@ -393,6 +396,7 @@ def test_no_text_raises_anything_unforeseen(text: str) -> None:
         _understood(parse_link, given_text)
 
 
+@pytest.mark.slow
 @property_of
 @given(TEXTS)
 def test_every_link_stands_in_its_text_in_order(text: str) -> None:
@@ -402,6 +406,7 @@ def test_every_link_stands_in_its_text_in_order(text: str) -> None:
         position = text.index(link, position) + len(link)
 
 
+@pytest.mark.slow
 @property_of
 @given(TEXTS)
 def test_an_understood_link_is_understood_again_as_the_same_post(text: str) -> None:
@@ -416,6 +421,7 @@ def test_an_understood_link_is_understood_again_as_the_same_post(text: str) -> N
     assert urlsplit(link.url).query == urlsplit(link.url).fragment == ""
 
 
+@pytest.mark.slow
 @property_of
 @given(TEXTS)
 def test_an_id_is_always_in_the_text(text: str) -> None:
@@ -423,6 +429,7 @@ def test_an_id_is_always_in_the_text(text: str) -> None:
     assert link is None or link.post_id is None or link.post_id in link.given in unescape(text)
 
 
+@pytest.mark.slow
 @property_of
 @given(TEXTS, HOST_LIKE.map("".join))
 def test_a_host_outside_the_list_is_never_accepted(text: str, host: str) -> None:
@@ -434,6 +441,7 @@ def test_a_host_outside_the_list_is_never_accepted(text: str, host: str) -> None
             assert _is_ours((urlsplit(scheme + link.given).hostname or "").removesuffix("."))
 
 
+@pytest.mark.slow
 @property_of
 @given(st.lists(TEXTS, max_size=5).map("\n".join))
 def test_the_links_of_the_lines_are_those_of_the_text_and_the_other_lines_have_none(text: str) -> None:
@@ -446,6 +454,7 @@ def test_the_links_of_the_lines_are_those_of_the_text_and_the_other_lines_have_n
     assert set(parse_list(text).without) == set(found.without)
 
 
+@pytest.mark.slow
 @property_of
 @given(TEXTS)
 def test_what_is_shown_of_a_link_to_another_site_is_no_more_than_its_scheme_and_host(text: str) -> None:

@@ -77,6 +77,7 @@ def test_the_table_names_every_folder_and_every_module_beside_them_once() -> Non
     assert sorted(LEVELS.split()) == sorted(TOP - {"sandbox"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_module_imports_only_from_its_folder_and_from_the_levels_below(name: str) -> None:
     folder = name.partition(".")[0]
@@ -99,6 +100,7 @@ def test_within_a_folder_no_import_leads_back(folder: str) -> None:
     assert not left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_what_has_one_place_is_nowhere_else(name: str) -> None:
     folder, imported, called = name.partition(".")[0], set(imports(FILES[name])), set(calls(FILES[name]))
@@ -118,6 +120,7 @@ def test_a_folder_says_what_it_is_for_and_is_not_too_large(name: str) -> None:
     assert len(body) == 1 or name == "sandbox"  # whatever it has is imported from where it is
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_says_which_other_folders_it_imports(name: str) -> None:
     if name == "sandbox":
@@ -176,6 +179,7 @@ def defined(path: Path) -> Iterator[str]:
         yield from (name for name in names if not name.startswith("_") and name not in ("main", "run"))
 
 
+@pytest.mark.slow
 def test_no_public_name_stands_for_two_things() -> None:
     places: dict[str, list[str]] = {}
     for name, path in FILES.items():

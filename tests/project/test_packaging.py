@@ -126,6 +126,7 @@ def test_the_hook_and_the_command_are_declared_and_what_they_need_is_there_and_n
         assert not ignored.match_file(name)  # hatchling leaves out what git ignores
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="hatchling, which builds it, is not there")
 def test_the_wheel_holds_all_of_it_and_is_not_built_with_a_key(tmp_path: Path) -> None:
     project = tmp_path / "project"

@@ -125,6 +125,7 @@ def until(condition: Callable[[], bool]) -> None:
 # ---- the table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_each_scenario_answers_with_its_status_in_json_or_as_a_page(sandbox: Sandbox, scenario: Scenario) -> None:
     started = time.monotonic()
@@ -623,6 +624,7 @@ def test_files_come_at_the_speed_that_was_set() -> None:
         assert time.monotonic() - started > size / 800_000
 
 
+@pytest.mark.slow
 def test_ten_clients_are_served_at_once_inside_a_running_loop() -> None:
     async def one(client: httpx.AsyncClient, url: str) -> int:
         answer = await client.get(route("tiktok"), params={"share_url": url}, headers=KEY)
@@ -646,6 +648,7 @@ def test_ten_clients_are_served_at_once_inside_a_running_loop() -> None:
 # ---- coming and going
 
 
+@pytest.mark.slow
 def test_starting_and_stopping_twenty_times_leaks_nothing() -> None:
     descriptors, before, threads = Path("/dev/fd"), 0, threading.active_count()
     for _ in range(20):

@@ -74,6 +74,7 @@ def test_of_an_address_scheme_host_and_port_are_told_where_there_is_no_doubt(giv
 WORDS = st.text(st.sampled_from("ab1.:@/?#%[] -\\\n"), max_size=8)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=500, deadline=None, database=None)
 @given(WORDS, WORDS, st.sampled_from(["http://", "", "socks5://", "http:"]))
 def test_a_password_before_the_host_is_never_told(before: str, after: str, scheme: str) -> None:

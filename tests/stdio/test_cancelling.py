@@ -10,6 +10,8 @@ from tests.support.stdio_client import DISCOVERY, Caller, Environment, Wire, dow
 from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 
+pytestmark = pytest.mark.slow
+
 QUICK = 3  # files that come at once; the others take 8 s each
 LINKS = good_links(QUICK + MAX_TRANSFERS + 3)
 

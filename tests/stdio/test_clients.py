@@ -29,7 +29,10 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 from tikhub_mcp.server import instructions
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="variables, permissions and folders as POSIX has them")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="variables, permissions and folders as POSIX has them"),
+    pytest.mark.slow,
+]
 
 SIX = {"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"}  # all that hosts hand on
 LINKS = good_links(3)

@@ -25,7 +25,10 @@ from tikhub_mcp.sandbox import Sandbox, good_links, link
 from tikhub_mcp.storage.atomic import STALE_SECONDS
 from tikhub_mcp.summary.summarize import CSV_NAME, JSON_NAME
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, pipes and terminals as POSIX has them")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="signals, pipes and terminals as POSIX has them"),
+    pytest.mark.slow,
+]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 END_OF_INPUT = 0  # among the signals

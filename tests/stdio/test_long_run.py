@@ -9,6 +9,8 @@ import pytest
 from tests.support.stdio_client import Wire, wait
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 
+pytestmark = pytest.mark.slow
+
 CALLS, FIRST = 200, 50
 EVERY = 20  # so many calls, one download is a new one: TikHub is asked ten times a second at most
 MIB = 2**20

@@ -16,6 +16,8 @@ from tests.support.stdio_client import MODULE, Environment, Wire, parts
 from tikhub_mcp import server as server_module
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = [str(Path(sys.executable).with_name("tikhub-mcp"))]
 Connect = Callable[[Environment], AbstractAsyncContextManager[Client]]
 

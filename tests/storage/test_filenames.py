@@ -86,6 +86,7 @@ def test_the_author_becomes_a_part_that_is_safe_everywhere(nickname: str, part: 
     assert author_part(nickname) == part
 
 
+@pytest.mark.slow
 @given(HOSTILE)
 @example("a" * 59 + "\u0301" * 99)
 @example("\u1161\u11a8")
@@ -102,6 +103,7 @@ def test_any_author_part_keeps_every_promise_of_the_contract(nickname: str) -> N
     assert author_part(part) == part
 
 
+@pytest.mark.slow
 @given(HOSTILE, st.sampled_from(PLATFORMS), st.sampled_from([ID, LONGEST_ID, "12345", "0123456789abcdef"]))
 def test_a_video_of_any_author_has_a_name_that_fits_and_is_found_again(
     nickname: str, platform: str, video_id: str
@@ -121,6 +123,7 @@ def test_a_video_of_any_author_has_a_name_that_fits_and_is_found_again(
         assert identity(f".{name}.01234567{PART_SUFFIX}", quality) != (platform, video_id)
 
 
+@pytest.mark.slow
 @given(HOSTILE, HOSTILE)
 def test_a_video_is_found_after_its_author_took_another_name(before: str, after: str) -> None:
     assert identity(video_name("tiktok", before, ID, "best"), "best") == ("tiktok", ID)

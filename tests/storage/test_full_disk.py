@@ -11,7 +11,7 @@ from tests.support.mcp_session import Desk, Era, content
 from tikhub_mcp.sandbox import good_links
 from tikhub_mcp.storage.archive import MIN_FREE_BYTES_TO_PAY
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it")]
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it"), pytest.mark.slow]
 
 LINKS = good_links(50)
 

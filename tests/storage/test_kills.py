@@ -13,7 +13,7 @@ from tests.support.raw_answers import age
 from tikhub_mcp.errors import NotWritable
 from tikhub_mcp.storage.atomic import STALE_SECONDS, Part, make_folder, os_errors, sweep
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="Windows has no fork"), pytest.mark.slow]
 
 
 @pytest.fixture

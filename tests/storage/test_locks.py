@@ -217,6 +217,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield stack.enter_context(Sandbox(latency=0.3, media_latency=0.3))
 
 
+@pytest.mark.slow
 def test_three_servers_asked_for_one_post_pay_once_fetch_once_and_point_to_the_same_file(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -229,6 +230,7 @@ def test_three_servers_asked_for_one_post_pay_once_fetch_once_and_point_to_the_s
     assert len(sandbox.calls) == 1
 
 
+@pytest.mark.slow
 def test_two_servers_asked_for_the_same_twenty_posts_pay_for_each_of_them_once(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -242,6 +244,7 @@ def test_two_servers_asked_for_the_same_twenty_posts_pay_for_each_of_them_once(
     assert replies[0]["results"][7]["path"] == replies[1]["results"][7]["path"]
 
 
+@pytest.mark.slow
 def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -263,6 +266,7 @@ def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_of_three_processes_on_one_folder_one_is_killed_and_the_others_pay_for_no_more_than_it_took_along(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

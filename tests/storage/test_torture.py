@@ -31,6 +31,8 @@ from tikhub_mcp.storage import atomic
 from tikhub_mcp.storage.archive import Archive, StoredAnswer
 from tikhub_mcp.summary import summarize
 
+pytestmark = pytest.mark.slow
+
 ROOMLESS = ("access", "scandir", "readdir")  # where a full disk makes no difference, and none is made of it
 OLD = b"what was there"
 LINKS = iter(good_links(100_000))

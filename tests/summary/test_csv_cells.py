@@ -36,6 +36,7 @@ def written(value: Json) -> str:
     return "" if value is None else str(value).lower()
 
 
+@pytest.mark.slow
 @settings(max_examples=2000)
 @given(st.lists(VALUES, min_size=2, max_size=6))
 def test_a_line_holds_what_each_value_gives_alone(values: list[Json]) -> None:
@@ -74,6 +75,7 @@ def test_a_text_ends_where_a_cell_does(sign: str, more: int) -> None:
     assert cell == fitting(("'" if sign == "=" else "") + sign * (MAX_CELL_UNITS // width + more))
 
 
+@pytest.mark.slow
 def test_no_character_that_does_not_show_hides_a_formula() -> None:
     categories = ("Cc", "Cf", "Zl", "Zp", "Zs")
     hidden = [char for char in map(chr, range(1, sys.maxunicode + 1)) if unicodedata.category(char) in categories]

@@ -315,6 +315,7 @@ def count_of(row: Row, name: str) -> int | None:
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(st.lists(snapshot(), max_size=25))
 def test_snapshots_say_what_the_simplest_reckoning_says(answers: list[Object | bytes]) -> None:
@@ -337,6 +338,7 @@ def test_snapshots_say_what_the_simplest_reckoning_says(answers: list[Object | b
         assert [known[number] for number in found.top(name, 3)] == top
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(snapshot(), min_size=1, max_size=6))
 def test_changes_add_up_to_the_difference_of_the_first_and_the_last(answers: list[Object]) -> None:

@@ -85,6 +85,7 @@ def test_an_ordinary_answer_takes_the_quick_way_and_gives_what_the_careful_one_g
     assert exact(quickly(content)) == exact(carefully(content))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.data(), st.booleans())
 def test_both_ways_give_the_same_row_whatever_stands_in_whatever_field(data: st.DataObject, plain: bool) -> None:
@@ -102,6 +103,7 @@ def test_both_ways_agree_about_music_whose_author_is_empty(nothing: Json) -> Non
     assert exact(row("raw.json", content)) == exact(carefully(content))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.data())
 def test_an_answer_that_is_cut_off_is_read_by_neither_way(data: st.DataObject) -> None:

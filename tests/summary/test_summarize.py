@@ -558,6 +558,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert row_of(tmp_path / name, envelope(tiktok_post()))["parse_ok"] is True
 
 
+@pytest.mark.slow
 def test_a_large_folder_behind_odd_names_is_listed_once_and_read_in_order_of_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -853,6 +854,7 @@ def test_it_can_be_stopped_at_each_line_of_a_history(raw: Path) -> None:
     assert left(raw / "new") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [400, 900, *range(980, 1000), 3000])
 @pytest.mark.parametrize("sign", ["[]", '{"a":}'])
 def test_what_is_nested_too_deeply_for_any_output_is_one_bad_row(raw: Path, depth: int, sign: str) -> None:
@@ -865,6 +867,7 @@ def test_what_is_nested_too_deeply_for_any_output_is_one_bad_row(raw: Path, dept
     assert "nested too deeply" in bad["error"]
 
 
+@pytest.mark.slow
 def test_large_answers_are_not_held_together(raw: Path) -> None:
     text = '\\"a' * 300_000
     for number in range(30):
@@ -894,6 +897,7 @@ def test_what_is_large_and_out_of_the_ordinary_is_a_row_before_it_fills_the_memo
         assert peak < 2 * MAX_ODD_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell the most memory it took")
 @pytest.mark.parametrize("head", [b"", codecs.BOM_UTF8], ids=["as TikHub answers", "with a mark"])
 def test_a_file_of_50_mb_takes_less_than_300_mib(raw: Path, head: bytes) -> None:
@@ -976,6 +980,7 @@ def fail_once(call: str, nth: int, number: int, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(owner, call, wrapper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["open", "fstat", "fsync", "replace", "lstat", "scandir"])
 @pytest.mark.parametrize("nth", range(1, 7))
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE])
@@ -1010,6 +1015,7 @@ def test_a_full_disk_leaves_the_old_outputs(raw: Path, monkeypatch: pytest.Monke
     assert ((out / CSV_NAME).read_bytes(), (out / JSON_NAME).read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_many_rows_are_written_in_pieces_and_none_is_kept(raw: Path) -> None:
     content = json.dumps(envelope(tiktok_post(padding="x" * 2_000))).encode()
     for number in range(800):
@@ -1065,6 +1071,7 @@ def agree(cell: str, value: Json) -> bool:
     return json.dumps(json.loads(cell)) == json.dumps(value)  # a number may be written in two ways, but not its type
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.data())
 def test_whatever_stands_in_whatever_field_both_outputs_are_sound_and_agree(data: st.DataObject) -> None:

@@ -240,6 +240,7 @@ def test_ids_are_text_also_where_they_came_as_numbers(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stamp", "expected"),
     [
@@ -287,6 +288,7 @@ def test_numbers_and_dates_are_shown_as_people_read_them(tmp_path: Path) -> None
     assert {row[name].data_type for name in ("parse_ok", "is_ads", "is_latest")} == {"b"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
@@ -314,6 +316,7 @@ def test_a_number_with_more_digits_than_a_spreadsheet_keeps_is_text(
 # Texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formula", [*FORMULAS, "+x", "@SUM(1)", "=1+1", "{=1+1}", "'=1+1"], ids=ascii)
 def test_what_looks_like_a_formula_is_text_and_is_not_changed(tmp_path: Path, formula: str) -> None:
     book, done = made(tmp_path, [poisoned(formula)])
@@ -343,6 +346,7 @@ def test_every_text_comes_back_as_it_was(tmp_path: Path, text: str) -> None:
     assert text_of(cell) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -382,6 +386,7 @@ def test_links_of_any_allowed_length_and_script_can_be_followed(tmp_path: Path, 
     assert target(linked(tmp_path, link)) == link
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "link",
     [
@@ -440,6 +445,7 @@ def test_more_rows_than_a_sheet_holds_are_refused_and_nothing_is_left(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 5, 20])
 @pytest.mark.usefixtures("collected")
 def test_a_full_disk_leaves_the_old_workbook_and_nothing_half_made(
@@ -560,6 +566,7 @@ def displayed(column: str, value: Json) -> tuple[bool, str]:
     return isinstance(held, str), str(held).upper() if isinstance(held, bool) else str(held)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed")
 def test_libreoffice_shows_the_same_values_and_runs_none_of_the_texts(tmp_path: Path) -> None:
     answers = [poisoned(formula) for formula in FORMULAS]

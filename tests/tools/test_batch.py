@@ -250,6 +250,7 @@ def test_what_is_left_out_and_what_goes_on_are_both_noted_and_both_lists_count(t
     assert asyncio.run(plan(jobs, call(), given, WISH, 10)).note == f"{urls} {file}"
 
 
+@pytest.mark.slow
 def test_a_list_has_an_end_unless_a_person_gives_it(tmp_path: Path) -> None:
     path = tmp_path / "links.txt"
     path.write_bytes(b"#" * (MAX_LIST_BYTES - len(TIKTOK) - 1) + b"\n" + TIKTOK.encode())

@@ -22,7 +22,7 @@ from tikhub_mcp.server import Server
 from tikhub_mcp.storage.atomic import MAX_NAME_BYTES
 from tikhub_mcp.tools.handlers import Tools
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it")]
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name == "nt", reason="as POSIX has it"), pytest.mark.slow]
 
 GOOD, OTHER = (MEDIA / "h264_large.mp4").read_bytes(), (MEDIA / "h265_silent.mp4").read_bytes()
 

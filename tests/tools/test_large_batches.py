@@ -20,7 +20,7 @@ from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch_table import TABLE_COLUMNS
 from tikhub_mcp.tools.schemas import BatchItem, BatchReply
 
-pytestmark = [pytest.mark.anyio]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 FIRST = 7_300_000_000_000_000_000
 FAILED = Outcome("failed", error=UnsupportedLink("It names no post."))

@@ -9,7 +9,7 @@ from tikhub_mcp.sandbox import good_links
 from tikhub_mcp.server import Server
 from tikhub_mcp.tools.handlers import Tools
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 LINKS = good_links(14)
 

@@ -11,7 +11,7 @@ from tests.support.held_summaries import Held, cancel, start
 from tests.support.mcp_session import SLOW, Desk, Reply, patience, until
 from tikhub_mcp.sandbox import good_links, link
 
-pytestmark = [pytest.mark.anyio, pytest.mark.both_eras]
+pytestmark = [pytest.mark.anyio, pytest.mark.both_eras, pytest.mark.slow]
 
 GOOD = good_links(4)
 Ask = Callable[[Desk], Awaitable[Reply]]

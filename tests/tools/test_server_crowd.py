@@ -13,7 +13,7 @@ from tikhub_mcp.api.limiter import CALLS_A_SECOND
 from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 BATCHES, LINKS = 5, 20
 JITTER = 0.15  # seconds that a call may come later than it left, where others keep the machine busy

@@ -15,7 +15,7 @@ from tikhub_mcp.sandbox import link, short_link
 from tikhub_mcp.server import Server
 from tikhub_mcp.tools.handlers import Tools
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.mark.both_eras

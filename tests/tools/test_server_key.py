@@ -14,7 +14,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.settings import api_key
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MISSING = {
     "absent": None,

@@ -10,7 +10,7 @@ from tests.support.mcp_session import Desk, Reply, content, until
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import link
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 def names(folder: str | Path) -> list[str]:

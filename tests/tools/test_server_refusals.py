@@ -7,7 +7,7 @@ import pytest
 from tests.support.mcp_session import Desk, patience
 from tikhub_mcp.sandbox import good_links, link
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TIKTOK, DOUYIN = good_links(4), good_links(4, "douyin")
 MIXED = [TIKTOK[0], *DOUYIN, *TIKTOK[1:]]

@@ -9,7 +9,7 @@ from tests.support.mcp_session import Desk, content, listing
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link, short_link
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GOOD = good_links(3)
 

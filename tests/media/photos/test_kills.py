@@ -17,6 +17,8 @@ from tikhub_mcp.media.photos.receipt import RECEIPT_NAME, read_receipt
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.storage.atomic import PART_SUFFIX, STALE_SECONDS, sweep
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).resolve().parents[3]
 KILLS = 10
 # It has imported everything. For a line it forks a process that is killed, and for the next line waits for its end.

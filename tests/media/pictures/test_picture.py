@@ -54,6 +54,7 @@ def reason(content: bytes) -> str:
         return invalid.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_whole_picture_has_the_size_that_pillow_finds(name: str) -> None:
     found = look(made(name))
@@ -76,6 +77,7 @@ def test_of_60_cuts_20_tails_and_a_missing_first_byte_none_passes(name: str) -> 
             look(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PICTURES if name.startswith(("JPEG", "PNG"))])
 def test_other_bytes_in_the_place_of_the_last_ones_are_seen(name: str) -> None:
     chance, whole = random.Random(name), made(name)
@@ -441,6 +443,7 @@ def bomb(side: int = 16_384) -> bytes:
     return joined((b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b""))
 
 
+@pytest.mark.slow
 def test_compressed_data_is_never_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     monkeypatch.setattr(
@@ -485,6 +488,7 @@ def mutated(chance: random.Random, content: bytes) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60 + 2 * FUZZ_SECONDS)
 def test_mutated_pictures_give_a_picture_or_media_invalid_within_seconds() -> None:
     seed = random.SystemRandom().randrange(1 << 32)
