@@ -233,11 +233,11 @@ def _summarize(args: argparse.Namespace) -> int:
     from tikhub_mcp.settings.environment import load_settings
     from tikhub_mcp.summary.summarize import summarize
 
-    source, out_dir, settings = absolute(args.input), absolute(args.out_dir), load_settings()
-    given = None if args.urls is None else read_links([args.urls], "summarize --urls")
-    about, note = (given.posts(), given.posts_note()) if given else ((), "")
+    settings, given = load_settings(), None if args.urls is None else read_links([args.urls], "summarize --urls")
     default = settings.selection if given else Path.cwd()
-    summary = summarize(source or settings.raw, out_dir or default, args.formats, about=about)
+    source, out_dir = absolute(args.input) or settings.raw, absolute(args.out_dir) or default
+    summary = summarize(source, out_dir, args.formats, about=given.posts() if given else ())
+    note = given.posts_note() if given else ""
     if args.json:
         from tikhub_mcp.tools.replies import summary_reply
 
