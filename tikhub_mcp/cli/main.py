@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.tools.schemas import BatchReply
 from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
-from tikhub_mcp.cli.output import print_batch, print_json, print_summary, print_video, progress_bar
+from tikhub_mcp.cli.output import print_batch, print_json, print_video, progress_bar
 from tikhub_mcp.concurrency import use_many_threads
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
@@ -230,21 +230,9 @@ def _batch(args: argparse.Namespace) -> int:
 
 
 def _summarize(args: argparse.Namespace) -> int:
-    from tikhub_mcp.settings.environment import load_settings
-    from tikhub_mcp.summary.summarize import summarize
+    from tikhub_mcp.cli.summary import run
 
-    settings, given = load_settings(), None if args.urls is None else read_links([args.urls], "summarize --urls")
-    default = settings.selection if given else Path.cwd()
-    source, out_dir = absolute(args.input) or settings.raw, absolute(args.out_dir) or default
-    summary = summarize(source, out_dir, args.formats, about=given.posts() if given else ())
-    note = given.posts_note() if given else ""
-    if args.json:
-        from tikhub_mcp.tools.replies import summary_reply
-
-        print_json(summary_reply(summary, note))
-    else:
-        print_summary(summary, note)
-    return 0
+    return run(absolute(args.input), absolute(args.out_dir), args.urls, args.formats, as_json=args.json)
 
 
 def _formats(text: str) -> "tuple[Format, ...]":
