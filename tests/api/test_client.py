@@ -131,6 +131,7 @@ SCOPE = {"message": "API Token lacks required permissions", "message_zh": "æƒé™
     ("status", "detail", "platform", "told"),
     [
         (401, SCOPE, None, "wrong, expired or inactive"),
+        (401, {"message": "User account has been disabled"}, None, "wrong, expired or inactive"),
         (402, {"message": "Insufficient balance, free credit is not accepted"}, "tiktok", "balance is too low"),
         (403, SCOPE, "tiktok", "lacks the permission"),
         (403, {"message": "This endpoint is disabled for your account"}, "tiktok", "lacks the permission"),
@@ -255,6 +256,16 @@ def test_a_certificate_that_does_not_hold_is_not_tried_again_and_its_own_words_a
     assert f"(the certificate is not trusted: {said}). Nothing was charged." in told
     assert "secret" not in told
     assert (len(requests), desk.refunded) == (1, 1)
+
+
+def test_an_answer_that_tls_did_not_let_through_may_be_charged_and_is_not_asked_for_again() -> None:
+    def answer() -> httpx.Response:
+        raise httpx.ReadError("bad record") from ssl.SSLError("bad record mac")
+
+    network, requests = always(answer)
+    desk = Desk()
+    assert "may have been charged" in desk.fails(TikHubUnavailable, network)
+    assert (len(requests), desk.refunded) == (1, 0)
 
 
 def test_an_answer_lost_twice_is_not_asked_for_again_whatever_came_between() -> None:

@@ -1,21 +1,29 @@
 """scheduler.py and model.py: one job a post, ten at once, in time, within budget; with a TikHub that answers on cue."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.support.downloads import SIZE, VIDEO
 from tests.support.fake_tikhub import FIRST, World, call, douyin, link, show, until, video
-from tests.support.payloads import tiktok_post
+from tests.support.fault_server import Act, Faulty
+from tests.support.mcp_session import patience
+from tests.support.payloads import envelope, tiktok_post
+from tikhub_mcp.api.client import PATH
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
-from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options
-from tikhub_mcp.jobs.scheduler import Plan
+from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options, Outcome
+from tikhub_mcp.jobs.scheduler import LOCK_NAME, Jobs, Plan
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import Post
+from tikhub_mcp.settings.environment import Settings
+from tikhub_mcp.storage.database import INDEX_NAME
 
 
 def test_a_link_becomes_an_answer_on_disk_and_a_file_under_its_name(tmp_path: Path) -> None:
@@ -683,6 +691,17 @@ def test_a_plan_that_takes_longer_than_its_call_goes_on_and_the_same_call_gets_i
     show(tmp_path, story)
 
 
+def test_a_plan_that_nobody_asks_for_again_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        monkeypatch.setattr("tikhub_mcp.jobs.scheduler.UNSEEN_PLAN_SECONDS", 0.0)
+        assert await world.jobs.plan(call(seconds=0), [link()], world.options) is None
+        (plan,) = world.jobs._plans.values()
+        await plan
+        await asyncio.wait_for(until(lambda: not world.jobs._plans), 5)
+
+    show(tmp_path, story)
+
+
 @pytest.mark.slow
 def test_two_calls_that_wait_for_a_slot_for_one_post_share_its_job_and_leave_no_slot_behind(tmp_path: Path) -> None:
     async def story(world: World) -> None:
@@ -785,3 +804,48 @@ def test_a_file_that_was_fetched_is_found_without_listing_its_folder_again(tmp_p
         assert [(post.video_id, saved.path) for post, saved in added] == [(link().post_id, outcome.saved.path)]
 
     show(tmp_path, story)
+
+
+def test_jobs_keep_to_the_address_the_folders_and_the_limits_of_their_settings(server: Faulty, tmp_path: Path) -> None:
+    films = {
+        0: (SIZE, Act(body=VIDEO)),
+        1: (SIZE + 1, Act(body=VIDEO)),  # larger than the limit
+        2: (SIZE, Act(body=VIDEO, cut=100, end="stall")),
+    }
+    for number, (size, act) in films.items():
+        video = {"play_addr": {"url_list": [server.on(f"/{number}", act)], "data_size": size}}
+        answer = json.dumps(envelope(tiktok_post(aweme_id=str(FIRST + number), video=video))).encode()
+        asked = httpx.URL(PATH.format(platform="tiktok"), params={"share_url": link(number).url})
+        server.on(asked.raw_path.decode(), Act(body=answer))
+    settings = Settings(
+        server.base_url, tmp_path / "root", reuse_seconds=0.0, download_seconds=patience(0.5), max_bytes=SIZE
+    )
+
+    async def get(raw: Path | None, number: int, *, metrics_only: bool = False) -> Outcome:
+        jobs, options = Jobs.of(settings, raw), Options(settings.videos, metrics_only=metrics_only)
+        try:
+            outcome = await jobs.get(call(), link(number), options, lambda _: None)
+        finally:
+            await jobs.close()
+        assert outcome.api_calls == 1  # nothing is reused
+        return outcome
+
+    async def story() -> None:
+        for raw in (None, settings.raw):
+            outcome = await get(raw, 0)
+            assert outcome.status == "ok"
+            assert outcome.raw_path is not None
+            assert outcome.raw_path.parent == settings.raw
+        assert {path.name for path in settings.root.iterdir()} >= {"videos", "raw", LOCK_NAME, INDEX_NAME}
+        assert not (settings.raw / INDEX_NAME).exists()
+        other = await get(tmp_path / "other", 0, metrics_only=True)
+        assert other.raw_path is not None
+        assert other.raw_path.parent == tmp_path / "other"
+        assert (tmp_path / "other" / INDEX_NAME).exists()
+        large, slow = await get(None, 1), await get(None, 2)
+        assert large.error is not None
+        assert large.error.code == "too_large"
+        assert slow.error is not None
+        assert f"did not arrive within {settings.download_seconds:g} s" in slow.error.message
+
+    asyncio.run(story())
