@@ -124,6 +124,11 @@ def test_a_firewalls_403_says_nothing_about_the_key(route: respx.Route, body: st
     assert f"HTTP {status} for post {TIKTOK_ID} (text/plain, {len(body)} bytes); nothing was charged." in said
 
 
+def test_a_refusal_whose_text_is_not_utf_8_is_still_read(route: respx.Route) -> None:
+    route.respond(403, content=b'{"detail": "Account disabled \xff"}')
+    assert "has disabled the account" in Desk().fails(PermissionDenied)
+
+
 SCOPE = {"message": "API Token lacks required permissions", "message_zh": "权限不足"}
 
 

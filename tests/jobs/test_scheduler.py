@@ -630,6 +630,22 @@ def test_a_folder_that_cannot_be_made_is_known_before_anything_is_paid(tmp_path:
     show(tmp_path, story)
 
 
+@pytest.mark.parametrize("raw", ["new/raw", ".", None])
+def test_the_lock_that_other_processes_see_exists_before_the_first_request_whatever_folders_do(
+    tmp_path: Path, raw: str | None
+) -> None:
+    async def story(world: World) -> None:
+        world.jobs._archive.folder = tmp_path / (raw or "unused")
+        world.tikhub.go.clear()
+        asking = asyncio.create_task(world.get(call(), link(), save_raw=raw is not None))
+        await world.tikhub.began.wait()
+        assert (tmp_path / "new" / LOCK_NAME).exists()
+        world.tikhub.go.set()
+        await asking
+
+    show(tmp_path / "new", story)
+
+
 @pytest.mark.slow
 def test_closing_ends_all_jobs_and_starts_no_more(tmp_path: Path) -> None:
     async def story(world: World) -> None:
@@ -821,27 +837,24 @@ def test_jobs_keep_to_the_address_the_folders_and_the_limits_of_their_settings(s
         server.base_url, tmp_path / "root", reuse_seconds=0.0, download_seconds=patience(0.5), max_bytes=SIZE
     )
 
-    async def get(raw: Path | None, number: int, *, metrics_only: bool = False) -> Outcome:
-        jobs, options = Jobs.of(settings, raw), Options(settings.videos, metrics_only=metrics_only)
-        try:
-            outcome = await jobs.get(call(), link(number), options, lambda _: None)
-        finally:
-            await jobs.close()
+    async def get(raw: Path | None, number: int) -> Outcome:
+        jobs = Jobs.of(settings, raw)
+        outcome = await jobs.get(call(), link(number), Options(settings.videos), lambda _: None)
+        await jobs.close()
         assert outcome.api_calls == 1  # nothing is reused
         return outcome
 
     async def story() -> None:
-        for raw in (None, settings.raw):
+        other = tmp_path / "other"
+        other.mkdir()
+        for raw, index in ((other, other), (None, settings.root), (settings.raw, settings.root)):
             outcome = await get(raw, 0)
             assert outcome.status == "ok"
             assert outcome.raw_path is not None
-            assert outcome.raw_path.parent == settings.raw
-        assert {path.name for path in settings.root.iterdir()} >= {"videos", "raw", LOCK_NAME, INDEX_NAME}
+            assert outcome.raw_path.parent == (raw or settings.raw)
+            assert (settings.root / LOCK_NAME).exists()
+            assert (index / INDEX_NAME).exists()
         assert not (settings.raw / INDEX_NAME).exists()
-        other = await get(tmp_path / "other", 0, metrics_only=True)
-        assert other.raw_path is not None
-        assert other.raw_path.parent == tmp_path / "other"
-        assert (tmp_path / "other" / INDEX_NAME).exists()
         large, slow = await get(None, 1), await get(None, 2)
         assert large.error is not None
         assert large.error.code == "too_large"
