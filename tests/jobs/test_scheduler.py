@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -393,13 +394,26 @@ def test_a_refund_after_a_call_has_gone_makes_no_other_calls_cost_negative(tmp_p
 
 def test_joining_a_job_in_its_last_moment_starts_it_again_instead_of_waiting_for_nothing(tmp_path: Path) -> None:
     async def story(world: World) -> None:
+        may_end, fetch = asyncio.Event(), world.downloader.fetch
+
+        async def slow_to_end(*of: Any, **more: Any) -> Saved:  # noqa: ANN401 - whatever it is given
+            try:
+                return await fetch(*of, **more)
+            except asyncio.CancelledError:
+                await may_end.wait()
+                raise
+
+        world.downloader.fetch = slow_to_end  # type: ignore[method-assign]
         world.downloader.go.clear()
         first = asyncio.create_task(world.get(call(), link()))
         await world.downloader.began.wait()
         first.cancel()
-        await asyncio.sleep(0)
+        second = asyncio.create_task(world.get(call(), link()))
+        await until(lambda: len(world.seen) == 2)
         world.downloader.go.set()
-        assert (await world.get(call(), link())).status == "ok"
+        may_end.set()
+        assert (await second).status == "ok"
+        assert [job is world.seen[0] for job in world.seen] == [True, True, False]
         assert len(world.tikhub.asked) == 1
 
     show(tmp_path, story)
