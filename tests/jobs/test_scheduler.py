@@ -674,6 +674,17 @@ def test_closing_ends_all_jobs_and_starts_no_more(tmp_path: Path) -> None:
     show(tmp_path, story)
 
 
+def test_closing_names_the_posts_whose_paid_answers_are_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        world.tikhub.unanswered = {link(2), link(1)}
+
+    show(tmp_path, story)
+    assert caplog.messages == [
+        "Ended before TikHub's answer was stored, which may be charged, for "
+        f"post {link(1).post_id}, post {link(2).post_id}"
+    ]
+
+
 def test_a_plan_counts_without_paying(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await world.get(call(), link(0), metrics_only=True)
