@@ -148,6 +148,13 @@ def test_without_a_strong_etag_nothing_is_resumed(server: Faulty, target: Path, 
     assert not any({"range", "if-range"} & request.headers.keys() for request in server.requests)
 
 
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
+def test_a_body_that_is_said_to_be_as_it_is_is_taken(server: Faulty, target: Path, encoding: str) -> None:
+    fetch(rendition(server.on("/a", Act(headers=[("Content-Encoding", encoding)], body=VIDEO))), target)
+    assert target.read_bytes() == VIDEO
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize(("asked", "waited"), [("60", 0.3), ("0", 0.0), ("soon", 0.0)])
 def test_a_mirror_that_asks_for_time_gets_it_within_reason(
     server: Faulty, target: Path, asked: str, waited: float
