@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.downloads import GOOD, MEDIA, PAGE, SIZE, VIDEO, fetch, rendition
 from tests.support.fault_server import Act, Faulty, redirect
+from tikhub_mcp.errors import MediaInvalid, MediaUnavailable
 from tikhub_mcp.media import transfer
 from tikhub_mcp.media.transfer import Limits
 
@@ -146,6 +147,20 @@ def test_without_a_strong_etag_nothing_is_resumed(server: Faulty, target: Path, 
     fetch(rendition(server.on("/a", begun(headers=(headers,)), GOOD)), target)
     assert target.read_bytes() == VIDEO
     assert not any({"range", "if-range"} & request.headers.keys() for request in server.requests)
+
+
+@pytest.mark.parametrize(("status", "requests"), [(429, 3), (500, 3), (403, 2), (499, 2)])
+def test_a_lone_mirror_is_asked_a_third_time_only_after_a_status_that_may_pass(
+    server: Faulty, target: Path, status: int, requests: int
+) -> None:
+    with pytest.raises(MediaUnavailable):
+        fetch(rendition(server.on("/a", Act(status=status))), target)
+    assert len(server.requests) == requests
+
+
+def test_a_length_that_differs_from_the_answers_is_refused_before_the_body(server: Faulty, target: Path) -> None:
+    with pytest.raises(MediaInvalid, match=f"promised {SIZE:,} bytes, and TikHub's answer {SIZE + 1:,} bytes"):
+        fetch(rendition(server.on("/a", GOOD), size=SIZE + 1), target)
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
