@@ -29,6 +29,8 @@ from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, posts, shor
 from tikhub_mcp.settings.api_key import why_unusable
 from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 METRICS = [name for name in Metrics.model_fields if name != "notes"]
 
 
@@ -116,7 +118,6 @@ def test_a_warning_about_the_file_goes_to_stderr_and_json_is_the_reply_of_the_to
     assert Path(reply.file.path).stat().st_size == reply.file.size_bytes
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "code", "name"),
     [
@@ -228,7 +229,6 @@ def test_a_refused_key_ends_a_batch_with_its_exit_code(cli: Cli) -> None:
     assert (ran.code, ran.err.split(":")[1].strip()) == (3, "api_key_invalid")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/{pipe}"])
 def test_a_batch_is_read_from_a_pipe(root: Path, sandbox: Sandbox, name: str) -> None:
     reading, writing = os.pipe()
@@ -292,7 +292,6 @@ def test_a_batch_without_links_is_a_usage_error(cli: Cli, name: str) -> None:
     assert (ran.code, reply.error and reply.error.code, reply.total) == (2, "invalid_input", 0)
 
 
-@pytest.mark.slow
 def test_three_hundred_links_are_not_too_many(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = limiter.RateLimiter
     monkeypatch.setattr(client, "RateLimiter", lambda: gate(calls=1000))  # which lets 10 a second out
@@ -417,7 +416,6 @@ def test_of_posts_without_any_count_a_summary_says_how_many_they_are(cli: Cli) -
     assert cli("summarize", "-i", "raw").out.splitlines()[-1] == "1 post"
 
 
-@pytest.mark.slow
 def test_a_command_whose_output_was_closed_ends_well(root: Path) -> None:
     save_all(root / "raw", [answer()])
     ran = subprocess.run(
@@ -535,7 +533,6 @@ def test_the_log_level_is_for_this_package_alone(cli: Cli, monkeypatch: pytest.M
     assert levels == [10, 30, 30]
 
 
-@pytest.mark.slow
 def test_a_batch_that_was_interrupted_goes_on_without_paying_again(root: Path, tmp_path: Path) -> None:
     listed = tmp_path / "links.txt"
     listed.write_text("\n".join(good_links(12)), encoding="utf-8")
@@ -552,7 +549,6 @@ def test_a_batch_that_was_interrupted_goes_on_without_paying_again(root: Path, t
         assert sorted(call.share_url for call in slow.calls) == sorted(good_links(12))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_download_that_a_signal_ends_says_so_and_leaves_no_part(root: Path, name: str) -> None:
     with Sandbox(media_bytes_per_second=20_000) as slow, start("one", link("tiktok"), slow) as process:
@@ -565,7 +561,6 @@ def test_a_download_that_a_signal_ends_says_so_and_leaves_no_part(root: Path, na
     assert [path.suffix for path in root.rglob("*.*") if path.parent != root] == [".json"]
 
 
-@pytest.mark.slow
 def test_the_sandbox_answers_until_it_is_interrupted(root: Path, sandbox: Sandbox) -> None:
     with start("sandbox", "--port", sandbox, "0") as process:
         assert process.stdout is not None
@@ -579,7 +574,6 @@ def test_the_sandbox_answers_until_it_is_interrupted(root: Path, sandbox: Sandbo
     assert (answer.status_code, process.returncode, "Traceback" in err) == (200, 130, False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "absent", "says"),
     [

@@ -21,6 +21,8 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox
 from tikhub_mcp.settings.environment import NON_SECRET_VARIABLES, load_settings
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 PASSWORD = "s3cr3t/p@ss"
 ALWAYS = [
     "versions",
@@ -40,7 +42,6 @@ ALWAYS = [
 # The whole
 
 
-@pytest.mark.slow
 def test_a_sound_installation_has_no_problem_and_nothing_is_left_or_sent_with_the_key(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from tikhub_mcp.doctor import checks, connectivity, findings
 from tikhub_mcp.doctor.findings import Finding
 from tikhub_mcp.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 PASSWORD = "s3cr3t/p@ss"
 PUBLIC = "93.184.216.34"
 
@@ -201,7 +203,6 @@ http://me:SECRET\\@h.example:1 http://h.example:1#SECRET http=h.example:1;SECRET
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "address", [*ODD_PROXIES.split(), " http://me: SECRET @h.example:1 ", "http://me:SEC\nSECRET@x.y"]
 )

@@ -23,6 +23,8 @@ import pytest
 import tikhub_mcp.sandbox
 from tikhub_mcp.sandbox import SCENARIOS, Sandbox, Scenario, good_links, link, short_link
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 PACKAGE = Path(tikhub_mcp.sandbox.__file__).parent
 ACCOUNT = "/api/v1/tikhub/user/get_user_info"
 KEY = {"Authorization": "Bearer a-key"}
@@ -125,7 +127,6 @@ def until(condition: Callable[[], bool]) -> None:
 # ---- the table
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_each_scenario_answers_with_its_status_in_json_or_as_a_page(sandbox: Sandbox, scenario: Scenario) -> None:
     started = time.monotonic()
@@ -624,7 +625,6 @@ def test_files_come_at_the_speed_that_was_set() -> None:
         assert time.monotonic() - started > size / 800_000
 
 
-@pytest.mark.slow
 def test_ten_clients_are_served_at_once_inside_a_running_loop() -> None:
     async def one(client: httpx.AsyncClient, url: str) -> int:
         answer = await client.get(route("tiktok"), params={"share_url": url}, headers=KEY)
@@ -648,7 +648,6 @@ def test_ten_clients_are_served_at_once_inside_a_running_loop() -> None:
 # ---- coming and going
 
 
-@pytest.mark.slow
 def test_starting_and_stopping_twenty_times_leaks_nothing() -> None:
     descriptors, before, threads = Path("/dev/fd"), 0, threading.active_count()
     for _ in range(20):

@@ -23,6 +23,8 @@ from tikhub_mcp.sandbox import Sandbox, good_links, link
 from tikhub_mcp.storage.database import INDEX_NAME
 from tikhub_mcp.storage.locks import Locks
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
@@ -217,7 +219,6 @@ def sandbox() -> Iterator[Sandbox]:
         yield stack.enter_context(Sandbox(latency=0.3, media_latency=0.3))
 
 
-@pytest.mark.slow
 def test_three_servers_asked_for_one_post_pay_once_fetch_once_and_point_to_the_same_file(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -230,7 +231,6 @@ def test_three_servers_asked_for_one_post_pay_once_fetch_once_and_point_to_the_s
     assert len(sandbox.calls) == 1
 
 
-@pytest.mark.slow
 def test_two_servers_asked_for_the_same_twenty_posts_pay_for_each_of_them_once(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -244,7 +244,6 @@ def test_two_servers_asked_for_the_same_twenty_posts_pay_for_each_of_them_once(
     assert replies[0]["results"][7]["path"] == replies[1]["results"][7]["path"]
 
 
-@pytest.mark.slow
 def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -266,7 +265,6 @@ def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since
     asyncio.run(story())
 
 
-@pytest.mark.slow
 def test_of_three_processes_on_one_folder_one_is_killed_and_the_others_pay_for_no_more_than_it_took_along(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -30,6 +30,8 @@ from tikhub_mcp.summary.summarize import DEFAULT_FORMATS, FORMATS, Format, Summa
 from tikhub_mcp.tools.replies import result, summary_reply
 from tikhub_mcp.tools.schemas import SummaryReply
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 NAMES = {
     "csv": ["tikhub_metrics_history.csv", "tikhub_videos_summary.csv"],
     "json": ["tikhub_videos_summary.json"],
@@ -69,7 +71,6 @@ def without(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
 # By agents
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(("wish", "expected"), WISHES, ids=str)
 async def test_an_agent_gets_the_formats_that_it_asks_for_and_their_paths(
@@ -85,7 +86,6 @@ async def test_an_agent_gets_the_formats_that_it_asks_for_and_their_paths(
     assert set(told.values()) == set((desk.root / "reports").iterdir())
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("wish", UNKNOWN + NO_FORMATS, ids=str)
 async def test_a_format_that_does_not_exist_is_refused_by_those_that_do_and_nothing_is_made(
@@ -117,7 +117,6 @@ async def test_a_format_whose_library_is_absent_is_refused_before_any_work(
     assert listing(desk.root) == before
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("library", [library for _, library, _ in LIBRARIES])
 async def test_the_other_formats_do_not_need_that_library(
@@ -185,7 +184,6 @@ def test_a_reply_stays_small_also_where_the_folders_have_long_names(tmp_path: Pa
 # The time of a call
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
 async def test_another_wish_of_formats_is_another_run_and_each_is_joined_by_its_own(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
@@ -203,7 +201,6 @@ async def test_another_wish_of_formats_is_another_run_and_each_is_joined_by_its_
     assert listing(desk.root / "reports") == sorted(NAMES["csv"] + NAMES["html"])
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
 async def test_the_same_formats_in_another_order_are_the_same_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(desk.root)
@@ -234,7 +231,6 @@ class Stepwise(Held):
         return self._real(source, target, formats, progress=progress, stopped=watch["stopped"])
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
 async def test_progress_is_told_while_all_formats_are_made(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(desk.root)
@@ -252,7 +248,6 @@ async def test_progress_is_told_while_all_formats_are_made(desk: Desk, monkeypat
     assert isinstance(desk.heard[0], Heard)
 
 
-@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("step", [1, 5, 8], ids=["reading", "writing", "at the end"])
 async def test_a_cancelled_summary_leaves_none_of_its_formats_half_made(

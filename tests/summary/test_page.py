@@ -14,6 +14,8 @@ from tests.support.summary_inputs import answer
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import page as summary_page
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 
 def test_nothing_in_the_library_could_end_its_element(monkeypatch: pytest.MonkeyPatch) -> None:
     made = SimpleNamespace(stdout=b"a='</script>';b='<!--';c='</SCRIPT>'")
@@ -25,7 +27,6 @@ def test_nothing_in_the_library_could_end_its_element(monkeypatch: pytest.Monkey
         summary_page.library.cache_clear()
 
 
-@pytest.mark.slow
 def test_the_day_of_a_post_may_be_a_number_or_its_text(tmp_path: Path) -> None:
     times: list[Json] = [1_700_000_000, "1700000000", "soon", 0, 2**50]
     posts = data_of(written(tmp_path, [answer(str(at), create_time=time) for at, time in enumerate(times)]))["posts"]
@@ -179,6 +180,5 @@ def test_growth_is_told_of_the_largest_posts_and_of_their_newest_answers(
     assert [point["as_of"][:10] for point in history[0]["points"]] == ["2025-10-11", "2025-10-12", "2025-10-13"]
 
 
-@pytest.mark.slow
 def test_without_history_there_is_no_growth(tmp_path: Path) -> None:
     assert data_of(written(tmp_path, [answer("1"), answer("2"), b""]))["history"] == []

@@ -33,6 +33,8 @@ from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.summarize import XLSX_NAME, Summary, summarize
 from tikhub_mcp.summary.xlsx import CHANGES, POSTS
 
+pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
+
 SOFFICE = shutil.which("soffice")
 IDS = ("aweme_id", "author_uid", "author_sec_uid", "author_unique_id", "music_id", "request_id")
 WIDE = 32_767  # UTF-16 units that a cell holds
@@ -240,7 +242,6 @@ def test_ids_are_text_also_where_they_came_as_numbers(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stamp", "expected"),
     [
@@ -288,7 +289,6 @@ def test_numbers_and_dates_are_shown_as_people_read_them(tmp_path: Path) -> None
     assert {row[name].data_type for name in ("parse_ok", "is_ads", "is_latest")} == {"b"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
@@ -316,7 +316,6 @@ def test_a_number_with_more_digits_than_a_spreadsheet_keeps_is_text(
 # Texts
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("formula", [*FORMULAS, "+x", "@SUM(1)", "=1+1", "{=1+1}", "'=1+1"], ids=ascii)
 def test_what_looks_like_a_formula_is_text_and_is_not_changed(tmp_path: Path, formula: str) -> None:
     book, done = made(tmp_path, [poisoned(formula)])
@@ -346,7 +345,6 @@ def test_every_text_comes_back_as_it_was(tmp_path: Path, text: str) -> None:
     assert text_of(cell) == text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -386,7 +384,6 @@ def test_links_of_any_allowed_length_and_script_can_be_followed(tmp_path: Path, 
     assert target(linked(tmp_path, link)) == link
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "link",
     [
@@ -445,7 +442,6 @@ def test_more_rows_than_a_sheet_holds_are_refused_and_nothing_is_left(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 5, 20])
 @pytest.mark.usefixtures("collected")
 def test_a_full_disk_leaves_the_old_workbook_and_nothing_half_made(
@@ -566,7 +562,6 @@ def displayed(column: str, value: Json) -> tuple[bool, str]:
     return isinstance(held, str), str(held).upper() if isinstance(held, bool) else str(held)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed")
 def test_libreoffice_shows_the_same_values_and_runs_none_of_the_texts(tmp_path: Path) -> None:
     answers = [poisoned(formula) for formula in FORMULAS]

@@ -13,7 +13,7 @@ from tests.support.mcp_session import Desk, Reply, content, listing, mode, patie
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link, short_link
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 GOOD = good_links(3)
 
@@ -24,7 +24,6 @@ def counts(reply: Reply) -> dict[str, int]:
     return {name: reply[name] for name in names if reply[name]}
 
 
-@pytest.mark.slow
 @pytest.mark.both_eras
 async def test_results_stand_in_the_order_of_the_links_and_name_their_files(desk: Desk) -> None:
     links = [link("douyin"), *reversed(GOOD), link("tiktok")]
@@ -45,7 +44,6 @@ async def test_results_stand_in_the_order_of_the_links_and_name_their_files(desk
     assert reply["distinct_posts"] is reply["on_disk"] is reply["calls_needed"] is None
 
 
-@pytest.mark.slow
 async def test_the_same_post_by_three_links_is_one_call_and_one_file_and_every_entry_is_answered(desk: Desk) -> None:
     number = link("tiktok").rpartition("/")[2]
     links = [link("tiktok"), f"https://m.tiktok.com/v/{number}.html", link("tiktok") + "?lang=en", GOOD[0]]
@@ -56,14 +54,12 @@ async def test_the_same_post_by_three_links_is_one_call_and_one_file_and_every_e
     assert len(desk.videos) == 2
 
 
-@pytest.mark.slow
 async def test_a_short_link_of_the_same_post_costs_a_call_of_its_own_but_never_a_second_file(desk: Desk) -> None:
     reply = await desk.batch([link("tiktok"), short_link("tiktok")])
     assert len({item["path"] for item in reply["results"]}) == len(desk.videos) == 1
     assert reply["cost"]["api_calls"] == len(desk.asked) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "urls",
     [
@@ -97,7 +93,6 @@ async def test_a_batch_without_links_is_invalid(desk: Desk, urls: Json) -> None:
     assert not desk.asked
 
 
-@pytest.mark.slow
 async def test_one_bad_link_never_hurts_another(desk: Desk) -> None:
     bad = ["no link", "https://example.com/", link("private"), link("no_photos"), link("wrong_post"), link("half")]
     reply = await desk.batch([part for pair in zip(bad, good_links(6), strict=True) for part in pair])
@@ -122,7 +117,6 @@ async def test_a_batch_in_which_all_failed_is_no_error_as_a_whole(desk: Desk) ->
     assert counts(reply) == {"total": 2, "failed": 2}
 
 
-@pytest.mark.slow
 async def test_retry_urls_hold_what_is_worth_another_call_each_once(desk: Desk) -> None:
     again = [link("busy"), link("busy", "tiktok")]
     reply = await desk.batch([link("private"), *again, link("busy"), "no link", GOOD[0]])
@@ -130,13 +124,11 @@ async def test_retry_urls_hold_what_is_worth_another_call_each_once(desk: Desk) 
     assert reply["results"][1]["error"]["retry_after_s"] == 3600
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("given", "used"), [(1, 1), (10, 10), (0, 1), (-5, 1), (99, 10), ("3", 3)])
 async def test_max_workers_is_brought_into_its_range_and_the_reply_says_so(desk: Desk, given: Json, used: int) -> None:
     assert (await desk.batch(GOOD[:1], max_workers=given, metrics_only=True))["workers"] == used
 
 
-@pytest.mark.slow
 async def test_the_workers_are_what_runs_at_once(desk: Desk) -> None:
     desk.sandbox.latency = 0.2
     began = time.monotonic()
@@ -166,7 +158,6 @@ async def test_a_dry_run_of_a_refresh_needs_a_call_for_every_post(desk: Desk) ->
     assert (reply["on_disk"], reply["calls_needed"]) == (2, 3)
 
 
-@pytest.mark.slow
 async def test_max_api_calls_is_a_hard_cap(desk: Desk) -> None:
     await desk.batch(GOOD[:1])  # what is known already costs nothing, and does not count
     reply = await desk.batch(good_links(5), max_api_calls=2, max_workers=1)
@@ -233,7 +224,6 @@ async def test_a_file_of_links_is_read_line_by_line_and_bad_lines_are_named_by_t
     assert reply["note"] == "Lines of the file without a link, left out: 1 (numbers 6)."
 
 
-@pytest.mark.slow
 async def test_lines_without_a_link_count_neither_as_failures_nor_towards_the_limit(desk: Desk) -> None:
     desk.root.mkdir()
     lines = [f"Date: 2026-01-0{number % 9 + 1}\nLink: {url}\n" for number, url in enumerate(good_links(200))]
@@ -255,7 +245,6 @@ PRIVATE = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIVATE)
 @pytest.mark.parametrize("dry_run", [True, False])
 async def test_nothing_of_what_a_private_file_says_gets_into_the_reply_or_the_log(
@@ -292,7 +281,6 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("given", BAD_FILES)
 async def test_a_file_that_is_no_list_of_links_is_refused_at_once(desk: Desk, tmp_path: Path, given: str) -> None:
     (desk.root / "folder").mkdir(parents=True)
@@ -330,7 +318,6 @@ async def test_a_summary_has_a_row_for_every_raw_file_and_none_for_our_own_outpu
         assert again["rows"] == 5
 
 
-@pytest.mark.slow
 @pytest.mark.both_eras
 async def test_a_summary_needs_no_key_and_no_network(desk: Desk) -> None:
     await desk.one(link("tiktok"))
@@ -351,7 +338,6 @@ async def test_nothing_to_read_is_invalid_and_makes_nothing(desk: Desk, given: d
     assert listing(desk.root) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["input", "out_dir"])
 @pytest.mark.parametrize("given", ["/etc", "../elsewhere", "way_out", ".hidden", "/proc/self/environ", "a/../../b"])
 async def test_a_summary_neither_reads_nor_writes_outside(
