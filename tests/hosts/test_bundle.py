@@ -20,7 +20,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import environment as settings_environment
 
-pytestmark = pytest.mark.timeout(600)  # the first run on a machine installs
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # the first run on a machine installs
 
 MANIFEST = json.loads((build.ROOT / "bundle" / "manifest.json").read_text(encoding="utf-8"))
 TOOLS = json.loads(TOOLS_LIST.read_text(encoding="utf-8"))

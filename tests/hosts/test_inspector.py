@@ -22,7 +22,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 from tikhub_mcp.settings.environment import DEFAULT_BASE_URL
 
-pytestmark = pytest.mark.timeout(600)  # the first run on a machine installs
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # the first run on a machine installs
 
 ERAS = {"legacy": "2025-11-25", "modern": "2026-07-28"}
 TOOLS = json.loads(TOOLS_LIST.read_text(encoding="utf-8"))

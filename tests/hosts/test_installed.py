@@ -6,6 +6,8 @@ import pytest
 
 from tests.hosts.node import Node
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.index
 @pytest.mark.timeout(600)

@@ -14,6 +14,8 @@ import pytest
 
 from tests.hosts.node import UV_NO_NETWORK
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 MINORS = range(11, 15)
 UV = Path(sys.executable).with_name("uv")

@@ -20,7 +20,7 @@ MDAT = FILM.index(b"mdat") + 4
 OTHER = retouched(FILM)  # a film with the same boxes, and as long: the trap
 GOOD = cdn(FILM)
 LIMITS = replace(QUICK, header_timeout=3.0, read_timeout=1.5, longest_pause=0.05)
-HASTY = replace(LIMITS, header_timeout=0.2, read_timeout=0.1, slow_seconds=0.1)  # for those who keep one waiting
+HASTY = replace(LIMITS, header_timeout=0.4, read_timeout=0.2, slow_seconds=0.2)  # for those who keep one waiting
 BROKEN_OFF = spoiled(GOOD, cut=PART, end="reset")
 
 # what TikHub said of the film: its size and its MD5
