@@ -41,6 +41,7 @@ from tests.support.summary_faults import FORMULAS, Full, poisoned
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.storage import reading
+from tikhub_mcp.summary import spool
 from tikhub_mcp.summary.answers import MAX_ODD_BYTES
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, MAX_FILE_BYTES, SummaryStopped, summarize
@@ -801,7 +802,7 @@ def test_a_file_that_changes_while_it_is_read_is_a_row(
 def test_progress_is_told_after_each_file_and_each_block_of_rows(
     raw: Path, monkeypatch: pytest.MonkeyPatch, block: int, steps: list[int]
 ) -> None:
-    monkeypatch.setattr("tikhub_mcp.summary.summarize._GROUP_ANSWERS", block)
+    monkeypatch.setattr(spool, "BLOCK", block)
     for name in "abc":
         save(raw, b"", f"{name}.json")
     seen: list[tuple[int, int]] = []
@@ -812,7 +813,7 @@ def test_progress_is_told_after_each_file_and_each_block_of_rows(
 def test_the_outputs_are_the_same_however_many_rows_are_finished_at_once(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(131):
+    for number in range(2 * spool.BLOCK + 3):
         post = tiktok_post(aweme_id=str(7_300_000_000_000_000_000 + number // 2))  # every other one is not the newest
         save(raw, b"?" if number % 5 == 0 else envelope(post, time_stamp=ANSWERED + number), f"{number:03}.json")
 
@@ -823,13 +824,13 @@ def test_the_outputs_are_the_same_however_many_rows_are_finished_at_once(
     lines = list(csv.DictReader(usual["csv"].decode("utf-8-sig").splitlines()))
     assert {line["is_latest"] for line in lines} == {"true", "false", ""}
     for block in (1, 7, 10_000):
-        monkeypatch.setattr("tikhub_mcp.summary.summarize._GROUP_ANSWERS", block)
+        monkeypatch.setattr(spool, "BLOCK", block)
         assert made() == usual
 
 
 @pytest.mark.parametrize("asked", range(7))
 def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tikhub_mcp.summary.summarize._GROUP_ANSWERS", 1)
+    monkeypatch.setattr(spool, "BLOCK", 1)
     for name in "abc":
         save(raw, envelope(tiktok_post()), f"{name}.json")
     out = raw / "out"
