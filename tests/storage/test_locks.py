@@ -270,14 +270,17 @@ def test_of_three_processes_on_one_folder_one_is_killed_and_the_others_pay_for_n
 ) -> None:
     """Each post is paid for once; once more if the killed process had asked for it, and not stored the answer."""
     links = good_links(30)
-    (tmp_path / "links.txt").write_text("\n".join(links))
     ours = {"TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(tmp_path / "out")}
-    command = [sys.executable, "-m", "tikhub_mcp", "batch", str(tmp_path / "links.txt"), "--json"]
     began = time.monotonic()
-    running = {
-        key: subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **ours, "TIKHUB_API_KEY": key})
-        for key in (f"a-made-up-key-{number}" for number in range(3))
-    }
+    sandbox.latency = 1.0  # so that the first has not asked for all before the others have begun
+    running = {}
+    for number in range(3):  # each begins at another link: what one asks for, the others wait for
+        rotated = links[10 * number :] + links[: 10 * number]
+        (tmp_path / f"{number}.txt").write_text("\n".join(rotated))
+        command = [sys.executable, "-m", "tikhub_mcp", "batch", str(tmp_path / f"{number}.txt"), "--json"]
+        key = f"a-made-up-key-{number}"
+        environment = {**os.environ, **ours, "TIKHUB_API_KEY": key}
+        running[key] = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
 
     def asked_by(*keys: str) -> list[str]:
         return [call.share_url for call in list(sandbox.calls) if call.authorization.removeprefix("Bearer ") in keys]
@@ -285,6 +288,7 @@ def test_of_three_processes_on_one_folder_one_is_killed_and_the_others_pay_for_n
     while sorted(bool(asked_by(key)) for key in running)[1:] != [True, True]:
         assert len(sandbox.calls) < len(links)
         time.sleep(0.01)
+    sandbox.latency = 0.05
     first = max(running, key=lambda key: len(asked_by(key)))
     with running.pop(first) as process:
         process.kill()
