@@ -90,8 +90,10 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
 
 def _with_url(reply: VideoReply, given: str) -> VideoReply:
     """Return the reply with its link, which is cut so that the reply fits into MAX_VIDEO_BYTES."""
-    room = max(MIN_URL_BYTES, MAX_VIDEO_BYTES - _size(reply))
-    return reply.model_copy(update={"url": shortened(clean(given, MAX_URL_LENGTH), room)})
+    url = clean(given, MAX_URL_LENGTH)
+    if json_size(url) > MIN_URL_BYTES:  # for which there is room in any reply
+        url = shortened(url, max(MIN_URL_BYTES, MAX_VIDEO_BYTES - _size(reply)))
+    return reply.model_copy(update={"url": url})
 
 
 def _size(reply: VideoReply) -> int:
