@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,16 @@ def run(folder: Path | None = None) -> int:
     if (target / "raw").exists():  # stored answers would be used again, and fewer calls paid for than expected
         raise InvalidInput(translate("demo.folder_in_use", folder=target))
     print_at_once(translate("demo.begin"))
-    try:
-        checks = asyncio.run(_steps(target))
-    except BaseException as error:
+    with ExitStack() as unfinished:
         if folder is None:
-            shutil.rmtree(target, ignore_errors=True)
-        # The client's task groups wrap what is raised inside them.
-        if isinstance(error, BaseExceptionGroup) and error.subgroup(BrokenPipeError):
-            raise BrokenPipeError from None
-        raise
+            unfinished.callback(shutil.rmtree, target, ignore_errors=True)
+        try:
+            checks = asyncio.run(_steps(target))
+        except BaseExceptionGroup as group:  # the client's task groups wrap what is raised inside them
+            if group.subgroup(BrokenPipeError):
+                raise BrokenPipeError from None
+            raise
+        unfinished.pop_all()
     wrong = {what: values for what, values in checks.items() if values[0] != values[1]}
     for what, (expected, value) in wrong.items():
         print_at_once(translate("demo.differs", what=what, expected=expected, got=value))
