@@ -132,7 +132,7 @@ class Call:
     began: float = 0.0
     work: Work = field(init=False)
     recorded: bool = False
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_TRANSFERS))
+    slots: asyncio.Semaphore = field(init=False)
     _start: float = field(default_factory=time.monotonic)
 
     def remaining(self) -> float | None:
@@ -192,7 +192,7 @@ class Job:
     received: int = 0
     expected: int | None = None
     transfer_seconds: float = 0.0
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_TRANSFERS))
+    slots: asyncio.Semaphore = field(init=False)
     outcome: Outcome = field(default_factory=Outcome)
     task: asyncio.Task[None] = field(init=False)
     _payer: Call = field(init=False)

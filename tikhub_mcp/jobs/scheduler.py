@@ -215,7 +215,8 @@ class Jobs:
 
     def _start(self, call: Call, link: Link, options: Options) -> Job:
         key = (link.key, options)
-        job = self._jobs[key] = Job(link, options, self._unfinished.since(call, link, options), slots=call.slots)
+        job = self._jobs[key] = Job(link, options, self._unfinished.since(call, link, options))
+        job.slots = call.slots
         job.task = asyncio.create_task(self._run(key, job))
         return job
 

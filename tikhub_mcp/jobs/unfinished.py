@@ -44,7 +44,6 @@ class UnfinishedCalls:
         now = call.began = time.time()
         call.work = (options, tuple(sorted({link.key for link in links})))
         async with self._turn:
-            await in_thread(self._resume, call)
             self._remaining = {
                 key: remaining for key, remaining in self._remaining.items() if remaining.touched > now - REJOIN_SECONDS
             }
@@ -53,6 +52,7 @@ class UnfinishedCalls:
                 for work, keys in self._undone.items()
                 if any((key, work[0]) in self._remaining for key in keys)
             }
+            await in_thread(self._resume, call)
 
     def _resume(self, call: Call) -> None:
         call.recorded = self._started_before(call)

@@ -111,5 +111,5 @@ def _rendition(address: Address, codec: str, bit_rate: int | None, expires: int 
 
 def _tracks(urls: list[str]) -> Tracks:
     """What the links say that the file contains."""
-    marks = {mark[1] for url in urls if (mark := _ONE_TRACK.search(unquote(url)))}
+    marks = {mark[1] for url in urls if "media-" in url and (mark := _ONE_TRACK.search(unquote(url)))}
     return "sound" if "audio" in marks else "picture" if marks else "both"

@@ -226,14 +226,15 @@ def _options(
     refresh: bool,
     include: list[Extra],
 ) -> Options:
+    videos, photos = settings.videos, settings.photos
     return Options(
-        allowed_path(settings, output_dir, settings.videos),
+        allowed_path(settings, output_dir, videos),
         quality,
         save_raw,
         metrics_only,
         refresh,
         include=tuple(sorted(set(include))),
-        photos=None if output_dir.strip() else settings.photos,
+        photos=None if output_dir.strip() else photos,
     )
 
 

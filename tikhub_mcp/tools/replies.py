@@ -15,7 +15,7 @@ from tikhub_mcp.summary import history
 from tikhub_mcp.summary.history import Top
 from tikhub_mcp.summary.rows import reported
 from tikhub_mcp.summary.summarize import Summary
-from tikhub_mcp.text import clean, json_size, sendable, shortened
+from tikhub_mcp.text import clean, json_size, sendable, shortened, writable
 from tikhub_mcp.tools.entries import extra_file, photos_entry, transcript_entry
 from tikhub_mcp.tools.schemas import (
     BatchItem,
@@ -275,8 +275,8 @@ def result(reply: Reply) -> CallToolResult:
     """
     is_error = failed(reply)
     structured = sendable(reply.model_dump(mode="json"))
-    without_nulls = sendable(reply.model_dump(mode="json", exclude_none=True))
-    text = json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    without_nulls = reply.model_dump(mode="json", exclude_none=True)
+    text = writable(json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     return CallToolResult(
         content=[TextContent(type="text", text=text)], structured_content=structured, is_error=is_error
     )
