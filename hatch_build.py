@@ -1,25 +1,25 @@
-"""Build hook: adds SKILL.md to the wheel, and refuses to pack one that holds an API key."""
+"""Build hook: adds SKILL.md to the wheel, without its section for an API key where that holds one."""
 
-import re
+import importlib.util
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+SPLIT_SKILL = Path(__file__).parent / "tikhub_mcp" / "settings" / "skill_text.py"
+
 
 def key_section(text: str) -> str:
-    """The content of all `## API_KEY` sections, without comments and surrounding white space.
-
-    It is empty in a SKILL.md that may be published.
+    """Return what is in the sections `## API_KEY` of a SKILL.md; "" in one that may be published.
 
     Raises:
         ValueError: There is no such section.
     """
-    lines = "\n".join(text.removeprefix("\ufeff").splitlines())  # the line ends that the server recognizes
-    sections: list[str] = re.findall(r"^## API_KEY[^\S\n]*$(.*?)(?=^## |\Z)", lines, re.MULTILINE | re.DOTALL)
-    if not sections:
+    private = _split_skill(text)[1]
+    if not private:
         raise ValueError("SKILL.md has no section '## API_KEY'")
-    return re.sub(r"<!--.*?-->", "", "".join(sections), flags=re.DOTALL).strip()
+    return "\n".join(line for line in private.splitlines() if not line.startswith("## ")).strip()
 
 
 class SkillHook(BuildHookInterface):
@@ -29,15 +29,38 @@ class SkillHook(BuildHookInterface):
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Check SKILL.md, and add it to the wheel.
+        """Add SKILL.md to the wheel; the section for the key is left out if anything is in it.
 
         Raises:
-            ValueError: It holds a key, or has no section for one.
+            ValueError: The file has no such section; or a source distribution, which packs the file as it is, would
+                publish a key.
         """
         if version == "editable":
             return
         skill = Path(self.root) / "SKILL.md"
-        if key_section(skill.read_text(encoding="utf-8")):
-            raise ValueError("SKILL.md holds an API key under '## API_KEY': empty that section before packing")
-        if self.target_name == "wheel":
-            build_data["force_include"][str(skill)] = "tikhub_mcp/SKILL.md"
+        text = skill.read_text(encoding="utf-8")
+        has_key = bool(key_section(text))
+        if self.target_name != "wheel":
+            if has_key:
+                raise ValueError("SKILL.md holds an API key under '## API_KEY': empty that section before packing")
+            return
+        if has_key:
+            self._folder = tempfile.TemporaryDirectory()
+            skill = Path(self._folder.name) / "SKILL.md"
+            skill.write_text(_split_skill(text)[0], encoding="utf-8")
+        build_data["force_include"][str(skill)] = "tikhub_mcp/SKILL.md"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        """Remove the copy of SKILL.md."""
+        if hasattr(self, "_folder"):
+            self._folder.cleanup()
+
+
+def _split_skill(text: str) -> tuple[str, str]:
+    """Call `split_skill` of the package, which is not installed when it is built."""
+    spec = importlib.util.spec_from_file_location("skill_text", SPLIT_SKILL)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{SPLIT_SKILL} is missing")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.split_skill(text)

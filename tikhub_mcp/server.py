@@ -12,17 +12,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolResult, ToolAnnotations
+from mcp_types import INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, ToolAnnotations
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tikhub_mcp import __version__
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
+from tikhub_mcp.extensions.skills import Skills
+from tikhub_mcp.extensions.tasks import Tasks
 from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.settings.api_key import published_skill
 from tikhub_mcp.stdio import lifetime
 from tikhub_mcp.stdio.streams import answering_all
 from tikhub_mcp.text import clean
@@ -70,6 +74,7 @@ class Server(MCPServer[None]):
                 await tools.close()
                 del sweeping
 
+        skill = published_skill()
         self._ours = {tool.name: tool for tool in _declare(tools)}
         super().__init__(
             "tikhub-mcp",
@@ -77,6 +82,8 @@ class Server(MCPServer[None]):
             version=__version__,
             instructions=instructions(tools.reuse_seconds()),
             tools=list(self._ours.values()),
+            extensions=[Tasks(), *([Skills(skill)] if skill else [])],
+            middleware=[_without({"prompts"} if skill else {"prompts", "resources"})],
             lifespan=lifespan,
             log_level="WARNING",
             dependencies=["mcp[cli]>=2.3,<3"],  # `mcp dev` installs mcp without the extra that its own CLI needs
@@ -121,6 +128,24 @@ class Server(MCPServer[None]):
                 expected = TikHubMCPError("A bug in tikhub-mcp ended this call; its log (standard error) has more.")
             return replies.result(replies.refusal(name, expected, arguments.get("url")))
         return answer
+
+
+def _without(absent: set[str]) -> ServerMiddleware[Any]:
+    """Return a middleware that makes the server have no `prompts` or `resources`.
+
+    The SDK advertises both, and lists them, also where there are none.
+    """
+
+    async def middleware(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method.partition("/")[0] in absent:
+            raise MCPError(code=METHOD_NOT_FOUND, message="Method not found", data=ctx.method)
+        result = await call_next(ctx)
+        if ctx.method in ("initialize", "server/discover") and isinstance(result, dict):
+            for name in absent:
+                result["capabilities"].pop(name, None)
+        return result
+
+    return middleware
 
 
 def _declare(tools: Tools) -> list[Tool]:

@@ -98,6 +98,20 @@ def test_two_hundred_calls_ten_at_a_time_lose_none(inspect: Inspect, sandbox: Sa
     assert len(sandbox.calls) == 1  # all of them are about one post, which is paid for once
 
 
+@pytest.mark.parametrize("era", ["modern"], indirect=True)
+def test_it_verifies_the_skill(inspect: Inspect) -> None:
+    ran = inspect("skills/list", "--verify")
+    assert ran.returncode == 0, ran.stderr
+    assert "Verified 1 skill and 1 file: no conformance errors." in ran.stderr + ran.stdout
+
+
+@pytest.mark.parametrize("era", ["modern"], indirect=True)
+def test_a_batch_that_takes_long_is_a_task_that_it_waits_for(inspect: Inspect, sandbox: Sandbox) -> None:
+    sandbox.media_bytes_per_second = 30_000  # a file takes 5 s
+    reply = result(inspect("tools/call", *call("batch_download")))["structuredContent"]
+    assert (reply["status"], reply["succeeded"]) == ("complete", 3)
+
+
 def test_it_shows_the_refusal_without_a_key_as_the_failure_of_a_call(inspect: Inspect, sandbox: Sandbox) -> None:
     ran = inspect("tools/call", *call("download_video"), key="")
     assert ran.returncode == 5  # the tool's reply is an error

@@ -21,6 +21,7 @@ LEVELS = """
     media summary install
     jobs doctor
     tools
+    extensions
     server
     cli
     __main__

@@ -85,13 +85,24 @@ def test_a_skill_without_a_key_is_packed(build: ModuleType, tmp_path: Path, what
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("what", FILLED)
-@pytest.mark.parametrize("target", ["wheel", "sdist"])
-def test_a_skill_with_a_key_is_not_packed_and_the_refusal_does_not_repeat_it(
-    build: ModuleType, tmp_path: Path, what: str, newline: str, target: str
+def test_of_a_skill_with_a_key_the_wheel_has_the_rest_and_a_source_distribution_is_refused(
+    build: ModuleType, tmp_path: Path, what: str, newline: str
 ) -> None:
     (tmp_path / "SKILL.md").write_bytes(skill(FILLED[what], newline).encode())
+    build_data: dict[str, dict[str, str]] = {"force_include": {}}
+    hook = build.SkillHook(root=str(tmp_path), target_name="wheel")
+    hook.initialize("standard", build_data)
+    [(copy, target)] = build_data["force_include"].items()
+    published = Path(copy).read_text(encoding="utf-8")
+    assert target == "tikhub_mcp/SKILL.md"
+    assert published.startswith("---\nname: tikhub-mcp\n---\n\n# Title\n")
+    assert ("## Errors" in published) == ("## Errors" in FILLED[what])
+    assert KEY not in published
+    assert "API_KEY" not in published
+    hook.finalize("standard", build_data, "")
+    assert not Path(copy).exists()
     with pytest.raises(ValueError, match="holds an API key") as caught:
-        initialize(build, tmp_path, target)
+        initialize(build, tmp_path, "sdist")
     assert KEY not in str(caught.value)
 
 
@@ -128,7 +139,7 @@ def test_the_hook_and_the_command_are_declared_and_what_they_need_is_there_and_n
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="hatchling, which builds it, is not there")
-def test_the_wheel_holds_all_of_it_and_is_not_built_with_a_key(tmp_path: Path) -> None:
+def test_the_wheel_holds_all_of_it_and_never_a_key(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "SKILL.md", "LICENSE", ".gitignore"):
@@ -144,7 +155,6 @@ def test_the_wheel_holds_all_of_it_and_is_not_built_with_a_key(tmp_path: Path) -
     assert names >= PACKED
     assert not {name for name in names if not name.startswith(("tikhub_mcp/", "tikhub_mcp-"))}
     (project / "SKILL.md").write_text(skill(FILLED["a key"]), encoding="utf-8")
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
-    assert ran.returncode != 0
-    assert "holds an API key" in ran.stdout + ran.stderr
-    assert KEY not in ran.stdout + ran.stderr
+    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    with zipfile.ZipFile(wheel) as packed:
+        assert packed.read("tikhub_mcp/SKILL.md").decode() == "---\nname: tikhub-mcp\n---\n\n# Title\n"

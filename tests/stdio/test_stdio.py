@@ -77,6 +77,7 @@ def test_the_first_message_may_be_a_handshake_with_the_console_script(environmen
         hello = wire.shake_hands()
         assert hello["protocolVersion"] == "2025-11-25"
         assert hello["serverInfo"]["name"] == "tikhub-mcp"
+        assert hello["capabilities"].keys() == {"resources", "tools"}
         assert hello["capabilities"]["tools"] == {"listChanged": False}
         assert hello["instructions"] == server_module.instructions(3600)
         assert len(wire.ask(1, "tools/list")["tools"]) == 3

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from tikhub_mcp.errors import KeyMissing
 from tikhub_mcp.messages import IN_ENGLISH, translate
 from tikhub_mcp.settings.environment import value_of
+from tikhub_mcp.settings.skill_text import KEY_HEADING, split_skill
 from tikhub_mcp.text import MIN_SECRET_LENGTH
 
 MAX_KEY_LENGTH = 1000  # characters; TikHub's keys have well under 200
@@ -105,19 +106,29 @@ def _unwrap(text: str) -> str:
     return text
 
 
-def _key_in_skill(path: Path) -> str:
-    """Return the first non-empty line under `## API_KEY`; "" when there is no such line or file."""
+def published_skill() -> str:
+    """Return this installation's SKILL.md without its section for the key; "" when there is none."""
+    texts = (split_skill(_read_skill(path))[0].strip() for path in skill_files({}))
+    return next((f"{text}\n" for text in texts if text), "")
+
+
+def _read_skill(path: Path) -> str:
+    """Return the text of a SKILL.md; "" when there is no such file."""
     try:
         if not _may_be_skill(path):  # reading a pipe would block
             return ""
         with path.open("rb") as file:
-            lines = file.read(MAX_SKILL_BYTES).decode("utf-8-sig", "replace").splitlines()
+            return file.read(MAX_SKILL_BYTES).decode("utf-8-sig", "replace")
     except OSError:
         return ""
+
+
+def _key_in_skill(path: Path) -> str:
+    """Return the first non-empty line under `## API_KEY`; "" when there is no such line or file."""
     inside = False
-    for line in re.sub(r"<!--.*?(?:-->|\Z)", "", "\n".join(lines), flags=re.DOTALL).splitlines():
+    for line in split_skill(_read_skill(path))[1].splitlines():
         if line.startswith("#"):
-            inside = line.strip() == "## API_KEY"
+            inside = line.strip() == KEY_HEADING
         elif inside and line.strip() and not line.strip().startswith("```"):
             return line
     return ""

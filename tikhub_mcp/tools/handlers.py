@@ -26,6 +26,7 @@ from tikhub_mcp.settings.paths import allowed_path
 from tikhub_mcp.storage.atomic import sweep
 from tikhub_mcp.summary import summarize
 from tikhub_mcp.tools import replies
+from tikhub_mcp.tools.background import BACKGROUND
 from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, parse_one, plan_or_run, read_list
 from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
@@ -200,7 +201,8 @@ class Tools:
         settings = load_settings(self._environ)
         if self._jobs is None:
             self._jobs = Jobs.of(settings)
-        return settings, self._jobs, Call(key, settings.call_seconds, at_least_none(max_api_calls))
+        seconds = None if BACKGROUND.get() else settings.call_seconds
+        return settings, self._jobs, Call(key, seconds, at_least_none(max_api_calls))
 
 
 def _given(settings: Settings, urls: list[str], urls_file: str, command: str = "batch") -> Given:
@@ -306,7 +308,9 @@ async def _progress(ctx: Context, total: int) -> AsyncIterator[Watch]:
     def state() -> tuple[float, float, str]:
         done = sum(job.done for job in jobs)
         finished = sum(job.done >= 1 for job in jobs)
-        return done, float(total), f"{finished} of {total} done" if total > 1 else f"{done:.0%}"
+        failed = sum(job.outcome.status == "failed" for job in jobs)
+        many = f"{finished} of {total} done" + (f", {failed} failed" if failed else "")
+        return done, float(total), many if total > 1 else f"{done:.0%}"
 
     async with _ticker(ctx, state):
         yield jobs.append
@@ -315,13 +319,17 @@ async def _progress(ctx: Context, total: int) -> AsyncIterator[Watch]:
 @asynccontextmanager
 async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -> AsyncIterator[None]:
     ticking: list[asyncio.Task[None]] = []
+    background = BACKGROUND.get()
 
     async def tick() -> None:
         sent = 0.0
         while True:
             done, total, message = state()
             done = min(round(done, 3), total)
-            if done > sent:  # MCP requires progress to increase, but a second attempt of a download starts lower
+            if background:
+                background.message = message
+            # MCP requires progress to increase, but a second attempt of a download starts lower.
+            if done > sent and not (background and background.is_task):
                 sent = done
                 await ctx.report_progress(done, total, message)
             await asyncio.sleep(PROGRESS_SECONDS)
