@@ -65,6 +65,7 @@ def test_what_are_no_captions_is_refused(content: bytes, why: str, tmp_path: Pat
         (cues("\U0001f468\u200d\U0001f469 字幕 עברית"), "\U0001f468\u200d\U0001f469 字幕 עברית"),
         (cues("one", "one\ntwo", "two\nthree", "three"), "one two three"),  # captions that roll
         (cues("one", "", "one", "two", "one"), "one two one"),
+        (cues("one", "<c>&nbsp;</c>", "one", "two"), "one two"),
         (cues("one", " <b>one</b> "), "one"),
         (cues("12", "2026"), "12 2026"),  # numbers that are said
         ("WEBVTT\nKind: captions\nX-TIMESTAMP-MAP=LOCAL:0\n\nNOTE\na note\n\nSTYLE\n::cue {}\n\nREGION\nid:x\n\n", ""),
@@ -93,7 +94,17 @@ def test_a_long_transcript_is_cut_and_says_so() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
-    ["<" * (1 << 18), "<b" * (1 << 17), "&" * (1 << 18), "0" * (1 << 18), "\u200b" * (1 << 18), "\n0:0" * (1 << 18)],
+    [
+        *(
+            "<" * (1 << 18),
+            "<b" * (1 << 17),
+            "&" * (1 << 18),
+            "0" * (1 << 18),
+            "\u200b" * (1 << 18),
+            "\n0:0" * (1 << 18),
+        ),
+        "\n".join(map(chr, range(0x4E00, 0x4E00 + 2900))) + "\na" * (1 << 19),
+    ],
 )
 def test_captions_that_are_made_to_cost_time_do_not(text: str) -> None:
     before = time.thread_time()

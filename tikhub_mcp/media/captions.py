@@ -72,9 +72,7 @@ def transcribe(captions: str) -> Transcript:
 
 def _spoken(captions: str) -> Iterator[str]:
     """Yield the lines of the cues; one that the same or the previous cue has, as in captions that roll, only once."""
-    previous: set[str] = set()
-    current: set[str] = set()
-    in_cue = False
+    previous, current, in_cue = set[str](), set[str](), False
     for line in _LINE_END.split(captions):
         check_cancelled()
         if _TIMES.match(line):
@@ -83,6 +81,6 @@ def _spoken(captions: str) -> Iterator[str]:
             in_cue = False
         elif in_cue:
             words = clean(unescape(_TAG.sub("", line)), len(line))
-            if words and words not in previous | current:
+            if words and words not in previous and words not in current:
                 yield words
-            current.add(words)
+            current.update([words] if words else [])
