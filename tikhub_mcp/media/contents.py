@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media.captions import read_captions
-from tikhub_mcp.media.mp4 import NO_VIDEO_TRACK, Media, inspect
+from tikhub_mcp.media.mp4 import NO_VIDEO_TRACK, Media, inspect, refused
 from tikhub_mcp.media.pictures.picture import inspect_picture
 from tikhub_mcp.media.sound import inspect_sound
 from tikhub_mcp.posts.renditions import FileKind
@@ -46,8 +46,10 @@ def inspect_content(path: Path, kind: FileKind) -> Content:
             return Content(inspect(path), "mp4", ".mp4")
         case "clip":
             return _inspect_clip(path)
-        case "picture":
+        case "picture" | "cover":
             picture = inspect_picture(path)
+            if kind == "cover" and picture.format == "heic":
+                raise refused("it is in HEIC, which few programs open")
             warnings = () if picture.video_at is None else ("a video follows the picture in the same file",)
             media = Media(picture.format, picture.width, picture.height, None, has_audio=False)
             return Content(media, picture.format, picture.extension, warnings)

@@ -24,6 +24,7 @@ from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.atomic import Part, check_room, os_errors
+from tikhub_mcp.storage.reading import regular_status
 
 MAX_OTHERS = 2  # renditions that are tried after the first choice has failed
 _UNSIZED = "no size was given for the file, so its size is not confirmed"
@@ -252,8 +253,7 @@ async def _try_in_order(first: _Mirrors, others: Sequence[_Mirrors], target: Pat
 
 def _not_worse(others: Sequence[_Mirrors], target: Path) -> Sequence[_Mirrors]:
     try:
-        if not stat.S_ISREG(target.stat(follow_symlinks=False).st_mode):
-            return others
+        regular_status(target)
         there = inspect(target)
     except (OSError, MediaInvalid):
         return others
@@ -326,7 +326,7 @@ def differs(file: Rendition, md5: str) -> bool:
 def warnings_about(file: Rendition, md5: str, *, sized: bool) -> tuple[str, ...]:
     """Return the warnings about a valid file; `sized` tells whether its size was confirmed by a mirror."""
     warnings = []
-    if file.size is None and not sized and file.kind not in ("picture", "caption"):  # these are checked to their end
+    if file.size is None and not sized and file.kind not in ("picture", "cover"):  # checked to their end
         warnings.append(_UNSIZED)
     if differs(file, md5):
         warnings.append("file_hash of the answer is not the file's MD5 (that it should be is not documented)")

@@ -15,10 +15,11 @@ from tikhub_mcp.media.size_limit import OverLimit, SizeLimit
 from tikhub_mcp.posts.extras import Caption, Extra
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import FileKind, Rendition
+from tikhub_mcp.storage.reading import regular_status
 
 _EXTENSIONS: dict[FileKind, tuple[str, ...]] = {
     "sound": (".mp3", ".m4a"),
-    "picture": (".jpg", ".webp", ".png"),
+    "cover": (".jpg", ".webp", ".png"),
     "caption": (".vtt",),
 }
 
@@ -66,7 +67,7 @@ class _Item:
         for extension in _EXTENSIONS[kind]:
             path = self.target.with_name(self.target.name + extension)
             with suppress(OSError, MediaInvalid):
-                if path.stat(follow_symlinks=False).st_mtime > newer_than:
+                if regular_status(path).st_mtime > newer_than:
                     inspect_content(path, kind)
                     return path
         return None
@@ -104,9 +105,13 @@ async def save_extras(
         newer_than: Files on disk that are older, in Unix seconds, are fetched again.
     """
 
+    async def fetch_one(item: _Item) -> Path:
+        staging = stem.with_name(f"{post.platform}_{post.video_id}.{item.role}")
+        return (await fetch(item.files, item.target, staging, item.in_words(post.video_id), limit.counter(item))).path
+
     async def save_one(item: _Item) -> SavedExtra | str:
         try:
-            path = await in_thread(item.find, newer_than) or await _fetch(item, post, stem, limit, fetch)
+            path = await in_thread(item.find, newer_than) or await fetch_one(item)
         except OverLimit:
             failure = f"{item.in_words(post.video_id)} is left out. {limit.message(post.video_id)}"
         except FileError as error:
@@ -123,15 +128,6 @@ async def save_extras(
         tuple(result for result in results if isinstance(result, SavedExtra)),
         tuple(result for result in results if isinstance(result, str)),
     )
-
-
-async def _fetch(item: _Item, post: Post, stem: Path, limit: SizeLimit, fetch: Fetch) -> Path:
-    staging, name = stem.with_name(f"{post.platform}_{post.video_id}.{item.role}"), item.in_words(post.video_id)
-    path = (await fetch(item.files, item.target, staging, name, limit.counter(item))).path
-    if path.suffix not in _EXTENSIONS[item.files[0].kind]:  # whatever its link says, it is in HEIC
-        await in_thread(path.unlink)
-        raise MediaInvalid(f"{name} is there in HEIC only.")
-    return path
 
 
 def spoken_text(extras: Collection[SavedExtra]) -> SpokenText | None:

@@ -1,7 +1,6 @@
 """Finding videos in a folder by their names, with a short-lived cache of folder listings."""
 
 import os
-import stat
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.filenames import identity, video_name
 from tikhub_mcp.storage.moments import Moments
+from tikhub_mcp.storage.reading import regular_status
 
 # A listing is reused for GOOD_FOR times as long as it took, and for MAX_GOOD_SECONDS at most. Listings then take a
 # fiftieth of the time (a tenth in a folder of 200,000 files), and are milliseconds old in a folder of a few hundred.
@@ -134,9 +134,9 @@ def existing(path: Path, file: Rendition, *others: Rendition) -> Saved | None:
         others: The other renditions that it may be, the best first; a warning then says so.
     """
     try:
-        status = path.stat(follow_symlinks=False)
+        status = regular_status(path)
         same = [each for each in (file, *others) if each.size in (None, status.st_size)]
-        if not stat.S_ISREG(status.st_mode) or not same:
+        if not same:
             return None
         key = (str(path), status.st_size, status.st_mtime_ns, any(map(has_md5, same)))
         if key not in _inspected:

@@ -39,11 +39,12 @@ _CONTENT_NAMES = {  # prefixes of content types, and their names in messages, wh
 _EXPECTED: dict[FileKind, tuple[str, tuple[str, ...]]] = {  # the name of a kind, and the named types that it may have
     "video": ("a video", ("video/",)),
     "picture": ("a picture", ("image/",)),
+    "cover": ("a picture", ("image/",)),
     "clip": ("a video", ("video/", "audio/")),
     "sound": ("music", ("audio/", "video/")),
     "caption": ("captions", tuple(_CONTENT_NAMES)),  # their first line tells
 }
-MAX_KIND_BYTES: dict[FileKind, int] = {"picture": 64 << 20, "sound": 256 << 20, "caption": 1 << 20}
+MAX_KIND_BYTES: dict[FileKind, int] = {"picture": 64 << 20, "cover": 64 << 20, "sound": 256 << 20, "caption": 1 << 20}
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]+"')  # only characters that httpx can send in If-Range
 REFERERS: dict[Platform, str] = {"tiktok": "https://www.tiktok.com/", "douyin": "https://www.douyin.com/"}

@@ -42,7 +42,7 @@ def parse_music(aweme: Aweme, *, is_photo_post: bool) -> tuple[Rendition, ...]:
 
 def parse_covers(video: Video) -> tuple[Rendition, ...]:
     """Return the files of the cover, the first choice first; those in HEIC, which few programs open, come last."""
-    return order_stills(parse_stills([video.cover, video.origin_cover]), "compatible")
+    return order_stills(parse_stills([video.cover, video.origin_cover], "cover"), "compatible")
 
 
 def parse_captions(video: Video) -> tuple[Caption, ...]:

@@ -10,8 +10,9 @@ from tikhub_mcp.posts.aweme import MAX_RENDITIONS, Address, Gear, Video
 
 Quality = Literal["compatible", "best", "smallest"]
 Tracks = Literal["both", "picture", "sound"]
-# What a file has to be. A clip is the moving half of a picture: a video only if the file has a video track.
-FileKind = Literal["video", "picture", "clip", "sound", "caption"]
+# What a file has to be. A clip is the moving half of a picture: a video only if the file has a video track. A cover is
+# a picture that most programs open.
+FileKind = Literal["video", "picture", "cover", "clip", "sound", "caption"]
 
 _URL_KEY = re.compile(r"_(h264|bytevc1|bytevc2)_(?:(\d{3,4})p_)?(\d{1,12}(?!\d))?", re.ASCII)
 _CODECS = {"h264": "h264", "bytevc1": "h265", "bytevc2": "h266"}

@@ -1,5 +1,6 @@
 """Reads files that other programs may change, or replace by a link or a pipe."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,18 @@ def open_nofollow(path: str, flags: int) -> int:
         OSError: The file cannot be opened, or is a link.
     """
     return os.open(path, flags | _NOFOLLOW_FLAGS, PRIVATE)
+
+
+def regular_status(path: Path) -> os.stat_result:
+    """Return the status of a regular file.
+
+    Raises:
+        OSError: There is none, but perhaps a link, or a pipe that would block whoever opens it.
+    """
+    status = path.stat(follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return status
 
 
 def read_regular(path: Path | str, largest: int) -> bytes:

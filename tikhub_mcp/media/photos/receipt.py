@@ -1,6 +1,5 @@
 """The receipt of a photo post's folder, `post.json`: which files it has, and how each can be checked."""
 
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +13,7 @@ from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.aweme import MAX_PHOTOS
 from tikhub_mcp.posts.renditions import FileKind
 from tikhub_mcp.storage.atomic import Part, os_errors, write_all
-from tikhub_mcp.storage.reading import read_regular
+from tikhub_mcp.storage.reading import read_regular, regular_status
 
 Role = Literal["picture", "clip", "music"]
 
@@ -69,24 +68,17 @@ class PhotoFile(BaseModel):
     def find(cls, path: Path, role: Role, number: int | None) -> "PhotoFile | None":
         """Return the entry of a file on disk if it is complete and of its kind, else None."""
         with suppress(OSError, MediaInvalid, SoundInPlaceOfClip):
-            if stat.S_ISREG(path.stat(follow_symlinks=False).st_mode):
-                content = inspect_content(path, KINDS[role])
-                if content.extension == path.suffix:
-                    return cls._of(
-                        path, role, number, content, path.stat().st_size, digest_file(path, md5=False).sha256
-                    )
+            size, content = regular_status(path).st_size, inspect_content(path, KINDS[role])
+            if content.extension == path.suffix:
+                return cls._of(path, role, number, content, size, digest_file(path, md5=False).sha256)
         return None
 
     def check(self, folder: Path) -> "PhotoFile | None":
         """Return this entry if its file is unchanged, a new one if it is another complete file, else None."""
         path = folder / self.name
         with suppress(OSError):
-            status = path.stat(follow_symlinks=False)
-            if (
-                stat.S_ISREG(status.st_mode)
-                and status.st_size == self.size_bytes
-                and digest_file(path, md5=False).sha256 == self.sha256
-            ):
+            same_size = regular_status(path).st_size == self.size_bytes
+            if same_size and digest_file(path, md5=False).sha256 == self.sha256:
                 return self
         return PhotoFile.find(path, self.role, self.n)
 
