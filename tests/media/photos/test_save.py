@@ -259,14 +259,26 @@ def test_a_post_whose_pictures_have_changed_gets_a_folder_of_its_own(server: Fau
     assert save(tmp_path, old, "best").folder.name == f"{FOLDER}.best"
 
 
-def test_a_folder_that_has_lost_its_receipt_gets_a_new_one(server: Faulty, tmp_path: Path) -> None:
-    wanted = post(*pictures(server, 3))
-    folder = save(tmp_path, wanted).folder
+def test_pictures_without_a_receipt_may_be_others_and_stay_as_they_are(server: Faulty, tmp_path: Path) -> None:
+    folder = save(tmp_path, post(*pictures(server, 2))).folder
     (folder / "post.json").write_text("{")
-    (folder / "02.jpg").unlink()
     asked(server)
-    assert save(tmp_path, wanted).missing == ()
-    assert (asked(server), read_receipt(folder) is not None) == (["/2.jpeg"], True)
+    saved = save(tmp_path, post(*pictures(server, 3)))
+    assert (saved.folder.name, asked(server)) == (f"{FOLDER}_2", ["/1.jpeg", "/2.jpeg", "/3.jpeg"])
+    assert (names(folder), (folder / "post.json").read_text()) == (["01.jpg", "02.jpg", "post.json"], "{")
+
+
+@pytest.mark.parametrize("put", [lambda path, _: path.touch(), Path.symlink_to])
+def test_where_the_name_is_taken_the_folder_gets_another_one(
+    server: Faulty, tmp_path: Path, put: Callable[[Path, Path], object]
+) -> None:
+    wanted = post(*pictures(server, 2))
+    elsewhere = save(tmp_path, wanted).folder
+    (root := tmp_path / "photos").mkdir()
+    put(root / FOLDER, elsewhere)
+    asked(server)
+    for expected in (["/1.jpeg", "/2.jpeg"], []):
+        assert (save(root, wanted).folder.name, asked(server)) == (f"{FOLDER}_2", expected)
 
 
 @pytest.mark.parametrize("name", ["../02.jpg", "/etc/passwd", "02.jpg/../../x", ".02.jpg", "a.jpg"])

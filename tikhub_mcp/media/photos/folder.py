@@ -35,12 +35,11 @@ class Wanted:
 
 @dataclass(slots=True)
 class Folder:
-    """A folder that is there, or the path of a new one; and what is in it."""
+    """A folder that is there with its receipt, or the path of a new one; and what is in it."""
 
     path: Path
     wanted: list[Wanted]
     receipt: Receipt | None = None
-    is_new: bool = True
     have: dict[FileKey, PhotoFile] = field(default_factory=dict)
     without_clip: set[int | None] = field(default_factory=set)
 
@@ -82,7 +81,7 @@ def _wanted_files(post: Post, quality: Quality, *, music: bool) -> list[Wanted]:
 def complete_folders(root: Path, quality: Quality) -> Callable[[str, str], bool]:
     """Return a function that tells whether the folder of a post, by platform and id, is complete by its receipt."""
     found = dict[tuple[str, str], list[Path]]()
-    for name, (platform, video_id, _) in _folders(root, quality):
+    for name, (platform, video_id, _) in _names(root, quality):
         found.setdefault((platform, video_id), []).append(root / name)
 
     def is_complete(platform: str, video_id: str) -> bool:
@@ -99,7 +98,9 @@ def place_of(key: FileKey) -> tuple[int, str]:
 
 
 def find_folder(root: Path, post: Post, quality: Quality, *, music: bool) -> Folder:
-    """Find the folder of a post: one of the same pictures, or one that has lost its receipt; else give a new path.
+    """Find the folder whose receipt names the pictures of a post; else give a new path.
+
+    Without its receipt, a folder may have other pictures of the post: it stays as it is.
 
     Args:
         root: The folder in which the folders of posts are.
@@ -111,35 +112,29 @@ def find_folder(root: Path, post: Post, quality: Quality, *, music: bool) -> Fol
         CancelledError: The caller of the thread that this runs in was cancelled.
     """
     wanted = _wanted_files(post, quality, music=music)
-    found = [(copy, name) for name, (*of, copy) in _folders(root, quality) if of == [post.platform, post.video_id]]
-    without_receipt = list[Path]()
+    found = [(copy, name) for name, (*of, copy) in _names(root, quality) if of == [post.platform, post.video_id]]
     for _, name in sorted(found):
         receipt = read_receipt(root / name)
-        if receipt is None:
-            without_receipt.append(root / name)
-        elif (receipt.video_id, receipt.sources) == (post.video_id, _sources(post)):
+        if receipt and (receipt.video_id, receipt.sources) == (post.video_id, _sources(post)):
             return _examine(root / name, receipt, wanted)
-    if without_receipt:
-        return _examine(without_receipt[0], None, wanted)
     copy = max((copy for copy, _ in found), default=0) + 1
     return Folder(root / photos_name(post.platform, post.author, post.video_id, quality, copy), wanted)
 
 
-def _folders(root: Path, quality: Quality) -> Iterator[tuple[str, tuple[str, str, int]]]:
-    """Yield the names of folders of photo posts, each with its platform, id and copy."""
+def _names(root: Path, quality: Quality) -> Iterator[tuple[str, tuple[str, str, int]]]:
+    """Yield the names of folders of photo posts that are taken, by whatever, each with its platform, id and copy."""
     with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            if (of := photos_identity(entry.name, quality)) and entry.is_dir(follow_symlinks=False):
+            if of := photos_identity(entry.name, quality):
                 yield entry.name, of
 
 
-def _examine(path: Path, receipt: Receipt | None, wanted: list[Wanted]) -> Folder:
+def _examine(path: Path, receipt: Receipt, wanted: list[Wanted]) -> Folder:
     """Check the files in a folder: those of its receipt, and those that came after it was written."""
-    folder = Folder(path, wanted, receipt, is_new=False)
-    for file in receipt.files if receipt else ():
+    folder = Folder(path, wanted, receipt, without_clip={*receipt.without_clip})
+    for file in receipt.files:
         if checked := file.check(path):
             folder.have[file.role, file.n] = checked
-    folder.without_clip.update(receipt.without_clip if receipt else ())
     for each in wanted:
         if not folder.has(each):
             others = (

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media.contents import Content, SoundInPlaceOfClip, inspect_content
@@ -121,8 +121,10 @@ class Receipt(BaseModel):
 
 
 def read_receipt(folder: Path) -> Receipt | None:
-    """Return the receipt in a folder; None if there is none, or none that can be read."""
+    """Return the receipt in a folder; None if there is none, none that can be read, or the folder is a link."""
+    if folder.is_symlink():
+        return None
     try:
         return Receipt.model_validate_json(read_regular(folder / RECEIPT_NAME, MAX_RECEIPT_BYTES))
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError):
         return None

@@ -73,7 +73,7 @@ async def save_photos(
     todo, work = folder.todo, _Work(folder, post, largest, fetch)
     with ExitStack() as held:
         part: PartFolder | None = None
-        if folder.is_new:
+        if folder.receipt is None:
             with os_errors(folder.path):
                 part = held.enter_context(PartFolder(folder.path))
         await work.fetch_all(progress, part.path if part else folder.path, staging)
