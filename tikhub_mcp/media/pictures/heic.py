@@ -4,6 +4,7 @@ The data is not decoded. What is checked of it: that all items lie in the file's
 each coded picture fill it exactly. Other bytes inside a NAL unit are not detected.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -115,9 +116,9 @@ def _extents(
             fields.take(index_size)
             start, size = base + fields.take(offset_size), fields.take(length_size)
             start += inside[0][0] if method and inside else 0
-            if not size or not any(
-                low <= start and start + size <= high for low, high in (inside if method else media)
-            ):
+            places = inside if method else media
+            place = bisect_right(places, (start, reader.size)) - 1
+            if not size or place < 0 or start + size > places[place][1]:
                 raise MediaInvalid(_MISSING)
             extents.append((start, size))
         yield item, extents
