@@ -139,6 +139,14 @@ def test_what_is_no_music_is_called_so(content: bytes, tmp_path: Path) -> None:
         inspect_bytes(content, tmp_path / "file")
 
 
+def test_tags_without_number_are_refused_at_once(tmp_path: Path) -> None:
+    (path := tmp_path / "file").write_bytes(b"ID3\4\0\0\0\0\0\0" * (1 << 20))
+    before = time.thread_time()
+    with pytest.raises(MediaInvalid, match="it is no MP3"):
+        inspect_sound(path)
+    assert time.thread_time() - before < 1
+
+
 def test_frames_without_number_are_refused_and_a_cancelled_caller_ends_the_walk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from tikhub_mcp.media.mp4 import inspect_sound_track
 
 SoundFormat = Literal["mp3", "m4a"]
 MAX_MP3_FRAMES = 2_000_000  # about 14 hours
+MAX_TAGS = 100  # at the beginning; an ordinary MP3 has one
 _MPEG1 = 3  # the version field; 2 is MPEG 2, 0 is MPEG 2.5
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # samples a second
 _KBITS = {  # kbit/s by the index of the bit rate; 0 ("free") and 15 are not used
@@ -105,13 +106,14 @@ def _promised_frames(content: bytes) -> int:
 def _after_tags(file: BufferedIOBase) -> int:
     """Return the offset after the ID3v2 tags at the beginning; their sizes have seven bits a byte."""
     at = 0
-    while True:
+    for _ in range(MAX_TAGS):
         file.seek(at)
         tag = file.read(10)
         if len(tag) < 10 or tag[:3] != b"ID3":
-            return at
+            break
         size = sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
         at += 10 + size + (10 if tag[5] & 0x10 else 0)
+    return at
 
 
 def _before_tags(file: BufferedIOBase) -> int:
