@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_tikhub import World, call, link, show, video
+from tests.support.fake_tikhub import FIRST, World, call, link, show, video
+from tests.support.payloads import photo_post, tiktok_post
 from tests.support.raw_answers import change_index
 from tikhub_mcp.errors import MediaUnavailable
 from tikhub_mcp.jobs.model import Outcome
@@ -146,5 +147,42 @@ def test_a_newer_answer_that_another_link_brought_is_used_instead_of_a_renewal(t
         outcome = await world.get(call(), short, quality="best")
         assert (outcome.status, outcome.api_calls) == ("ok", 0)
         assert len(world.tikhub.asked) == asked
+
+    show(tmp_path, story)
+
+
+@pytest.mark.parametrize("was_video", [True, False])
+def test_a_post_that_has_changed_its_kind_is_taken_as_it_is_by_the_next_call(tmp_path: Path, was_video: bool) -> None:
+    async def story(world: World) -> None:
+        expired = "https://img.example/1.jpeg?x-expires=1500000000"
+        images = {"images": [{"display_image": {"url_list": [expired]}}]}
+        kinds = [video(-10), photo_post(aweme_id=str(FIRST), image_post_info=images)]
+        before, now = kinds if was_video else reversed(kinds)
+        world.tikhub.posts[link().key] = before
+        await world.get(call(), link(), metrics_only=True)
+        world.tikhub.posts[link().key] = now
+        outcome = await world.get(call(), link())
+        assert outcome.error is not None
+        assert (outcome.error.code, outcome.error.retryable, outcome.api_calls) == ("media_unavailable", True, 1)
+        assert world.downloader.targets == []
+        world.tikhub.posts.clear()
+        outcome = await world.get(call(), link(), metrics_only=True)
+        assert outcome.post is not None
+        assert (outcome.post.kind, outcome.api_calls) == ("images" if was_video else "video", 0)
+
+    show(tmp_path, story)
+
+
+def test_of_several_posts_in_the_newer_answer_the_same_one_is_taken(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        short = parse_link("https://vm.tiktok.com/ZMmadeup1/")
+        world.tikhub.posts[short.key] = video(-10)
+        await world.get(call(), short, metrics_only=True)
+        world.tikhub.others = [tiktok_post(aweme_id=str(FIRST + 1))]
+        world.tikhub.posts[link().key] = video(3600)
+        await world.get(call(), link(), metrics_only=True, refresh=True)
+        outcome = await world.get(call(), short)
+        assert outcome.saved is not None
+        assert (str(FIRST) in outcome.saved.path.name, outcome.api_calls) == (True, 0)
 
     show(tmp_path, story)

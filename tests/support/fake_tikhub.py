@@ -37,6 +37,7 @@ class FakeTikHub(TikHub):
         self.asked: list[str] = []
         self.failures: dict[str, TikHubMCPError] = {}
         self.posts: dict[str, dict[str, Any]] = {}
+        self.others: list[dict[str, Any]] = []  # posts that stand before the one that is asked for
         self.pages: set[str] = set()  # whose answer is a web page
         self.lost: set[str] = set()  # of which the answer is lost on its way, each time
         self.now = self.most = 0
@@ -61,7 +62,7 @@ class FakeTikHub(TikHub):
             await store(Answer(b"<h1>no JSON</h1>", None, time.time(), None))
             raise UnexpectedAnswer("it is not JSON")
         post = self.posts.get(link.key) or tiktok_post(aweme_id=link.post_id or "7000000000000009999")
-        value = envelope(post)
+        value = envelope(post, data={"aweme_details": [*self.others, post]})
         return await store(Answer(json.dumps(value).encode(), value, time.time(), f"{len(self.asked):016}"))
 
 

@@ -12,6 +12,7 @@ from tikhub_mcp.errors import ApiCallLimit, MediaInvalid, MediaUnavailable
 from tikhub_mcp.jobs.lookup import Lookup
 from tikhub_mcp.jobs.model import Job, Stopped
 from tikhub_mcp.jobs.source import Source
+from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.post import Post, parse_post
 from tikhub_mcp.storage.archive import StoredAnswer
 from tikhub_mcp.storage.moments import Moments
@@ -81,16 +82,21 @@ class Renewals:
     async def _renew(self, job: Job, source: Source) -> Source:
         """Get a newer answer, which has newer links; if it is paid for, record the renewal for all processes."""
         if (newer := await self._newer_answer(job, source)) is not None:
-            return await in_thread(Source.of, job.options, newer, parse_post(newer.value, job.link, newer.received))
-        newer, post = await self._lookup.post(job, source.received)
-        if not job.outcome.reused_answer:
-            await in_thread(self._moments.put, time.time(), post.platform, post.video_id)
+            post = await in_thread(parse_post, newer.value, _by_id(job, source), newer.received)
+        else:
+            newer, post = await self._lookup.post(job, source.received)
+            if not job.outcome.reused_answer:
+                await in_thread(self._moments.put, time.time(), post.platform, post.video_id)
+        if post.kind != source.post.kind:
+            raise MediaUnavailable(
+                f"The last answer about post {post.video_id} has a video in the place of pictures, or the reverse; "
+                "the same call again takes what is there now."
+            )
         return await in_thread(Source.of, job.options, newer, post)
 
     async def _newer_answer(self, job: Job, source: Source) -> StoredAnswer | None:
         """A newer answer about the same post, which another link to it may have brought."""
-        by_id = replace(job.link, post_id=source.post.video_id)
-        return await self._lookup.find(by_id, source.received, save=job.options.save_raw)
+        return await self._lookup.find(_by_id(job, source), source.received, save=job.options.save_raw)
 
     async def _may_renew(self, job: Job, source: Source) -> bool:
         """Whether there is a newer answer, or one may be paid for because links have expired.
@@ -120,3 +126,8 @@ class Renewals:
                 f"the next one is paid for in {failure.retry_after:g} s at the earliest. Do not call again before; "
                 "refresh pays at once."
             )
+
+
+def _by_id(job: Job, source: Source) -> Link:
+    """The link to the post, also where the link that was requested does not show its id."""
+    return replace(job.link, post_id=source.post.video_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tikhub_mcp.api.client import TikHub
 from tikhub_mcp.concurrency import in_thread
-from tikhub_mcp.errors import MediaInvalid, TikHubMCPError, UnexpectedAnswer
+from tikhub_mcp.errors import MediaInvalid, TikHubMCPError
 from tikhub_mcp.jobs.lookup import Lookup
 from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options
 from tikhub_mcp.jobs.renewal import Renewals
@@ -145,8 +145,8 @@ class Worker:
         Raises:
             MediaUnavailable: A picture is missing.
         """
-        if source.folder is None:  # the newer answer is about a video
-            raise UnexpectedAnswer(f"TikHub's newer answer about post {source.post.video_id} has no pictures.")
+        if source.folder is None:
+            raise AssertionError("unreachable")  # pragma: no cover - for the type checker
 
         def progress(done: int, total: int) -> None:
             job.received, job.expected = done, total
