@@ -113,8 +113,9 @@ def test_the_music_in_the_place_of_a_clip_is_no_clip(place: str, same: Object) -
     assert picture.clips == ()
 
 
-def test_links_of_the_play_api_alone_do_not_make_a_clip_the_music() -> None:
-    play = {"url_list": ["https://api.example/aweme/v1/play/?video_id=1"]}
+@pytest.mark.parametrize("name", ["play", "playwm"])
+def test_links_of_the_play_api_alone_do_not_make_a_clip_the_music(name: str) -> None:
+    play = {"url_list": [f"https://api.example/aweme/v1/{name}/?video_id=1"]}
     (picture,) = douyin(image(".jpeg", video={"play_addr": play}), video={"play_addr": {**play, "uri": "other"}})
     assert len(picture.clips) == 1
 

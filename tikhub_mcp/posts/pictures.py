@@ -106,7 +106,7 @@ def _names(address: Address) -> set[str]:
 def _file_name(url: str) -> str:
     """The name of a file in a link, without the size that is asked for; "" for a link that only redirects to it."""
     path = _path(url).rstrip("/")
-    return "" if path.endswith("/aweme/v1/play") else path.rpartition("/")[2].partition("~")[0]
+    return "" if path.endswith(("/aweme/v1/play", "/aweme/v1/playwm")) else path.rpartition("/")[2].partition("~")[0]
 
 
 def _path(url: str) -> str:
