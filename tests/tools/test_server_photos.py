@@ -50,8 +50,8 @@ async def test_a_photo_post_becomes_a_folder_of_pictures_with_a_receipt(desk: De
     }
     assert len(photos["files"]) == 8
     assert len(json.dumps(reply.said, ensure_ascii=False).encode()) < 4000
-    assert media(desk) == 9
     assert not any("water" in request.path for request in desk.sandbox.media_requests)
+    assert media(desk) == 9
     again = await desk.one(link("photos"))
     assert (again["photos"], again["cost"]) == (photos | {"reused": True}, {"api_calls": 0, "reused_answer": True})
     assert (media(desk), desk.parts) == (0, [])
