@@ -220,8 +220,8 @@ class Transfer:
             refusal.busy = _is_busy(response)
             raise refusal
         self.expected_size = _check_head(response, self._known, self._kind)
-        if self._largest < (self.expected_size or 0) <= self._limits.largest:
-            raise self._too_large_for_kind()
+        if (self.expected_size or 0) > self._largest < self._limits.largest:
+            raise self._too_large()
         if self._known is None:  # otherwise it was checked before
             check_room(self.expected_size, self._part.target, self._limits.largest)
         etag = response.headers.get("etag", "")
@@ -260,10 +260,8 @@ class Transfer:
             self._pending += chunk
             self.received += len(chunk)
             if self.received > max_bytes:
-                if expected is None and self._largest < self._limits.largest:
-                    raise self._too_large_for_kind()
-                if expected is None:
-                    raise TooLarge(f"The file is larger than {self._limits.largest:,} bytes (TIKHUB_MAX_BYTES).")
+                if expected is None or expected > max_bytes:
+                    raise self._too_large()
                 raise MediaInvalid(f"more came than the {max_bytes:,} bytes promised")
             if len(self._pending) >= PIECE_BYTES:
                 await in_thread(self.flush)  # so that a slow disk does not delay timeouts
@@ -275,8 +273,10 @@ class Transfer:
         if expected is not None and self.received < expected:
             raise _Broken("the body ended early")
 
-    def _too_large_for_kind(self) -> MediaInvalid:
-        return MediaInvalid(f"it has more than the {self._largest:,} bytes of {_EXPECTED[self._kind][0]}")
+    def _too_large(self) -> MediaInvalid | TooLarge:
+        if self._largest < self._limits.largest:
+            return MediaInvalid(f"it has more than the {self._largest:,} bytes of {_EXPECTED[self._kind][0]}")
+        return TooLarge(f"The file is larger than {self._largest:,} bytes (TIKHUB_MAX_BYTES).")
 
     def flush(self) -> None:
         """Hash and write the bytes that are pending.

@@ -319,6 +319,13 @@ def test_a_picture_that_is_far_too_large_is_none(
         save(tmp_path, post(picture(server.on("/1.jpeg", replace(GOOD, framing=framing)))))
 
 
+def test_a_picture_that_claims_a_size_beyond_every_limit_does_not_take_the_others_along(
+    server: Faulty, tmp_path: Path
+) -> None:
+    saved = save(tmp_path, post(*pictures(server, 2, n2=replace(GOOD, length=str(QUICK.largest + 1)))))
+    assert (saved.missing, names(saved.folder)) == ((2,), ["01.jpg", "post.json"])
+
+
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_cancellation_leaves_whole_files_only(server: Faulty, tmp_path: Path, existing: bool) -> None:
     if existing:
