@@ -1,5 +1,7 @@
 """What a file contains: it is verified as the kind of file that it has to be."""
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,15 @@ from tikhub_mcp.media.mp4 import NO_VIDEO_TRACK, Media, inspect, refused
 from tikhub_mcp.media.pictures.picture import inspect_picture
 from tikhub_mcp.media.sound import inspect_sound
 from tikhub_mcp.posts.renditions import FileKind
+from tikhub_mcp.storage.reading import regular_status
+
+EXTENSIONS: dict[FileKind, tuple[str, ...]] = {  # that names of files have, but of videos
+    "picture": (".jpg", ".png", ".webp", ".heic"),
+    "cover": (".jpg", ".png", ".webp"),
+    "clip": (".mp4",),
+    "sound": (".mp3", ".m4a"),
+    "caption": (".vtt",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,24 @@ def inspect_content(path: Path, kind: FileKind) -> Content:
         case "caption":
             read_captions(path)
             return Content(Media("webvtt", 0, 0, None, has_audio=False), "webvtt", ".vtt")
+
+
+def find_content(path: Path, kind: FileKind, newer_than: float = -math.inf) -> Content | None:
+    """Return what a file on disk contains; None if it is not complete, not of the kind, or not named for its content.
+
+    Args:
+        path: Where the file is.
+        kind: What it has to be.
+        newer_than: A file that is not newer does not count, in Unix seconds.
+
+    Raises:
+        CancelledError: See `inspect_content`.
+    """
+    with suppress(OSError, MediaInvalid, SoundInPlaceOfClip):
+        if regular_status(path).st_mtime > newer_than:
+            content = inspect_content(path, kind)
+            return content if content.extension == path.suffix else None
+    return None
 
 
 def _inspect_clip(path: Path) -> Content:

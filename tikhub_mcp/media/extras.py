@@ -2,26 +2,18 @@
 
 import asyncio
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tikhub_mcp.concurrency import in_thread
-from tikhub_mcp.errors import FileError, MediaInvalid
+from tikhub_mcp.errors import FileError
 from tikhub_mcp.media.captions import read_captions, transcribe
-from tikhub_mcp.media.contents import inspect_content
+from tikhub_mcp.media.contents import EXTENSIONS, find_content
 from tikhub_mcp.media.download import Fetch
 from tikhub_mcp.media.size_limit import OverLimit, SizeLimit
 from tikhub_mcp.posts.extras import Caption, Extra
 from tikhub_mcp.posts.post import Post
-from tikhub_mcp.posts.renditions import FileKind, Rendition
-from tikhub_mcp.storage.reading import regular_status
-
-_EXTENSIONS: dict[FileKind, tuple[str, ...]] = {
-    "sound": (".mp3", ".m4a"),
-    "cover": (".jpg", ".webp", ".png"),
-    "caption": (".vtt",),
-}
+from tikhub_mcp.posts.renditions import Rendition
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +56,8 @@ class _Item:
     def find(self, newer_than: float) -> Path | None:
         """The file on disk, if it is whole and was written after a time."""
         kind = self.files[0].kind
-        for extension in _EXTENSIONS[kind]:
-            path = self.target.with_name(self.target.name + extension)
-            with suppress(OSError, MediaInvalid):
-                if regular_status(path).st_mtime > newer_than:
-                    inspect_content(path, kind)
-                    return path
-        return None
+        paths = (self.target.with_name(self.target.name + extension) for extension in EXTENSIONS[kind])
+        return next((path for path in paths if find_content(path, kind, newer_than)), None)
 
 
 def notes_on_extras(post: Post, include: Collection[Extra]) -> dict[str, str]:

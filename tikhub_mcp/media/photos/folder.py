@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tikhub_mcp.media.photos.receipt import EXTENSIONS, PhotoFile, Receipt, Role, read_receipt
+from tikhub_mcp.media.contents import EXTENSIONS
+from tikhub_mcp.media.photos.receipt import KINDS, PhotoFile, Receipt, Role, read_receipt
 from tikhub_mcp.posts.aweme import MAX_PHOTOS
 from tikhub_mcp.posts.pictures import order_stills
 from tikhub_mcp.posts.post import Post
@@ -138,7 +139,8 @@ def _examine(path: Path, receipt: Receipt, wanted: list[Wanted]) -> Folder:
     for each in wanted:
         if not folder.has(each):
             others = (
-                PhotoFile.find(path / f"{each.stem}{end}", each.role, each.number) for end in EXTENSIONS[each.role]
+                PhotoFile.find(path / f"{each.stem}{end}", each.role, each.number)
+                for end in EXTENSIONS[KINDS[each.role]]
             )
             if there := next(filter(None, others), None):
                 folder.have[each.role, each.number] = there

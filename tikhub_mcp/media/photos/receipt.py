@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tikhub_mcp.errors import MediaInvalid
-from tikhub_mcp.media.contents import Content, SoundInPlaceOfClip, inspect_content
+from tikhub_mcp.media.contents import Content, find_content
 from tikhub_mcp.media.digests import digest_file
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.posts.aweme import MAX_PHOTOS
@@ -20,11 +19,6 @@ Role = Literal["picture", "clip", "music"]
 RECEIPT_NAME = "post.json"
 MAX_RECEIPT_BYTES = 4 << 20  # that of 999 moving pictures has 1 MB
 KINDS: dict[Role, FileKind] = {"picture": "picture", "clip": "clip", "music": "sound"}
-EXTENSIONS: dict[Role, tuple[str, ...]] = {
-    "picture": (".jpg", ".png", ".webp", ".heic"),
-    "clip": (".mp4",),
-    "music": (".mp3", ".m4a"),
-}
 
 
 class PhotoFile(BaseModel):
@@ -67,10 +61,9 @@ class PhotoFile(BaseModel):
     @classmethod
     def find(cls, path: Path, role: Role, number: int | None) -> "PhotoFile | None":
         """Return the entry of a file on disk if it is complete and of its kind, else None."""
-        with suppress(OSError, MediaInvalid, SoundInPlaceOfClip):
-            size, content = regular_status(path).st_size, inspect_content(path, KINDS[role])
-            if content.extension == path.suffix:
-                return cls._of(path, role, number, content, size, digest_file(path, md5=False).sha256)
+        with suppress(OSError):
+            if content := find_content(path, KINDS[role]):
+                return cls._of(path, role, number, content, path.stat().st_size, digest_file(path, md5=False).sha256)
         return None
 
     def check(self, folder: Path) -> "PhotoFile | None":
