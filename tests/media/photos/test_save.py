@@ -19,7 +19,7 @@ from tikhub_mcp.media import transfer
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.photos.folder import complete_folders, find_folder
 from tikhub_mcp.media.photos.receipt import read_receipt
-from tikhub_mcp.media.photos.save import SavedPhotos, save_photos
+from tikhub_mcp.media.photos.save import MAX_WARNINGS, SavedPhotos, save_photos
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import parse_link
@@ -159,8 +159,9 @@ def test_a_file_that_is_damaged_or_gone_is_fetched_again_alone(
     assert (asked(server), (folder / "02.jpg").read_bytes()) == (["/2.jpeg"], JPEG)
 
 
-def test_a_file_that_was_changed_and_is_whole_stays(server: Faulty, tmp_path: Path) -> None:
-    wanted, edited = post(*pictures(server, 2)), PICTURES["JPEG progressive"]()
+@pytest.mark.parametrize("edited", [PICTURES["JPEG progressive"](), JPEG.replace(b"JFIF\0\1\1", b"JFIF\0\1\2")])
+def test_a_file_that_was_changed_and_is_whole_stays(server: Faulty, tmp_path: Path, edited: bytes) -> None:
+    wanted = post(*pictures(server, 2))
     folder = save(tmp_path, wanted).folder
     asked(server)
     (folder / "02.jpg").write_bytes(edited)
@@ -188,6 +189,14 @@ def test_a_picture_that_every_mirror_refuses_is_fetched_alone_by_a_later_call(se
     assert (receipt.complete, names(tmp_path)) == (True, [FOLDER])
 
 
+def test_a_file_that_is_newer_than_the_receipt_is_not_asked_for_again(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(*pictures(server, 2, n2=REFUSED))
+    folder = save(tmp_path, wanted).folder
+    (folder / "02.jpg").write_bytes(JPEG)  # as where the process was killed before it wrote the new receipt
+    asked(server)
+    assert (save(tmp_path, wanted).missing, asked(server)) == ((), [])
+
+
 def test_where_nothing_came_there_is_no_folder(server: Faulty, tmp_path: Path) -> None:
     with pytest.raises(MediaUnavailable, match=r"Picture 1 of .* Missing of the 2 pictures: 2 \(numbers 1, 2\)\.$"):
         save(tmp_path, post(*pictures(server, 2, n1=REFUSED, n2=REFUSED)))
@@ -200,6 +209,8 @@ def test_a_picture_without_a_clean_link_is_missing_and_another_call_does_not_hel
     saved = save(tmp_path, post(*pictures(server, 1), {"owner_watermark_image": {"url_list": [server.on("/w", GOOD)]}}))
     assert saved.failure is not None
     assert (saved.missing, saved.failure.retryable, asked(server)) == ((2,), False, ["/1.jpeg"])
+    (failure,) = filter(None, [save(tmp_path, post(*pictures(server, 2, n1=REFUSED), {})).failure])
+    assert failure.retryable
 
 
 @pytest.mark.parametrize(
@@ -225,6 +236,8 @@ def test_another_format_takes_the_place_of_a_dead_link_and_a_warning_says_so(ser
     for _ in range(2):
         (warning,) = save(tmp_path, wanted).warnings
         assert warning == "01.webp: this is not the first choice (jpeg, 117x83): the CDN answered HTTP 403"
+    urls = server.on("/a.webp", as_type(WEBP, "image/webp")), server.on("/a.jpeg", REFUSED)
+    assert len(save(tmp_path, post(*[picture(*urls)] * 6)).warnings) == MAX_WARNINGS
 
 
 def test_music_in_the_place_of_a_moving_half_is_no_clip_and_is_asked_for_once(server: Faulty, tmp_path: Path) -> None:
@@ -235,11 +248,18 @@ def test_music_in_the_place_of_a_moving_half_is_no_clip_and_is_asked_for_once(se
         assert (saved.missing, names(saved.folder), asked(server)) == ((), ["01.jpg", "post.json"], expected)
 
 
-@pytest.mark.parametrize("instead", [REFUSED, Act(body=ENCRYPTED), Act(body=H266), Act(body=PAGE)])
-def test_a_clip_that_cannot_be_had_makes_its_picture_incomplete(server: Faulty, tmp_path: Path, instead: Act) -> None:
+@pytest.mark.parametrize(
+    ("instead", "final"),
+    [(REFUSED, False), (Act(body=ENCRYPTED), True), (Act(body=H266), True), (Act(body=PAGE), False)],
+)
+def test_a_clip_that_cannot_be_had_makes_its_picture_incomplete(
+    server: Faulty, tmp_path: Path, instead: Act, final: bool
+) -> None:
     wanted = post(picture(server.on("/1.jpeg", GOOD), clip=server.on("/clip", instead)))
     saved = save(tmp_path, wanted)
     assert (saved.missing, names(saved.folder)) == ((1,), ["01.jpg", "post.json"])
+    assert saved.failure is not None
+    assert saved.failure.refused_content == final  # where it is, new links are not paid for
 
 
 def test_music_that_is_wanted_later_is_added_and_stays_in_the_receipt(server: Faulty, tmp_path: Path) -> None:
