@@ -284,6 +284,10 @@ def test_it_works_where_the_working_directory_is_gone(tmp_path: Path, environmen
     gone = f'cd "{tmp_path}/gone" && rmdir "{tmp_path}/gone" && exec "{SCRIPT}" --help'
     ran = subprocess.run(["/bin/sh", "-c", gone], env=environment, check=True, capture_output=True)
     assert b"summarize" in ran.stdout
+    (tmp_path / "gone").mkdir()
+    there = gone.replace("--help", "summarize")
+    ran = subprocess.run(["/bin/sh", "-c", there], env=environment, check=False, capture_output=True)
+    assert (ran.returncode, ran.stderr[:52]) == (2, b"error: invalid_input: The path . leads nowhere: [Err")
 
 
 def test_before_it_leaves_the_working_directory_out_it_imports_nothing() -> None:

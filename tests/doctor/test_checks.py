@@ -23,6 +23,7 @@ from tikhub_mcp.settings.environment import NON_SECRET_VARIABLES, load_settings
 
 pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
 
+DESKTOP = "home/.config/Claude/claude_desktop_config.json"
 PASSWORD = "s3cr3t/p@ss"
 ALWAYS = [
     "versions",
@@ -261,6 +262,13 @@ def test_folders_are_tried_without_being_made(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "home").rglob("*")) == ["out", "raw", "reports"]
 
 
+def test_a_folder_whose_name_is_too_long_is_a_problem_and_breaks_no_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIKHUB_OUTPUT_DIR", str(tmp_path / ("x" * 300)))
+    assert {each.state for each in checks._folders(load_settings())} == {"problem"}
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything is writable to root")
 @pytest.mark.parametrize("mode", [0o555, 0o000])
 def test_a_folder_that_is_not_ones_own_is_a_problem(tmp_path: Path, mode: int) -> None:
@@ -321,6 +329,20 @@ def test_what_a_client_starts_and_with_which_key_is_told(
     assert bool(found.advice) == (state != "ok")
 
 
+def test_claude_desktop_fills_no_key_in(tmp_path: Path) -> None:
+    path = entry(tmp_path / "home", command=sys.executable, env={"TIKHUB_API_KEY": "${TIKHUB_API_KEY}"})
+    (tmp_path / DESKTOP).parent.mkdir(parents=True)
+    path.rename(tmp_path / DESKTOP)
+    [found] = checks._clients()
+    assert (found.state, found.found[:44]) == ("warning", "Claude Desktop: no usable key in its entry (")
+
+
+def test_an_entry_of_the_same_name_for_a_remote_server_is_none_of_ours(tmp_path: Path) -> None:
+    entry(tmp_path / "home", type="http", url="https://mcp.example/")
+    [found] = checks._clients()
+    assert (found.state, found.found[:22]) == ("ok", "no client has an entry")
+
+
 BROKEN = '{\n  "mcpServers": {\n    "a" {}\n  }\n}'
 
 
@@ -341,6 +363,7 @@ BROKEN = '{\n  "mcpServers": {\n    "a" {}\n  }\n}'
         ),
         (".cursor/mcp.json", '{"mcpServers": []}', 'Cursor: FILE: "mcpServers" in it is not an object in braces'),
         (".cursor/mcp.json", '{"é": "x"}'.encode("latin-1"), "Cursor: FILE: it is not in UTF-8"),
+        (".cursor/mcp.json", '{"a": 1, "a": 2}', "Cursor: FILE: it has one name twice in the same object"),
     ],
 )
 def test_a_clients_settings_that_do_not_parse_are_a_problem_with_line_and_column(
@@ -352,6 +375,7 @@ def test_a_clients_settings_that_do_not_parse_are_a_problem_with_line_and_column
     [found] = checks._clients()
     assert found.state == "problem"
     assert found.found.startswith(says.replace("FILE", str(path)))
+    assert found.advice == "Repair the file: its client may fail to read it too."
 
 
 def test_settings_with_comments_are_read_where_the_client_reads_them(tmp_path: Path) -> None:

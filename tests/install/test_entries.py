@@ -176,6 +176,7 @@ def test_the_question_about_a_removal_counts_what_stays(tmp_path: Path) -> None:
         ("cursor", {"TIKHUB_API_KEY": KEY, "n": 1}, "keep that file to yourself", False),
         ("cursor", {"TIKHUB_API_KEY": "${env:MY_KEY}"}, "Cursor fills in the key, ${env:MY_KEY}", False),
         ("vscode", PROMPTED, "VS Code fills in the key", False),
+        ("claude-desktop", {"TIKHUB_API_KEY": "${MY_KEY}"}, "## API_KEY in ", True),
         ("cursor", {"TIKHUB_SKILL_FILE": "filled"}, "finds its key in SKILL.md", False),
     ],
 )

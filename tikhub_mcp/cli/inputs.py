@@ -20,7 +20,7 @@ def absolute(path: Path | None) -> Path | None:
     try:
         return path.expanduser().resolve() if path else None
     except (OSError, RuntimeError) as error:  # an unknown home directory, or a loop of symbolic links
-        raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None
+        raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {str(error).rstrip('.')}.") from None
 
 
 def read_links(names: list[str], command: str = "batch") -> "Given":

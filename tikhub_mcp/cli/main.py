@@ -232,7 +232,8 @@ def _batch(args: argparse.Namespace) -> int:
 def _summarize(args: argparse.Namespace) -> int:
     from tikhub_mcp.cli.summary import run
 
-    return run(absolute(args.input), absolute(args.out_dir), args.urls, args.formats, as_json=args.json)
+    out_dir = args.out_dir or (Path() if args.urls is None else None)
+    return run(absolute(args.input), absolute(out_dir), args.urls, args.formats, as_json=args.json)
 
 
 def _formats(text: str) -> "tuple[Format, ...]":

@@ -19,7 +19,7 @@ def run(
 
     Args:
         source: A raw file or a folder of them; by default the folder of raw answers.
-        out_dir: The folder of the outputs; by default the current one, or with `urls` the one for selections.
+        out_dir: The folder of the outputs; by default the one for selections.
         urls: A file with links to the only posts that the summary is about.
         formats: The outputs.
         as_json: Whether to print the reply as JSON.
@@ -30,8 +30,7 @@ def run(
     if urls is not None:
         given = read_links([urls], "summarize --urls")
         about, note = given.posts(), given.posts_note()
-    default = Path.cwd() if urls is None else settings.selection
-    summary = summarize(source or settings.raw, out_dir or default, formats, about=about)
+    summary = summarize(source or settings.raw, out_dir or settings.selection, formats, about=about)
     if as_json:
         from tikhub_mcp.tools.replies import summary_reply
 

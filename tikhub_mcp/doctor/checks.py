@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import starmap
@@ -24,7 +25,8 @@ from tikhub_mcp import __version__, isolation
 from tikhub_mcp.doctor.connectivity import check_network, check_online
 from tikhub_mcp.doctor.findings import Finding, State, finding, redact_finding
 from tikhub_mcp.errors import InvalidInput, KeyMissing
-from tikhub_mcp.install.entries import client_entries, environment_in, unreadable_settings
+from tikhub_mcp.install.clients import ClientProgram
+from tikhub_mcp.install.entries import client_entries, has_key, unreadable_settings
 from tikhub_mcp.messages import translate
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown
@@ -99,23 +101,17 @@ def _key() -> Iterator[Finding]:
     places = ", ".join(states)
     if used:
         yield finding("key", "ok", "key_used", used=used, length=length, places=places)
-    elif any(_has_key(entry) for *_, entry in client_entries()):
+    elif any(has_key(client, entry) for client, _, entry in client_entries()):
         yield finding("key", "ok", "key_in_entry", places=places)
     else:
         yield finding("key", "problem", "key_missing", places=places, skill=skill_files()[0])
 
 
-def _usable_key(environ: Mapping[str, str] | None = None) -> SecretStr | None:
+def _usable_key() -> SecretStr | None:
     try:
-        return find_key(environ)
+        return find_key()
     except KeyMissing:
         return None
-
-
-def _has_key(entry: Mapping[str, Any]) -> bool:
-    """Whether the server of this entry finds a key, or the client asks the user for it."""
-    env = environment_in(entry.get("env"))
-    return "${" in env.get("TIKHUB_API_KEY", "") or _usable_key(env) is not None
 
 
 def _imports_from_project(entry: Mapping[str, Any]) -> bool:
@@ -138,17 +134,17 @@ def _clients() -> list[Finding]:
     return [*unreadable, *starmap(_entry, client_entries())] or [finding("clients", "ok", "no_entry")]
 
 
-def _entry(client: str, path: Path, entry: Mapping[str, Any]) -> Finding:
+def _entry(client: ClientProgram, path: Path, entry: dict[str, Any]) -> Finding:
     command = str(entry.get("command", ""))
     # A relative path is resolved against this process's working directory; the client's is another one.
     if not Path(shutil.which(command) or "").is_absolute():
         safe = shown.command(command)
-        return finding("clients", "problem", "command_missing", client=client, command=safe, path=path)
+        return finding("clients", "problem", "command_missing", client=client.title, command=safe, path=path)
     if _imports_from_project(entry):
-        return finding("clients", "warning", "imports_from_project", client=client, path=path)
-    if not _has_key(entry):  # a client does not pass this shell's environment on
-        return finding("clients", "warning", "entry_without_key", client=client, path=path)
-    return finding("clients", "ok", "entry_works", client=client, command=command)
+        return finding("clients", "warning", "imports_from_project", client=client.title, path=path)
+    if not has_key(client, entry):  # a client does not pass this shell's environment on
+        return finding("clients", "warning", "entry_without_key", client=client.title, path=path)
+    return finding("clients", "ok", "entry_works", client=client.title, command=command)
 
 
 def _settings(wrong: str) -> Iterator[Finding]:
@@ -175,13 +171,18 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         else:
             later = finding(name, "ok", "folder_later", folder=folder)
             yield Finding(name, "ok", str(folder)) if parent == folder else later
-    free = shutil.disk_usage(_existing(settings.root)).free
-    state: State = "ok" if free >= MIN_FREE_BYTES else "warning"
-    yield finding("disk", state, "free_space", gib=free / 2**30, folder=settings.root)
+    with suppress(OSError):  # which the findings about the folders tell
+        free = shutil.disk_usage(_existing(settings.root)).free
+        state: State = "ok" if free >= MIN_FREE_BYTES else "warning"
+        yield finding("disk", state, "free_space", gib=free / 2**30, folder=settings.root)
 
 
 def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    try:  # unlike Path.exists in some versions of Python, this tells a name that is too long from a missing folder
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _existing(folder.parent)
+    return folder
 
 
 def _round_trip() -> Iterator[Finding]:

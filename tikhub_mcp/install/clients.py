@@ -20,6 +20,7 @@ class ClientProgram:
         servers: The member of the settings object that holds the servers.
         typed: Whether its entries have `"type": "stdio"`.
         asks: Whether it can ask the user for a key and store it itself.
+        expands: Whether it replaces `${…}` in the values of `env`.
         comments: Whether it reads settings with comments and trailing commas.
         project: The settings file of a project, relative to the project; empty if the client has none.
     """
@@ -28,13 +29,14 @@ class ClientProgram:
     servers: str = "mcpServers"
     typed: bool = False
     asks: bool = False
+    expands: bool = True
     comments: bool = False
     project: str = ""
 
 
 # `CLIENT_NAMES` in cli/main.py repeats the names, so that `--help` need not import this module; a test compares them.
 CLIENTS = {
-    "claude-desktop": ClientProgram("Claude Desktop"),
+    "claude-desktop": ClientProgram("Claude Desktop", expands=False),
     "claude-code": ClientProgram("Claude Code", typed=True, project=".mcp.json"),
     "cursor": ClientProgram("Cursor", comments=True, project=".cursor/mcp.json"),
     "vscode": ClientProgram("VS Code", "servers", typed=True, asks=True, comments=True, project=".vscode/mcp.json"),
@@ -120,4 +122,4 @@ def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except (OSError, RuntimeError) as error:  # an unknown home directory, or the working directory was removed
-        raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {error}.") from None
+        raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {str(error).rstrip('.')}.") from None

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import SecretStr
 
@@ -74,9 +74,9 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
             f"{path} is left as it is: {error.message}. Put this in by hand, next to what is there:\n{by_hand}"
         ) from None
     question = _question(client, path, old, new) + (translate("install.with_key") if secret else "")
-    env = environment_in(new[client.servers][NAME].get("env"))
-    lacks_key = not _has_key(env)
-    about_the_key = _about_the_key(client, path, env, lacks_key=lacks_key)
+    entry = new[client.servers][NAME]
+    lacks_key = not has_key(client, entry)
+    about_the_key = _about_the_key(client, path, _environment_in(entry), lacks_key=lacks_key)
     if after == before:
         notes = translate("install.already", name=NAME, path=path), about_the_key
     else:
@@ -108,15 +108,17 @@ def uninstall(name: str, path: Path) -> Change:
     return Change(path, before, after, _question(client, path, old, new), (note,))
 
 
-def client_entries() -> Iterator[tuple[str, Path, dict[str, Any]]]:
+def client_entries() -> Iterator[tuple[ClientProgram, Path, dict[str, Any]]]:
     """Find the server's entries in the user's settings files of all clients; an unreadable file is ignored.
 
+    An entry for something else, such as a server that the client reaches over HTTP, is ignored too.
+
     Yields:
-        The client's title, the settings file, and the entry.
+        The client, the settings file, and the entry.
     """
-    for title, path, found in _read_entries():
-        if isinstance(found, dict):
-            yield title, path, found
+    for client, path, found in _read_entries():
+        if _is_ours(found):
+            yield client, path, found
 
 
 def unreadable_settings() -> Iterator[tuple[str, Path, str]]:
@@ -125,16 +127,16 @@ def unreadable_settings() -> Iterator[tuple[str, Path, str]]:
     Yields:
         The client's title, the settings file, and the reason, with line and column where they are known.
     """
-    for title, path, found in _read_entries():
+    for client, path, found in _read_entries():
         if isinstance(found, InvalidInput):
-            yield title, path, found.message
+            yield client.title, path, found.message
 
 
-def _read_entries() -> Iterator[tuple[str, Path, Json | InvalidInput]]:
+def _read_entries() -> Iterator[tuple[ClientProgram, Path, Json | InvalidInput]]:
     for name, client in CLIENTS.items():
         with suppress(InvalidInput):  # the client is not there, or there is no home directory
             for path in find_files(name):
-                yield client.title, path, _read_entry(client, path)
+                yield client, path, _read_entry(client, path)
 
 
 def _read_entry(client: ClientProgram, path: Path) -> Json | InvalidInput:
@@ -145,9 +147,25 @@ def _read_entry(client: ClientProgram, path: Path) -> Json | InvalidInput:
         return error
 
 
-def environment_in(env: Json) -> dict[str, str]:
-    """The environment variables in the `env` of an entry; members that are not strings are ignored."""
+def has_key(client: ClientProgram, entry: Members) -> bool:
+    """Whether the server of an entry finds a key, or its client fills one in."""
+    env = _environment_in(entry)
+    try:
+        find_key(env)
+    except KeyMissing:
+        return client.expands and "${" in env.get(KEY, "")
+    return True
+
+
+def _environment_in(entry: Members) -> dict[str, str]:
+    """The environment variables of an entry; members that are not strings are ignored."""
+    env = entry.get("env")
     return {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {}
+
+
+def _is_ours(entry: Json) -> TypeGuard[Members]:
+    """Whether an entry starts a program, as this server's does."""
+    return isinstance(entry, dict) and "url" not in entry and entry.get("type", "stdio") == "stdio"
 
 
 def _servers(client: ClientProgram, members: Members) -> Members:
@@ -183,7 +201,7 @@ def _without_entry(client: ClientProgram, old: Members) -> Members:
 
 
 def _updated(entry: Json, wanted: Members, secret: str) -> Members:
-    if not isinstance(entry, dict) or "url" in entry or entry.get("type", "stdio") != "stdio":
+    if not _is_ours(entry):
         raise InvalidInput(f'its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out')
     new = entry | wanted
     if entry.get("args") and "args" not in wanted:
@@ -231,21 +249,12 @@ def _counted(what: str, count: int) -> str:
     return translate(f"install_kept.{what if count == 1 else f'{what}s'}", count=count)
 
 
-def _has_key(env: Mapping[str, str]) -> bool:
-    """Whether the server finds a key, or its client fills one in, with this environment."""
-    try:
-        find_key(env)
-    except KeyMissing:
-        return "${" in env.get(KEY, "")
-    return True
-
-
 def _about_the_key(client: ClientProgram, path: Path, env: Mapping[str, str], *, lacks_key: bool) -> str:
     """A sentence for the user: where the server will find its key, or where to put one."""
     given = env.get(KEY, "")
     if lacks_key:
         return translate("install.lacks_key", path=path, variable=KEY, skill=skill_files(env)[0])
-    if "${" in given:
+    if client.expands and "${" in given:
         return translate("install.key_filled_in", client=client.title, key=given)
     if why_unusable(given):
         return translate("install.key_in_skill")
