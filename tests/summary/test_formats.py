@@ -24,7 +24,7 @@ from tests.support.summary_inputs import answer, save_all
 from tikhub_mcp.cli.main import main
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.summary import extras, spool
+from tikhub_mcp.summary import extras
 from tikhub_mcp.summary import summarize as summary_summarize
 from tikhub_mcp.summary.summarize import DEFAULT_FORMATS, FORMATS, Format, Summary, SummaryStopped, summarize
 from tikhub_mcp.tools.replies import result, summary_reply
@@ -217,7 +217,6 @@ class Stepwise(Held):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch)
-        monkeypatch.setattr(spool, "BLOCK", 1)
         self.seen: list[tuple[int, int]] = []
         self.turn = threading.Semaphore(0)
 
@@ -270,10 +269,7 @@ async def test_a_cancelled_summary_leaves_none_of_its_formats_half_made(
 
 
 @pytest.mark.parametrize("asked", [0, 4, 6])
-def test_whoever_stops_a_summary_finds_the_formats_of_before(
-    tmp_path: Path, asked: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spool, "BLOCK", 1)
+def test_whoever_stops_a_summary_finds_the_formats_of_before(tmp_path: Path, asked: int) -> None:
     filled(tmp_path)
     before = {name: path.read_bytes() for name, path in summarize(tmp_path / "raw", tmp_path, FORMATS).paths.items()}
     (tmp_path / "raw" / "0000.json").unlink()

@@ -26,7 +26,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import answers, schema
 from tikhub_mcp.summary import rows as summary_rows
 from tikhub_mcp.summary.columns import COLUMNS, OURS
-from tikhub_mcp.summary.rows import Row
+from tikhub_mcp.summary.rows import MAX_DEPTH, Row, is_deep
 from tikhub_mcp.summary.summarize import summarize
 
 ANSWERS: list[Json] = [
@@ -219,6 +219,14 @@ def test_however_deep_an_answer_is_nested_the_others_are_summarised(tmp_path: Pa
     source = save_all(tmp_path / "raw", [GOOD, nested(depth, kind), GOOD])
     found = rows(summarize(source, tmp_path / "out").paths["json"])
     assert [item["parse_ok"] for item in found] == [True, depth < 1000 and kind != "in no answer", True]
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_a_row_may_be_nested_so_deeply_and_no_deeper(kind: type) -> None:
+    value: Json = None
+    for _ in range(MAX_DEPTH):
+        value = [value] if kind is list else {"a": value}
+    assert (is_deep({"field": value}), is_deep({"field": [value]})) == (False, True)
 
 
 @pytest.mark.parametrize("kind", ["in no answer", "behind a mark"])

@@ -41,7 +41,6 @@ from tests.support.summary_faults import FORMULAS, Full, poisoned
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.storage import reading
-from tikhub_mcp.summary import spool
 from tikhub_mcp.summary.answers import MAX_ODD_BYTES
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, MAX_FILE_BYTES, SummaryStopped, summarize
@@ -798,39 +797,16 @@ def test_a_file_that_changes_while_it_is_read_is_a_row(
     assert "changed while it was read" in run(raw)[0]["error"]
 
 
-@pytest.mark.parametrize(("block", "steps"), [(1, [4, 5, 6]), (2, [5, 6]), (64, [6])])
-def test_progress_is_told_after_each_file_and_each_block_of_rows(
-    raw: Path, monkeypatch: pytest.MonkeyPatch, block: int, steps: list[int]
-) -> None:
-    monkeypatch.setattr(spool, "BLOCK", block)
+def test_progress_is_told_after_each_file_and_each_row(raw: Path) -> None:
     for name in "abc":
         save(raw, b"", f"{name}.json")
     seen: list[tuple[int, int]] = []
     summarize(raw, raw / "out", progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 6) for done in [1, 2, 3, *steps]]
-
-
-def test_the_outputs_are_the_same_however_many_rows_are_finished_at_once(
-    raw: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(2 * spool.BLOCK + 3):
-        post = tiktok_post(aweme_id=str(7_300_000_000_000_000_000 + number // 2))  # every other one is not the newest
-        save(raw, b"?" if number % 5 == 0 else envelope(post, time_stamp=ANSWERED + number), f"{number:03}.json")
-
-    def made() -> dict[str, bytes]:
-        return {name: path.read_bytes() for name, path in summarize(raw, raw / "out").paths.items()}
-
-    usual = made()
-    lines = list(csv.DictReader(usual["csv"].decode("utf-8-sig").splitlines()))
-    assert {line["is_latest"] for line in lines} == {"true", "false", ""}
-    for block in (1, 7, 10_000):
-        monkeypatch.setattr(spool, "BLOCK", block)
-        assert made() == usual
+    assert seen == [(done, 6) for done in range(1, 7)]
 
 
 @pytest.mark.parametrize("asked", range(7))
-def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "BLOCK", 1)
+def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int) -> None:
     for name in "abc":
         save(raw, envelope(tiktok_post()), f"{name}.json")
     out = raw / "out"
@@ -848,8 +824,8 @@ def test_it_can_be_stopped_at_each_line_of_a_history(raw: Path) -> None:
         save(raw, envelope(tiktok_post(), time_stamp=ANSWERED + number), f"{number}.json")
     asked = itertools.count(1)
     summarize(raw, raw / "out", stopped=lambda: next(asked) < 0)
-    assert next(asked) - 1 == 5 + 1 + 5 + 1  # files, one block of rows, lines, and the end
-    answers = iter([False] * 8 + [True])
+    assert next(asked) - 1 == 5 + 5 + 5 + 1  # files, rows, lines, and the end
+    answers = iter([False] * 12 + [True])
     with pytest.raises(SummaryStopped):
         summarize(raw, raw / "new", stopped=lambda: next(answers))
     assert left(raw / "new") == []

@@ -4,8 +4,8 @@ from typing import Final
 
 from tikhub_mcp.posts.counts import COUNTS
 
-# Columns that this project adds after those of the API. `is_latest` is known only when all files are read: `spool`
-# fills it in.
+# Columns that this project adds after those of the API. `is_latest` is known only when all files are read:
+# `Spool.rows` fills it in.
 OURS: Final = {
     "platform": "tiktok or douyin",
     "as_of": "When TikHub answered, that is the time of all numbers in the row (ISO 8601, UTC)",

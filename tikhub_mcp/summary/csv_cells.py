@@ -3,16 +3,14 @@
 import re
 from collections.abc import Iterable
 
-from msgspec import Raw
 from msgspec.json import encode
 from msgspec.json import format as formatted
 
 from tikhub_mcp.posts.answer import Json
 
 MAX_CELL_UNITS = 32_767  # UTF-16 code units; Excel moves the rest of a longer text into further cells
-MAX_DEPTH = 300  # levels of nested objects and lists in a value, well below the limits of the JSON libraries
 
-_UNQUOTED = frozenset((bool, float, Raw))
+_UNQUOTED = frozenset((bool, float))
 # What spreadsheets execute: texts that begin with a trigger, after any blanks, invisible characters and quotes, which
 # they may strip; and DDE calls.
 _TRIGGERS = "=+-@＝＋－＠"
@@ -30,11 +28,7 @@ _FORMULA = re.compile(rf"[\t\r\n]|[{re.escape(_BLANKS)}\"]*[{re.escape(_TRIGGERS
 
 
 def line(values: Iterable[Json]) -> bytes:
-    """Return a line of CSV (RFC 4180) without its line end: texts are quoted, None is an empty cell, Raw is as it is.
-
-    Raises:
-        RecursionError: A value is nested more than MAX_DEPTH levels deep.
-    """
+    """Return a line of CSV (RFC 4180) without its line end: texts are quoted, None is an empty cell."""
     return ",".join([_cell(value) for value in values]).encode()
 
 
@@ -45,7 +39,7 @@ def _cell(value: Json) -> str:
         return str(value)  # a third of the time of encode()
     if type(value) in _UNQUOTED:
         return encode(value).decode()
-    text = safe(value if type(value) is str else _plain(value))
+    text = safe(value if type(value) is str else formatted(encode(value), indent=0).decode())
     if '"' in text:
         text = text.replace('"', '""')
     return f'"{text}"'
@@ -67,15 +61,3 @@ def fitting(text: str) -> str:
     if len(text) <= MAX_CELL_UNITS // 2:
         return text
     return text.encode("utf-16-le", "surrogatepass")[: 2 * MAX_CELL_UNITS].decode("utf-16-le", "ignore")
-
-
-def _plain(value: Json) -> str:
-    """Return a nested value as JSON text."""
-    if _is_deep(value, MAX_DEPTH):
-        raise RecursionError
-    return formatted(encode(value), indent=0).decode()
-
-
-def _is_deep(value: Json, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 1 or any(_is_deep(item, levels - 1) for item in inner if isinstance(item, dict | list))

@@ -14,7 +14,6 @@ from tikhub_mcp.summary.rows import Row, reported
 SECONDS_A_DAY = 86_400
 MAX_TOP_POSTS = 5  # posts in each ranking
 _UNKNOWN = -1  # stands for a count that was not reported
-_OLD, _LATEST, _NO_POST = range(3)  # the values of `Snapshots.latest`
 
 HISTORY: Final = {
     "aweme_id": "Id of the post",
@@ -110,17 +109,7 @@ class Snapshots:
             self.parsed += 1
             self._posts.setdefault(_key(row, number), []).append(number)
 
-    def latest(self) -> bytearray:
-        """Return for each row 1 if it is the newest about its post, 0 if it is not, and 2 if it has no post."""
-        latest = bytearray([_NO_POST]) * len(self._times)
-        for numbers in self._posts.values():
-            for number in numbers:
-                latest[number] = _OLD
-        for number in self._newest():
-            latest[number] = _LATEST
-        return latest
-
-    def _newest(self) -> Iterator[int]:
+    def newest(self) -> Iterator[int]:
         """Yield the newest row of each post; if times are equal, the one that was added later."""
         return (max(numbers, key=self._moment) for numbers in self._posts.values())
 
@@ -151,7 +140,7 @@ class Snapshots:
 
     def totals(self) -> CountTotals:
         """Return the sums over the newest row of each post."""
-        newest = list(self._newest())
+        newest = list(self.newest())
         known = {
             name: [values[number] for number in newest if values[number] != _UNKNOWN]
             for name, values in self._counts.items()
@@ -165,7 +154,7 @@ class Snapshots:
     def top(self, count: str, most: int = MAX_TOP_POSTS) -> list[int]:
         """Return the numbers of the `most` newest rows with the highest count, in descending order."""
         values = self._counts[count]
-        return nlargest(most, (number for number in self._newest() if values[number] > 0), key=values.__getitem__)
+        return nlargest(most, (number for number in self.newest() if values[number] > 0), key=values.__getitem__)
 
 
 def history(rows: Iterable[Row]) -> Iterator[Row]:

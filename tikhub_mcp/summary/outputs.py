@@ -1,18 +1,75 @@
-"""The output files of a summary: the base class of all of them, and the CSV and JSON outputs."""
+"""The files of a summary: a temporary one of all rows, the base class of all outputs, and the CSV and JSON outputs."""
 
 import json
 import os
-from collections.abc import Iterable, Sized
+import tempfile
+from array import array
+from collections.abc import Container, Iterable, Iterator, Sized
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
+
+from msgspec.json import decode, encode
+from msgspec.json import format as indented
 
 from tikhub_mcp.storage.atomic import PRIVATE, Part, os_errors, write_all
 from tikhub_mcp.summary import csv_cells
 from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.rows import Row
-from tikhub_mcp.summary.spool import CHUNK, Written
 
+CHUNK = 2**18  # bytes that are written at once
 BYTE_ORDER_MARK = "\ufeff".encode()  # at the start of a CSV file; without it Excel reads another encoding
 LINE_END = b"\r\n"  # of a CSV file
+
+
+class Spool:
+    """All rows in an unnamed temporary file, so that a summary of any size needs little memory.
+
+    Args:
+        folder: Where the temporary file is created.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._place = folder / "spool"  # the path in error messages
+        with os_errors(self._place):
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=CHUNK)  # noqa: SIM115 - closed by `__exit__`
+        self._starts, self._size = array("Q"), 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # closing may fail to write; the content is not needed any more
+            self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def add(self, row: Row) -> None:
+        """Append a row; must not be called after a row was read."""
+        text = encode(row) + b"\n"
+        self._starts.append(self._size)
+        self._size += len(text)
+        with os_errors(self._place):
+            self._file.write(text)
+
+    def __getitem__(self, number: int) -> Row:
+        """Return the row with this number, counted from 0."""
+        with os_errors(self._place):
+            self._file.seek(self._starts[number])
+            row: Row = decode(self._file.readline())
+        return row
+
+    def rows(self, numbers: Iterable[int], newest: Container[int]) -> Iterator[Row]:
+        """Yield the rows with these numbers, with their `is_latest`.
+
+        Args:
+            numbers: The numbers of the rows.
+            newest: The numbers of the newest row of each post.
+        """
+        for number in numbers:
+            row = self[number]
+            yield row | {"is_latest": number in newest if row["parse_ok"] else None}
 
 
 class Output(Part):
@@ -28,8 +85,8 @@ class Output(Part):
             super().__init__(target, PRIVATE)
         self._pending = bytearray()
 
-    def add(self, written: Written) -> None:
-        """Add the next rows; ignored by default."""
+    def add(self, row: Row) -> None:
+        """Add the next row; ignored by default."""
 
     def add_history(self, line: Row) -> None:
         """Add the next line of a post's history; ignored by default."""
@@ -66,9 +123,9 @@ class CsvTable(Output):
 class RowTable(CsvTable):
     """The CSV file of all rows."""
 
-    def add(self, written: Written) -> None:
-        """Append rows."""
-        self.write(written.csv)
+    def add(self, row: Row) -> None:
+        """Append a row."""
+        self.write(csv_cells.line(row.values()) + LINE_END)
 
 
 class HistoryTable(CsvTable):
@@ -92,16 +149,16 @@ class JsonTable(Output):
         super().__init__(target)
         self._source, self._rows, self._begun = source, rows, False
 
-    def add(self, written: Written) -> None:
-        """Append rows."""
+    def add(self, row: Row) -> None:
+        """Append a row."""
         if self._begun:
-            self.write(written.json)
-            return
-        values = {"generated_from": self._source, "video_count": len(self._rows)}
-        head = json.dumps(values, ensure_ascii=False, indent=2)
-        self.write(f'{head[:-2]},\n  "videos": ['.encode())
-        self.write(written.json[1:])  # the first row has no comma before it
-        self._begun = True
+            self.write(b",")
+        else:
+            values = {"generated_from": self._source, "video_count": len(self._rows)}
+            head = json.dumps(values, ensure_ascii=False, indent=2)
+            self.write(f'{head[:-2]},\n  "videos": ['.encode())
+            self._begun = True
+        self.write((b"\n" + indented(encode(row), indent=2)).replace(b"\n", b"\n    "))
 
     def finish(self, found: Findings) -> None:
         """Write the end of the document."""

@@ -20,7 +20,6 @@ from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.outputs import Output
 from tikhub_mcp.summary.rows import Row, reported
-from tikhub_mcp.summary.spool import Written
 from tikhub_mcp.text import clean
 
 MAX_POSTS = 2000  # in the table: those with the most plays and likes; the CSV has all
@@ -57,13 +56,12 @@ class Report(Output):
         self._line: list[Row] = []
         self._added = 0
 
-    def add(self, written: Written) -> None:
-        """Add the next rows: the newest row of each post, and the error of each file without a post."""
-        for row in written.rows():
-            if row["is_latest"]:
-                self._add(_post(row))
-            elif not row["parse_ok"] and len(self._without) < MAX_BROKEN_FILES:
-                self._without.append((clean(row["source_file"]), clean(row["error"], 300)))
+    def add(self, row: Row) -> None:
+        """Add the next row: the newest row of each post, and the error of each file without a post."""
+        if row["is_latest"]:
+            self._add(_post(row))
+        elif not row["parse_ok"] and len(self._without) < MAX_BROKEN_FILES:
+            self._without.append((clean(row["source_file"]), clean(row["error"], 300)))
 
     def add_history(self, line: Row) -> None:
         """Add the next line of a post's history; the lines of a post are added consecutively."""

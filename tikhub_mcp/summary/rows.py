@@ -22,6 +22,7 @@ from tikhub_mcp.summary.schema import (
 )
 
 MAX_DESC_LENGTH = 2000  # characters
+MAX_DEPTH = 300  # levels of nested objects and lists in a row, well below the limits of the JSON libraries
 
 Row: TypeAlias = dict[str, Json]
 
@@ -63,6 +64,12 @@ def reported(row: Row) -> dict[str, int | None]:
     if row["platform"] == "douyin":
         counts["play_count"] = None
     return counts
+
+
+def is_deep(value: Json, levels: int = MAX_DEPTH) -> bool:
+    """Whether a row, or a value in it, is nested too deeply for the outputs."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(is_deep(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
 
 def without_unreported(row: Row) -> Row:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
@@ -20,13 +18,11 @@ from tikhub_mcp.storage.atomic import make_folder, os_errors
 from tikhub_mcp.storage.reading import read_regular, read_start
 from tikhub_mcp.summary.answers import NO_JSON, broken_row, is_foreign, read_posts
 from tikhub_mcp.summary.columns import COLUMNS
-from tikhub_mcp.summary.csv_cells import line
 from tikhub_mcp.summary.extras import install_command, is_installed
 from tikhub_mcp.summary.history import HISTORY, Findings, Snapshots, Top, history
-from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable
-from tikhub_mcp.summary.rows import AnswerFields, Row, row
+from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable, Spool
+from tikhub_mcp.summary.rows import AnswerFields, Row, is_deep, row
 from tikhub_mcp.summary.selection import Selection
-from tikhub_mcp.summary.spool import Spool
 from tikhub_mcp.text import clean, writable
 
 T = TypeVar("T")
@@ -47,9 +43,6 @@ MAX_FILE_BYTES = 52 * 2**20
 
 _NEEDS = {"xlsx": "xlsx", "html": "report"}  # format → extra
 _MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
-# Answers that are read before their rows are made, and the bytes after which a group ends early. Working in groups is a
-# tenth faster than one file at a time, because it uses the CPU's caches better.
-_GROUP_ANSWERS, _GROUP_BYTES = 32, 4 * 2**20
 _HEAD = 2**18  # bytes at the start of a file in which a summary's markers are looked for
 
 
@@ -108,7 +101,7 @@ def summarize(
         formats: The outputs to write.
         about: Links to the only posts that the summary is about; all posts if there are none.
         progress: Called with the number of steps done and the total. Reading a file is a step (two if there are links),
-            and so is writing a row. Rows are written in blocks, so the number may rise by more than one.
+            and so is writing a row.
         stopped: Called before each step, before each line of the history, and before the outputs get their final
             names; if it returns True, the summary is stopped.
 
@@ -122,16 +115,19 @@ def summarize(
     folder, names = _inputs(source)
     track = partial(_tracked, progress=progress, stopped=stopped)
     first, steps = (len(names), 3 * len(names)) if about else (0, 2 * len(names))  # until the rows are counted
-    selection = Selection(about, chain.from_iterable(_rows(folder, track(names[:first], total=steps))))
+    selection = Selection(about, _rows(folder, track(names[:first], total=steps)))
     make_folder(out_dir)
     with ExitStack() as stack:
         spool = stack.enter_context(Spool(out_dir))
         outputs = {name: stack.enter_context(output) for name, output in _outputs(formats, out_dir, source, spool)}
-        snapshots = _read(spool, _rows(folder, track(names, first, total=steps)), selection)
-        written, done = spool.written(snapshots.latest()), first + len(names)
-        for block in track(written, done, attrgetter("count"), total=done + len(spool)):
+        snapshots, done = Snapshots(), first + len(names)
+        for added in filter(selection.takes, _rows(folder, track(names, first, total=steps))):
+            spool.add(added)
+            snapshots.add(added)
+        rows = spool.rows(range(len(spool)), set(snapshots.newest()))
+        for completed in track(rows, done, total=done + len(spool)):
             for output in outputs.values():
-                output.add(block)
+                output.add(completed)
         found = _find(spool, snapshots)
         _write_histories(spool, snapshots, outputs.values(), stopped)
         _commit_all(outputs.values(), found, stopped)
@@ -142,7 +138,6 @@ def summarize(
 def _tracked(
     items: Iterable[T],
     done: int = 0,
-    steps: Callable[[T], int] = lambda _: 1,
     *,
     total: int,
     progress: Callable[[int, int], None],
@@ -153,7 +148,7 @@ def _tracked(
         if stopped():
             raise SummaryStopped
         yield item
-        done += steps(item)
+        done += 1
         progress(done, total)
 
 
@@ -174,48 +169,12 @@ def _commit_all(outputs: Collection[Output], found: Findings, stopped: Callable[
             output.commit()
 
 
-def _read(spool: Spool, groups: Iterator[list[Row]], selection: Selection) -> Snapshots:
-    """Add the rows that are selected to the spool and to the snapshots, which are returned."""
-    snapshots = Snapshots()
-    for group in groups:
-        rows = list(filter(selection.takes, group))
-        try:
-            spool.add(rows)
-        except RecursionError:
-            rows = [_without_deep_nesting(added) for added in rows]
-            spool.add(rows)
-        for added in rows:
-            snapshots.add(added)
-    return snapshots
-
-
-def _rows(folder: Path, names: Iterable[str]) -> Iterator[list[Row]]:
-    """Yield the rows of files in groups."""
-    for group in _groups(answer for name in names for answer in _answers(folder, name)):
-        yield [row(answer) if isinstance(answer, AnswerFields) else answer for answer in group]
-
-
-def _groups(answers: Iterator[tuple[AnswerFields | Row, int]]) -> Iterator[list[AnswerFields | Row]]:
-    """Group answers, each given with its size in bytes, for `_read`."""
-    group: list[AnswerFields | Row] = []
-    room = _GROUP_BYTES
-    for answer, size in answers:
-        group.append(answer)
-        room -= size
-        if len(group) == _GROUP_ANSWERS or room < 0:
-            yield group
-            group, room = [], _GROUP_BYTES
-    if group:
-        yield group
-
-
-def _without_deep_nesting(original: Row) -> Row:
-    """Return the row, or a broken row if it is nested too deeply for the outputs."""
-    try:
-        line(original.values())
-    except RecursionError:
-        return broken_row(original["source_file"], f"{NO_JSON}: the JSON is nested too deeply.")
-    return original
+def _rows(folder: Path, names: Iterable[str]) -> Iterator[Row]:
+    """Yield the rows of files."""
+    for name in names:
+        for answer in _answers(folder, name):
+            made = row(answer) if isinstance(answer, AnswerFields) else answer
+            yield broken_row(name, f"{NO_JSON}: the JSON is nested too deeply.") if is_deep(made) else made
 
 
 def _check_formats(formats: Collection[Format]) -> None:
@@ -270,9 +229,9 @@ def _write_histories(
     spool: Spool, snapshots: Snapshots, outputs: Collection[Output], stopped: Callable[[], bool]
 ) -> None:
     """Add the history of the posts with more than one row to the outputs."""
-    latest = snapshots.latest()
+    newest = set(snapshots.newest())
     for numbers in snapshots.histories():
-        rows = (spool[number] | {"is_latest": latest[number] == 1} for number in numbers)
+        rows = spool.rows(numbers, newest)
         for change in history(rows):
             if stopped():
                 raise SummaryStopped
@@ -311,7 +270,7 @@ def _check_answer(folder: Path, name: str) -> None:
     Raises:
         InvalidInput: It holds none.
     """
-    found = [answer for answer, _ in _answers(folder, name)]
+    found = _answers(folder, name)
     if not isinstance(found[0], AnswerFields) and all(map(is_foreign, found)):
         error = InvalidInput(
             f"{clean(name)} is no raw answer, and nothing was written. {found[0]['error']} Give a raw JSON file, or a "
@@ -336,14 +295,12 @@ def _is_summary(path: Path) -> bool:
     return all(marker in head for marker in _MARKERS)
 
 
-def _answers(folder: Path, name: str) -> Iterator[tuple[AnswerFields | Row, int]]:
-    """Yield the posts of a file, or the row that gives the reason if it has none, with the file's size in bytes."""
+def _answers(folder: Path, name: str) -> list[AnswerFields | Row]:
+    """Return the posts of a file, or the row that gives the reason if it has none."""
     try:
         body = read_regular(f"{folder}{os.sep}{name}", MAX_FILE_BYTES)  # creating a Path takes longer than a row
-        posts = read_posts(name, body) if body else [broken_row(name, f"{NO_JSON}: it is empty.")]
-        for post in posts:
-            yield post, len(body) // len(posts)
+        return read_posts(name, body) if body else [broken_row(name, f"{NO_JSON}: it is empty.")]
     except OSError as error:
-        yield broken_row(name, f"The file cannot be read: {error.strerror}."), 0
+        return [broken_row(name, f"The file cannot be read: {error.strerror}.")]
     except ValueError as error:
-        yield broken_row(name, f"{NO_JSON}: {error}."), 0
+        return [broken_row(name, f"{NO_JSON}: {error}.")]

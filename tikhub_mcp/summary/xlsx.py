@@ -24,7 +24,6 @@ from tikhub_mcp.summary.csv_cells import fitting
 from tikhub_mcp.summary.history import HISTORY, Findings
 from tikhub_mcp.summary.outputs import Output
 from tikhub_mcp.summary.rows import Row, without_unreported
-from tikhub_mcp.summary.spool import Written
 
 MAX_ROWS = 1_048_576  # in a sheet, including the header
 MAX_HYPERLINKS = 65_530  # in a sheet; Excel repairs a file with more by removing all of them
@@ -105,11 +104,10 @@ class Workbook(Output):
         self._resources.callback(_close, sheet.row_data_fh)
         return sheet
 
-    def add(self, written: Written) -> None:
-        """Add rows to the sheet "Posts", which leaves blank what is not reported."""
+    def add(self, row: Row) -> None:
+        """Add a row to the sheet "Posts", which leaves blank what is not reported."""
         with os_errors(self.target):
-            for row in written.rows():
-                self._posts.add(without_unreported(row))
+            self._posts.add(without_unreported(row))
 
     def add_history(self, line: Row) -> None:
         """Add a line to the sheet "History"."""
