@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
@@ -124,13 +125,10 @@ def summarize(
         for added in filter(selection.takes, _rows(folder, track(names, first, total=steps))):
             spool.add(added)
             snapshots.add(added)
-        rows = spool.rows(range(len(spool)), set(snapshots.newest()))
-        for completed in track(rows, done, total=done + len(spool)):
-            for output in outputs.values():
-                output.add(completed)
-        found = _find(spool, snapshots)
-        _write_histories(spool, snapshots, outputs.values(), stopped)
-        _commit_all(outputs.values(), found, stopped)
+        newest, found = set(snapshots.newest()), _find(spool, snapshots)
+        rows = track(spool.rows(range(len(spool)), newest), done, total=done + len(spool))
+        changes = chain.from_iterable(history(spool.rows(numbers, newest)) for numbers in snapshots.histories())
+        _write(outputs.values(), rows, changes, found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
     return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), selection.remark)
 
@@ -158,8 +156,22 @@ def _older(out_dir: Path, written: Collection[Path]) -> Iterator[str]:
     return (path.name for path in others if path not in written and os.path.isfile(path))  # noqa: PTH113
 
 
-def _commit_all(outputs: Collection[Output], found: Findings, stopped: Callable[[], bool]) -> None:
-    """Complete all outputs, and then give them their final names."""
+def _write(
+    outputs: Collection[Output],
+    rows: Iterable[Row],
+    changes: Iterable[Row],
+    found: Findings,
+    stopped: Callable[[], bool],
+) -> None:
+    """Write all outputs, and then give them their final names."""
+    for added in rows:
+        for output in outputs:
+            output.add(added)
+    for change in changes:
+        if stopped():
+            raise SummaryStopped
+        for output in outputs:
+            output.add_history(change)
     for output in outputs:
         output.finish(found)
     if stopped():
@@ -223,20 +235,6 @@ def _top(spool: Spool, snapshots: Snapshots, count: str) -> Iterator[Top]:
         newest = spool[number]
         oldest = snapshots.oldest(newest, number, count)
         yield Top(newest, None if oldest is None else [*history([spool[oldest], newest])][1])
-
-
-def _write_histories(
-    spool: Spool, snapshots: Snapshots, outputs: Collection[Output], stopped: Callable[[], bool]
-) -> None:
-    """Add the history of the posts with more than one row to the outputs."""
-    newest = set(snapshots.newest())
-    for numbers in snapshots.histories():
-        rows = spool.rows(numbers, newest)
-        for change in history(rows):
-            if stopped():
-                raise SummaryStopped
-            for output in outputs:
-                output.add_history(change)
 
 
 def _inputs(source: Path) -> tuple[Path, list[str]]:
