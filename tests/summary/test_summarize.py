@@ -819,13 +819,14 @@ def test_whoever_stops_it_finds_everything_as_it_was(raw: Path, asked: int) -> N
     assert (out / CSV_NAME).read_text() == "old"
 
 
-def test_it_can_be_stopped_at_each_line_of_a_history(raw: Path) -> None:
-    for number in range(5):
-        save(raw, envelope(tiktok_post(), time_stamp=ANSWERED + number), f"{number}.json")
+def test_it_can_be_stopped_at_the_history_of_each_post(raw: Path) -> None:
+    for number in range(6):
+        post = tiktok_post(aweme_id=str(7_300_000_000_000_000_000 + number % 3))
+        save(raw, envelope(post, time_stamp=ANSWERED + number), f"{number}.json")
     asked = itertools.count(1)
     summarize(raw, raw / "out", stopped=lambda: next(asked) < 0)
-    assert next(asked) - 1 == 5 + 5 + 5 + 1  # files, rows, lines, and the end
-    answers = iter([False] * 12 + [True])
+    assert next(asked) - 1 == 6 + 6 + 3 + 1  # files, rows, posts, and the end
+    answers = iter([False] * 14 + [True])
     with pytest.raises(SummaryStopped):
         summarize(raw, raw / "new", stopped=lambda: next(answers))
     assert left(raw / "new") == []

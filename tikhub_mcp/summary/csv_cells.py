@@ -9,8 +9,6 @@ from msgspec.json import format as formatted
 from tikhub_mcp.posts.answer import Json
 
 MAX_CELL_UNITS = 32_767  # UTF-16 code units; Excel moves the rest of a longer text into further cells
-
-_UNQUOTED = frozenset((bool, float))
 # What spreadsheets execute: texts that begin with a trigger, after any blanks, invisible characters and quotes, which
 # they may strip; and DDE calls.
 _TRIGGERS = "=+-@＝＋－＠"
@@ -35,14 +33,10 @@ def line(values: Iterable[Json]) -> bytes:
 def _cell(value: Json) -> str:
     if value is None:
         return ""
-    if type(value) is int:
-        return str(value)  # a third of the time of encode()
-    if type(value) in _UNQUOTED:
+    if isinstance(value, int | float):
         return encode(value).decode()
-    text = safe(value if type(value) is str else formatted(encode(value), indent=0).decode())
-    if '"' in text:
-        text = text.replace('"', '""')
-    return f'"{text}"'
+    text = safe(value if isinstance(value, str) else formatted(encode(value), indent=0).decode())
+    return '"' + text.replace('"', '""') + '"'
 
 
 def safe(text: str) -> str:
@@ -53,7 +47,7 @@ def safe(text: str) -> str:
     if text[:1] in _FIRST or "|'" in text or "\0" in text:  # this check takes a tenth of the time of the pattern
         text = text.replace("\0", "")
         text = f"'{text}" if _FORMULA.match(text) else text
-    return text if len(text) <= MAX_CELL_UNITS // 2 else fitting(text)  # most calls are saved
+    return fitting(text)
 
 
 def fitting(text: str) -> str:

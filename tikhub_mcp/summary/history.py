@@ -196,7 +196,4 @@ def moment(as_of: str | None) -> int:
 def _key(row: Row, number: int) -> object:
     """Return a key that is equal for all rows about one post, and unique for a row without an id."""
     aweme_id = row["aweme_id"]
-    if not isinstance(aweme_id, str) or not aweme_id:
-        return -1 - number
-    plain = aweme_id.isascii() and aweme_id.isdecimal() and len(aweme_id) < 30 and aweme_id[0] != "0"
-    return int(aweme_id) if plain else aweme_id  # an int takes half the memory of a str
+    return aweme_id if isinstance(aweme_id, str) and aweme_id else number

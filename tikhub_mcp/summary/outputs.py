@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from array import array
-from collections.abc import Container, Iterable, Iterator, Sized
+from collections.abc import Container, Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -88,8 +88,8 @@ class Output(Part):
     def add(self, row: Row) -> None:
         """Add the next row; ignored by default."""
 
-    def add_history(self, line: Row) -> None:
-        """Add the next line of a post's history; ignored by default."""
+    def add_history(self, lines: Sequence[Row]) -> None:
+        """Add the history of the next post, the oldest line first; ignored by default."""
 
     def finish(self, found: Findings) -> None:  # noqa: ARG002 - subclasses use it
         """Complete the part file; `commit` then gives it its final name."""
@@ -131,9 +131,10 @@ class RowTable(CsvTable):
 class HistoryTable(CsvTable):
     """The CSV file of the history: how counts changed."""
 
-    def add_history(self, line: Row) -> None:
-        """Append a line."""
-        self.write(csv_cells.line(line.values()) + LINE_END)
+    def add_history(self, lines: Sequence[Row]) -> None:
+        """Append lines."""
+        for line in lines:
+            self.write(csv_cells.line(line.values()) + LINE_END)
 
 
 class JsonTable(Output):

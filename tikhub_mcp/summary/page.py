@@ -8,6 +8,7 @@ import heapq
 import json
 import re
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -53,7 +54,6 @@ class Report(Output):
         self._ranks: dict[str, list[tuple[float, int, Row]]] = {name: [] for name in _RANKED}
         self._lines: list[tuple[float, int, Row]] = []
         self._without: list[tuple[str, str]] = []
-        self._line: list[Row] = []
         self._added = 0
 
     def add(self, row: Row) -> None:
@@ -63,16 +63,20 @@ class Report(Output):
         elif not row["parse_ok"] and len(self._without) < MAX_BROKEN_FILES:
             self._without.append((clean(row["source_file"]), clean(row["error"], 300)))
 
-    def add_history(self, line: Row) -> None:
-        """Add the next line of a post's history; the lines of a post are added consecutively."""
-        if self._line and self._line[-1]["aweme_id"] != line["aweme_id"]:
-            self._end_line()
-        self._line.append(line)
+    def add_history(self, lines: Sequence[Row]) -> None:
+        """Add the history of a post."""
+        self._added += 1
+        newest = lines[-1]
+        weight = newest["play_count"] or newest["digg_count"] or 0
+        author = newest["author_nickname"] if isinstance(newest["author_nickname"], str) else ""
+        post = {"author": clean(author), "id": clean(str(newest["aweme_id"]))}
+        points = [
+            {"as_of": at["as_of"], **{name: at[API_COUNTS[name]] for name in _SHOWN}} for at in lines[-MAX_POINTS:]
+        ]
+        _push(self._lines, (weight, -self._added, {**post, "points": points}), MAX_CHART_LINES)
 
     def finish(self, found: Findings) -> None:
         """Write the page."""
-        if self._line:
-            self._end_line()
         page = TEMPLATE.read_text(encoding="utf-8")
         before, rest = page.split("@DATA@")
         between, after = rest.split("@LIBRARY@")
@@ -100,16 +104,6 @@ class Report(Output):
         for name, heap in self._ranks.items():
             if post[name]:
                 _push(heap, (post[name], -self._added, post), MAX_BARS)
-
-    def _end_line(self) -> None:
-        line, self._line = self._line[-MAX_POINTS:], []
-        self._added += 1
-        newest = line[-1]
-        weight = newest["play_count"] or newest["digg_count"] or 0
-        author = newest["author_nickname"] if isinstance(newest["author_nickname"], str) else ""
-        post = {"author": clean(author), "id": clean(str(newest["aweme_id"]))}
-        points = [{"as_of": at["as_of"], **{name: at[API_COUNTS[name]] for name in _SHOWN}} for at in line]
-        _push(self._lines, (weight, -self._added, {**post, "points": points}), MAX_CHART_LINES)
 
 
 def _descending(heap: list[tuple[float, int, Row]]) -> list[Row]:

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 from msgspec.structs import asdict
 
 from tikhub_mcp.posts.answer import Json, platform_asked
-from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, EXACT, parse_count, unix_time
+from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, parse_count, unix_time
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.posts.links import Platform, canonical, is_post_id, platform_in
 from tikhub_mcp.posts.post import PHOTO_TYPES
@@ -57,10 +57,7 @@ def row(answer: AnswerFields) -> Row:
 
 def reported(row: Row) -> dict[str, int | None]:
     """Return the counts of a row as integers; None for a count that was not reported, such as plays on Douyin."""
-    # Plain integers skip parse_count(), which saves a tenth of a row's time.
-    counts = {
-        name: value if type(value := row[name]) is int and 0 <= value < EXACT else parse_count(value) for name in COUNTS
-    }
+    counts = {name: parse_count(row[name]) for name in COUNTS}
     if row["platform"] == "douyin":
         counts["play_count"] = None
     return counts
@@ -69,7 +66,7 @@ def reported(row: Row) -> dict[str, int | None]:
 def is_deep(value: Json, levels: int = MAX_DEPTH) -> bool:
     """Whether a row, or a value in it, is nested too deeply for the outputs."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(is_deep(item, levels - 1) for item in inner if isinstance(item, dict | list))
+    return levels < 0 or any(is_deep(item, levels - 1) for item in inner if type(item) in (dict, list))
 
 
 def without_unreported(row: Row) -> Row:

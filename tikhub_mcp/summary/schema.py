@@ -142,10 +142,6 @@ ENVELOPE = RootFields.__annotations__.keys() - {"data"}
 OBJECTS = {
     field
     for part in (RootFields, BodyFields, PostFields, VideoFields, AddressFields)
-    for field in part.__struct_fields__
-} - {
-    field
-    for part in (RootFields, BodyFields, PostFields, VideoFields, AddressFields)
     for field, kind in part.__annotations__.items()
-    if kind is Any
+    if kind is not Any
 }

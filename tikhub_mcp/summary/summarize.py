@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
@@ -103,7 +102,7 @@ def summarize(
         about: Links to the only posts that the summary is about; all posts if there are none.
         progress: Called with the number of steps done and the total. Reading a file is a step (two if there are links),
             and so is writing a row.
-        stopped: Called before each step, before each line of the history, and before the outputs get their final
+        stopped: Called before each step, before the history of each post, and before the outputs get their final
             names; if it returns True, the summary is stopped.
 
     Raises:
@@ -127,8 +126,8 @@ def summarize(
             snapshots.add(added)
         newest, found = set(snapshots.newest()), _find(spool, snapshots)
         rows = track(spool.rows(range(len(spool)), newest), done, total=done + len(spool))
-        changes = chain.from_iterable(history(spool.rows(numbers, newest)) for numbers in snapshots.histories())
-        _write(outputs.values(), rows, changes, found, stopped)
+        histories = (list(history(spool.rows(numbers, newest))) for numbers in snapshots.histories())
+        _write(outputs.values(), rows, histories, found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
     return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), selection.remark)
 
@@ -159,7 +158,7 @@ def _older(out_dir: Path, written: Collection[Path]) -> Iterator[str]:
 def _write(
     outputs: Collection[Output],
     rows: Iterable[Row],
-    changes: Iterable[Row],
+    histories: Iterable[list[Row]],
     found: Findings,
     stopped: Callable[[], bool],
 ) -> None:
@@ -167,11 +166,11 @@ def _write(
     for added in rows:
         for output in outputs:
             output.add(added)
-    for change in changes:
+    for lines in histories:
         if stopped():
             raise SummaryStopped
         for output in outputs:
-            output.add_history(change)
+            output.add_history(lines)
     for output in outputs:
         output.finish(found)
     if stopped():

@@ -109,10 +109,11 @@ class Workbook(Output):
         with os_errors(self.target):
             self._posts.add(without_unreported(row))
 
-    def add_history(self, line: Row) -> None:
-        """Add a line to the sheet "History"."""
+    def add_history(self, lines: Sequence[Row]) -> None:
+        """Add lines to the sheet "History"."""
         with os_errors(self.target):
-            self._history.add(line)
+            for line in lines:
+                self._history.add(line)
 
     def finish(self, found: Findings) -> None:
         """Write the workbook into the part file."""

@@ -181,7 +181,14 @@ def read_list(path: Path, largest: int | None = MAX_LIST_BYTES) -> Given:
     Raises:
         InvalidInput: It cannot be read, is not a regular file, is no text, is too large, or has no link.
     """
-    name, content = _name(path), _content(path, largest)
+    name = clean(path.name or str(path))  # `.` and `/` have no name
+    try:
+        # Symbolic links are followed: a user of the command line may give one; a tool's path is already resolved.
+        content = read_start(path, -1 if largest is None else largest + 1, through_links=True)
+    except OSError as error:
+        raise InvalidInput(f"The list of links cannot be read: {name}: {error.strerror}.") from None
+    except ValueError:
+        raise InvalidInput(f"The list of links must be a text file; {name} is none.") from None
     text = decode_list(content, name)
     if largest is not None and len(content) > largest:
         raise InvalidInput(f"The list of links is larger than {largest:,} bytes: {name}.")
@@ -241,22 +248,6 @@ def _reply(call: Call, given: Given, outcomes: list[Outcome], workers: int) -> B
     reply = replies.batch_reply(call, items, outcomes, workers)
     reply.note = _joined(reply.note, given.note) or None
     return reply
-
-
-def _name(path: Path) -> str:
-    return clean(path.name or str(path))  # `.` and `/` have no name
-
-
-def _content(path: Path, largest: int | None) -> bytes:
-    name = _name(path)
-    try:
-        # Symbolic links are followed: a user of the command line may give one; a tool's path is already resolved.
-        content = read_start(path, -1 if largest is None else largest + 1, through_links=True)
-    except OSError as error:
-        raise InvalidInput(f"The list of links cannot be read: {name}: {error.strerror}.") from None
-    except ValueError:
-        raise InvalidInput(f"The list of links must be a text file; {name} is none.") from None
-    return content
 
 
 def _skipped_lines(where: str, lines: list[str]) -> str:

@@ -1,6 +1,7 @@
 """The entries of replies about the files of photo posts, and about what stands beside a video."""
 
 from collections import Counter
+from dataclasses import asdict
 
 from tikhub_mcp.media.extras import SavedExtra, SpokenText
 from tikhub_mcp.media.photos.save import SavedPhotos
@@ -33,9 +34,4 @@ def extra_file(saved: SavedExtra) -> ExtraFile:
 
 def transcript_entry(spoken: SpokenText) -> TranscriptEntry:
     """Return the entry of what is said in a video."""
-    return TranscriptEntry(
-        language=spoken.language,
-        text=spoken.text,
-        truncated=spoken.truncated,
-        auto_generated=spoken.auto_generated,
-    )
+    return TranscriptEntry(**asdict(spoken))

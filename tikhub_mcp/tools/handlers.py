@@ -32,21 +32,13 @@ from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
 MAX_LINKS = 1000  # in one call
 UNSEEN_SECONDS = 600.0  # how long the result of a summary that outlived its call is available to the next call
-_OLD_INDEX_NAME = ".journal"  # of version 0.1
 PROGRESS_SECONDS = 0.3  # between two progress notifications
 
 Links = Annotated[
     list[str], BeforeValidator(lambda value: [value] * bool(value.strip()) if isinstance(value, str) else value)
 ]
-Formats = Annotated[
-    list[summarize.Format],
-    BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
-]
 # A list, a text with commas or spaces between, or a list in JSON.
-Include = Annotated[
-    list[Extra],
-    BeforeValidator(lambda value: re.findall(r"[^\s,\[\]\"']+", value) if isinstance(value, str) else value),
-]
+_WORDS = BeforeValidator(lambda value: re.findall(r"[^\s,\[\]\"']+", value) if isinstance(value, str) else value)
 OutputDir = Annotated[str, Field(description="Folder for the files (default: videos/, photos/ in the output folder)")]
 SaveRaw = Annotated[bool, Field(description="Keep the full API answer as a JSON file")]
 QualityArgument = Annotated[
@@ -54,8 +46,10 @@ QualityArgument = Annotated[
     Field(description="compatible: H.264 first, plays everywhere; best: largest picture; smallest: fewest bytes"),
 ]
 MetricsOnly = Annotated[bool, Field(description="Numbers and raw answer, no file")]
-IncludeArgument = Annotated[
-    Include, Field(description="Any of music, cover, captions: saved too; with captions a transcript of one video")
+Include = Annotated[
+    list[Extra],
+    _WORDS,
+    Field(description="Any of music, cover, captions: saved too; with captions a transcript of one video"),
 ]
 Refresh = Annotated[bool, Field(description="Pay for a new answer even if a recent one is saved")]
 
@@ -82,7 +76,7 @@ class Tools:
         quality: QualityArgument = "compatible",
         metrics_only: MetricsOnly = False,
         refresh: Refresh = False,
-        include: IncludeArgument = [],  # noqa: B006 - read only
+        include: Include = [],  # noqa: B006 - read only
     ) -> Annotated[CallToolResult, VideoReply]:
         """One link to a TikTok or Douyin video or photo post → verified files, the full API answer as JSON, metrics.
 
@@ -107,7 +101,7 @@ class Tools:
         quality: QualityArgument = "compatible",
         metrics_only: MetricsOnly = False,
         refresh: Refresh = False,
-        include: IncludeArgument = [],  # noqa: B006 - read only
+        include: Include = [],  # noqa: B006 - read only
         dry_run: Annotated[bool, Field(description="Only count posts, files on disk and paid calls needed")] = False,
         max_api_calls: Annotated[int, Field(description="Most paid API calls; 0 = no cap")] = 0,
     ) -> Annotated[CallToolResult, BatchReply]:
@@ -143,7 +137,9 @@ class Tools:
         urls: Annotated[Links, Field(description="Only the posts of these links; default: all")] = [],  # noqa: B006 - read only
         urls_file: Annotated[str, Field(description="Text file with such links, one a line")] = "",
         formats: Annotated[
-            Formats, Field(description="Any of csv, json, xlsx (a workbook), html (a page with charts)")
+            list[summarize.Format],
+            _WORDS,
+            Field(description="Any of csv, json, xlsx (a workbook), html (a page with charts)"),
         ] = ["csv", "json"],  # noqa: B006 - read only
     ) -> Annotated[CallToolResult, SummaryReply]:
         """Saved raw answers → tikhub_videos_summary.csv and .json, one row per post, and totals and top posts here.
@@ -176,8 +172,6 @@ class Tools:
             settings = load_settings(self._environ)
             for folder in (settings.videos, settings.photos, settings.raw, settings.reports):
                 sweep(folder)
-            with suppress(OSError):
-                (settings.root / _OLD_INDEX_NAME).unlink()
 
     async def close(self) -> None:
         """End all work; return when no part files remain, or after CLOSING_SECONDS. May be called more than once."""

@@ -44,7 +44,8 @@ def decode_list(content: bytes, name: str) -> str:
     encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), None) or _utf_16(content)
     if encoding and not kind:
         return content.decode(encoding, "replace")
-    if kind or _share(content, _CONTROLS) > _MAX_CONTROLS:
+    controls = len(content) - len(content.translate(None, _CONTROLS))
+    if kind or controls > _MAX_CONTROLS * len(content):
         raise InvalidInput(
             f"{name} is {kind or 'no text'}, and cannot be read as a list of links. Save or copy its links as text or "
             "CSV, one a line, and give that file."
@@ -70,7 +71,3 @@ def _utf_16(content: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return encoding
-
-
-def _share(content: bytes, chars: bytes) -> float:
-    return 1 - len(content.translate(None, chars)) / max(len(content), 1)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from mcp_types import CallToolResult, TextContent
@@ -273,12 +274,11 @@ def result(reply: Reply) -> CallToolResult:
 
     There are no links to the files: no client can open a `file:` link, and agents built on LangChain fail on it.
     """
-    is_error = failed(reply)
     structured = sendable(reply.model_dump(mode="json"))
     without_nulls = reply.model_dump(mode="json", exclude_none=True)
     text = writable(json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=is_error
+        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=failed(reply)
     )
 
 
@@ -306,17 +306,12 @@ def _warnings(saved: Saved, outcome: Outcome) -> list[str]:
 
 
 def _file(saved: Saved, outcome: Outcome) -> File:
-    media = saved.media
     return File(
         path=str(saved.path),
         uri=saved.path.as_uri(),
         size_bytes=saved.size,
         sha256=saved.sha256,
-        codec=media.codec,
-        width=media.width,
-        height=media.height,
-        duration_ms=media.duration_ms,
-        has_audio=media.has_audio,
+        **asdict(saved.media),
         reused=saved.reused,
         warnings=_warnings(saved, outcome),
     )
