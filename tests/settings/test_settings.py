@@ -1,6 +1,7 @@
 """What the environment and SKILL.md come to, and where tools may read and write. Every key here is made up."""
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -613,8 +614,17 @@ def test_a_skill_file_that_is_a_pipe_or_very_large_is_refused_at_once(
         find_key({})
 
 
-def test_a_path_that_the_locale_cannot_encode_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("ascii"))
-    settings = Settings("https://api.example", tmp_path)
-    with pytest.raises(PathNotAllowed, match="file names on this system cannot hold some of its characters"):
-        allowed_path(settings, str(tmp_path / "视频"), tmp_path)
+@pytest.mark.skipif(os.name == "nt", reason="file names there hold all characters")
+def test_a_path_that_the_locale_cannot_encode_is_refused(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from tikhub_mcp.errors import PathNotAllowed
+from tikhub_mcp.settings import environment, paths
+try:
+    paths.allowed_path(environment.Settings("https://api.example", Path({str(tmp_path)!r})), "\\u89c6", Path())
+except PathNotAllowed as error:
+    print(error.message[:28])
+"""
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    assert ran.stdout.strip() == b"That path cannot be resolved"

@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable
+from typing import Any
 
 import httpcore
 import httpx
@@ -30,8 +30,6 @@ _NOT_PUBLIC6 = tuple(map(ipaddress.IPv6Network, _BLOCKS6.split()))
 _UNICAST6 = ipaddress.IPv6Network("2000::/3")  # the allocated part of IPv6; the rest is local, special or reserved
 ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=0)
 
-SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
-
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
     """An httpx transport that checks each resolved address before it connects.
@@ -43,13 +41,8 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, tls: ssl.SSLContext, loopback: bool) -> None:
         super().__init__(verify=tls, limits=ONE_CONNECTION)
-        # httpx has no public argument for the network backend.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
-            max_connections=ONE_CONNECTION.max_connections,
-            max_keepalive_connections=ONE_CONNECTION.max_keepalive_connections,
-            network_backend=_GuardedBackend(loopback),
-        )
+        pool: Any = self._pool  # httpx has no public argument for the network backend
+        pool._network_backend = _GuardedBackend(loopback)  # noqa: SLF001
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -61,8 +54,8 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,  # noqa: ARG002 - this project never sets it
-        socket_options: Iterable[SocketOption] | None = None,  # noqa: ARG002 - nor this
+        *_: Any,  # noqa: ANN401 - this project sets none of the others
+        **__: Any,  # noqa: ANN401
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):

@@ -34,9 +34,8 @@ _OF_CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...
     (ConnectionRefusedError, "the connection was refused"),
     (ConnectionResetError, "the connection was reset"),
 )
-_QUOTED = re.compile(
-    "[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]"
-)  # macOS quotes the certificate's own name in its message
+# macOS quotes the certificate's own name in its message.
+_QUOTED = re.compile("[\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]")
 
 
 def failure_reason(error: Exception) -> str:
@@ -47,7 +46,8 @@ def failure_reason(error: Exception) -> str:
         return words
     for cause in _beneath(error):
         if isinstance(cause, ssl.SSLError):
-            return f"{_is_about(cause)}: {tls_reason(cause)}"
+            is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
+            return f"{'the certificate is not trusted' if is_certificate else 'TLS failed'}: {tls_reason(cause)}"
         if (words := next((words for kinds, words in _OF_CAUSES if isinstance(cause, kinds)), None)) is not None:
             return words
         if isinstance(cause, OSError) and cause.errno:
@@ -73,11 +73,6 @@ def _of_proxy(message: str) -> str:
         return _OF_PROXIES[message]
     status = re.match(r"[1-9][0-9]{2}(?= )", message)  # the text after it is the proxy's
     return f"the proxy refused the connection{f' (HTTP {status[0]})' if status else ''}"
-
-
-def _is_about(error: ssl.SSLError) -> str:
-    is_certificate = isinstance(error, ssl.SSLCertVerificationError)
-    return "the certificate is not trusted" if is_certificate else "TLS failed"
 
 
 def _beneath(error: BaseException | None) -> Iterator[BaseException]:

@@ -31,7 +31,7 @@ def allowed_path(settings: Settings, given: str, default: Path) -> Path:
         raise PathNotAllowed(f"That path cannot be used: {reason}. {_where_allowed(settings)}")
     try:
         path = resolved_path(settings.root / Path(text).expanduser())
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no home directory, or an invalid name
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no home directory, or no name here
         raise PathNotAllowed(f"That path cannot be resolved. {_where_allowed(settings)}") from error
     if not any(_is_below(path, base) for base in _bases(settings)):
         raise PathNotAllowed(f"That path is outside the folders that tools may use. {_where_allowed(settings)}")
@@ -41,8 +41,6 @@ def allowed_path(settings: Settings, given: str, default: Path) -> Path:
 def _why_no_path(text: str) -> str | None:
     if re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", text):
         return "it contains control characters"
-    if not _is_encodable(text):
-        return "file names on this system cannot hold some of its characters"
     if len(text.encode()) > 3000 or any(len(part.encode()) > 240 for part in re.split(r"[/\\]", text)):
         return "it is too long"
     if "://" in text or text.startswith(("-", "file:")):
@@ -54,15 +52,6 @@ def _why_no_path(text: str) -> str | None:
     if text.startswith("~") and not re.match(r"~([/\\]|$)", text):
         return "it names another user's home directory"
     return None
-
-
-def _is_encodable(text: str) -> bool:
-    """Whether the file system's encoding, which a locale other than UTF-8 may set, has all the characters."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _bases(settings: Settings) -> list[Path]:

@@ -85,7 +85,9 @@ class Tools:
         """
         settings, jobs, call = self._begin()
         link, note = parse_one(url)
-        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh, include)
+        videos, photos = _folders(settings, output_dir)
+        wanted = tuple(sorted(set(include)))
+        options = Options(videos, quality, save_raw, metrics_only, refresh, include=wanted, photos=photos)
         async with _progress(ctx, 1) as watch:
             outcome = await jobs.get(call, link, options, watch)
         return replies.result(replies.video_reply(link.given, link, outcome, note))
@@ -111,7 +113,9 @@ class Tools:
         of all. retry_urls holds what is worth another call.
         """
         settings, jobs, call = self._begin(max_api_calls)
-        options = _options(settings, output_dir, save_raw, quality, metrics_only, refresh, include)
+        videos, photos = _folders(settings, output_dir)
+        wanted = tuple(sorted(set(include)))
+        options = Options(videos, quality, save_raw, metrics_only, refresh, include=wanted, photos=photos)
         given = await asyncio.to_thread(_given, settings, urls, urls_file)
         progress = partial(_progress, ctx)
         reply = await plan_or_run(
@@ -213,25 +217,10 @@ def _given(settings: Settings, urls: list[str], urls_file: str, command: str = "
     return given
 
 
-def _options(
-    settings: Settings,
-    output_dir: str,
-    save_raw: bool,
-    quality: Quality,
-    metrics_only: bool,
-    refresh: bool,
-    include: list[Extra],
-) -> Options:
+def _folders(settings: Settings, output_dir: str) -> tuple[Path, Path | None]:
+    """Return the folder of videos, and that of photo posts unless it is the same."""
     videos, photos = settings.videos, settings.photos
-    return Options(
-        allowed_path(settings, output_dir, videos),
-        quality,
-        save_raw,
-        metrics_only,
-        refresh,
-        include=tuple(sorted(set(include))),
-        photos=None if output_dir.strip() else photos,
-    )
+    return allowed_path(settings, output_dir, videos), None if output_dir.strip() else photos
 
 
 class _SummaryRun:
