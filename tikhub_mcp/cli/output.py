@@ -34,24 +34,19 @@ async def progress_bar(total: int) -> "AsyncIterator[Watch]":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    running: list[Job] = []
+    jobs: list[Job] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
 
     async def move(bar: Progress) -> None:
-        finished = 0
         while True:
-            completed = [job for job in running if job.done >= 1]
-            running[:] = (job for job in running if job.done < 1)
-            finished += len(completed)
-            bar.update(bar.task_ids[0], completed=finished + sum(job.done for job in running))
+            bar.update(bar.task_ids[0], completed=sum(job.done for job in jobs))
             await asyncio.sleep(0.2)
 
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         bar.add_task("downloading" if total == 1 else f"{total} posts", total=total)
         mover = asyncio.create_task(move(bar))
         try:
-            yield running.append
+            yield jobs.append
         finally:
             mover.cancel()
 

@@ -133,11 +133,6 @@ class Snapshots:
     def _moment(self, number: int) -> tuple[int, int]:
         return self._times[number], number
 
-    @property
-    def with_history(self) -> int:
-        """The number of posts with more than one row."""
-        return sum(len(numbers) > 1 for numbers in self._posts.values())
-
     def totals(self) -> CountTotals:
         """Return the sums over the newest row of each post."""
         newest = list(self.newest())

@@ -222,7 +222,7 @@ def _find(spool: Spool, snapshots: Snapshots) -> Findings:
     return Findings(
         rows=len(spool),
         parsed=snapshots.parsed,
-        histories=snapshots.with_history,
+        histories=sum(1 for _ in snapshots.histories()),
         totals=snapshots.totals(),
         by_plays=tuple(_top(spool, snapshots, "play_count")),
         by_likes=tuple(_top(spool, snapshots, "digg_count")),

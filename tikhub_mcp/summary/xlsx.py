@@ -91,7 +91,6 @@ class Workbook(Output):
         options = {
             "constant_memory": True,  # rows are written to the temporary folder
             "tmpdir": str(temporary),
-            "default_date_format": DATE,
         }
         self._buffer = io.BufferedRandom(self.file)  # an unbuffered write may write a part of the data only
         self._book = xlsxwriter.Workbook(self._buffer, options)

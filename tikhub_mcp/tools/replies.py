@@ -208,13 +208,10 @@ def summary_reply(summary: Summary, note: str = "") -> SummaryReply:
         note: What else is to be said.
     """
     found = summary.found
+    paths = {f"{'history_csv' if name == 'history' else name}_path": str(path) for name, path in summary.paths.items()}
     reply = SummaryReply(
         status="ok",
-        csv_path=_text(summary.paths.get("csv")),
-        json_path=_text(summary.paths.get("json")),
-        history_csv_path=_text(summary.paths.get("history")),
-        xlsx_path=_text(summary.paths.get("xlsx")),
-        html_path=_text(summary.paths.get("html")),
+        **paths,
         input=_text(summary.source),
         rows=found.rows,
         parsed=found.parsed,
