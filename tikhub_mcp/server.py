@@ -206,12 +206,8 @@ def _check_arguments(tool: Tool, arguments: dict[str, Any]) -> None:
     try:
         tool.fn_metadata.validate_arguments(arguments)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        schemas = tool.parameters["properties"]
-        reasons = dict.fromkeys(
-            f"{_argument(item['loc'], known)} {_reason(item, schemas.get(item['loc'][0], {}) if item['loc'] else {})}"
-            for item in wrong
-        )
+        wrong = error.errors(include_url=False, include_input=False)
+        reasons = dict.fromkeys(f"{_argument(item['loc'], known)} {_reason(item)}" for item in wrong)
         raise InvalidInput(f"{tool.name}: {'; '.join(list(reasons)[:5])}. Its arguments are {known}.") from None
 
 
@@ -220,7 +216,10 @@ def _argument(where: tuple[int | str, ...], known: str) -> str:
     return name if name in known.split(", ") else f"{clean(name, 40)!r}"
 
 
-_MUST_BE = {
+_REASONS = {  # by the beginning of the name that pydantic gives the error
+    "extra": "is no argument of this tool",
+    "missing": "is missing",
+    "literal": "must be one of {expected}",
     "list": "must be a list of texts",
     "string": "must be a text",
     "int": "must be a whole number",
@@ -228,16 +227,9 @@ _MUST_BE = {
 }
 
 
-def _reason(problem: ErrorDetails, schema: Json) -> str:
-    choices = schema.get("enum") or schema.get("items", {}).get("enum", ())
-    match problem["type"]:
-        case "extra_forbidden":
-            return "is no argument of this tool"
-        case "missing":
-            return "is missing"
-        case "literal_error":
-            return f"must be one of {', '.join(choices)}"
-    return _MUST_BE.get(problem["type"].partition("_")[0], "does not fit")
+def _reason(problem: ErrorDetails) -> str:
+    reason = _REASONS.get(problem["type"].partition("_")[0], "does not fit")
+    return reason.format_map(problem.get("ctx", {})).replace("'", "")
 
 
 def run() -> None:

@@ -154,7 +154,7 @@ BAD = [
     ("download_video", {"url": ["a"]}, "url must be a text"),
     ("download_video", {"url": {"a": CANARY}}, "url must be a text"),
     ("download_video", {"url": "x", "save_raw": CANARY}, "save_raw must be true or false"),
-    ("download_video", {"url": "x", "quality": CANARY}, "quality must be one of compatible, best, smallest"),
+    ("download_video", {"url": "x", "quality": CANARY}, "quality must be one of compatible, best or smallest"),
     ("download_video", {"url": "x", "url_file": CANARY}, "'url_file' is no argument of this tool"),
     ("batch_download", {"urls": 7}, "urls must be a list of texts"),
     ("batch_download", {"urls": [link("tiktok"), 7, 8]}, "urls must be a text"),

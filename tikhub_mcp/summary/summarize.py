@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeVar, get_args
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.storage.atomic import make_folder, os_errors
-from tikhub_mcp.storage.reading import read_regular, read_start
+from tikhub_mcp.storage.reading import read_regular
 from tikhub_mcp.summary.answers import NO_JSON, broken_row, is_foreign, read_posts
 from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.extras import install_command, is_installed
@@ -42,8 +42,6 @@ DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 MAX_FILE_BYTES = 52 * 2**20
 
 _NEEDS = {"xlsx": "xlsx", "html": "report"}  # format → extra
-_MARKERS = (b'"generated_from"', b'"video_count"', b'"videos"')
-_HEAD = 2**18  # bytes at the start of a file in which a summary's markers are looked for
 
 
 class SummaryStopped(Exception):
@@ -250,7 +248,7 @@ def _inputs(source: Path) -> tuple[Path, list[str]]:
     except OSError as error:
         missing = " Nothing was saved there yet, or the path is wrong." if isinstance(error, FileNotFoundError) else ""
         raise InvalidInput(f"{clean(str(source))} cannot be read: {error.strerror}.{missing}") from error
-    names = sorted(name for name in names if name.lower() != JSON_NAME or not _is_summary(folder / name))
+    names = sorted(name for name in names if name.lower() != JSON_NAME)
     if not names:
         raise InvalidInput(
             f"Nothing to read in {clean(str(source))}: give a raw JSON file, or a folder that holds some. "
@@ -281,15 +279,6 @@ def _names(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         files = (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
         return [name for name in files if name.lower().endswith(".json") and not name.startswith(".")]
-
-
-def _is_summary(path: Path) -> bool:
-    """Whether the file is an earlier summary, by its content."""
-    try:
-        head = read_start(path, _HEAD)
-    except (OSError, ValueError):
-        return False  # its row will give the reason
-    return all(marker in head for marker in _MARKERS)
 
 
 def _answers(folder: Path, name: str) -> list[AnswerFields | Row]:
