@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tikhub_mcp.tools.schemas import BatchReply
 from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
-from tikhub_mcp.cli.output import print_batch, print_json, print_video, progress_bar
+from tikhub_mcp.cli.output import print_batch, print_json, print_summary, print_video, progress_bar
 from tikhub_mcp.concurrency import use_many_threads
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
@@ -205,17 +205,15 @@ def _batch(args: argparse.Namespace) -> int:
     async def work() -> "BatchReply":
         raw = absolute(args.raw_dir) or settings.raw
         async with _jobs(settings, raw) as jobs:
-            call, options = Call(key, max_api_calls=at_least_none(args.max_api_calls)), _job_options(args, settings)
-            workers, dry_run = args.max_workers, args.dry_run
             return await plan_or_run(
                 jobs,
-                call,
+                Call(key, max_api_calls=at_least_none(args.max_api_calls)),
                 given,
-                options,
+                _job_options(args, settings),
                 raw,
                 settings.reports,
-                workers=workers,
-                dry_run=dry_run,
+                workers=args.max_workers,
+                dry_run=args.dry_run,
                 progress=progress_bar,
             )
 
@@ -230,10 +228,21 @@ def _batch(args: argparse.Namespace) -> int:
 
 
 def _summarize(args: argparse.Namespace) -> int:
-    from tikhub_mcp.cli.summary import run
+    from tikhub_mcp.settings.environment import load_settings
+    from tikhub_mcp.summary.summarize import summarize
 
-    out_dir = args.out_dir or (Path() if args.urls is None else None)
-    return run(absolute(args.input), absolute(out_dir), args.urls, args.formats, as_json=args.json)
+    default = Path() if args.urls is None else None
+    source, out_dir, settings = absolute(args.input), absolute(args.out_dir or default), load_settings()
+    given = None if args.urls is None else read_links([args.urls], "summarize --urls")
+    about, note = (given.posts(), given.posts_note()) if given else ((), "")
+    summary = summarize(source or settings.raw, out_dir or settings.selection, args.formats, about=about)
+    if args.json:
+        from tikhub_mcp.tools.replies import summary_reply
+
+        print_json(summary_reply(summary, note))
+    else:
+        print_summary(summary, note)
+    return 0
 
 
 def _formats(text: str) -> "tuple[Format, ...]":
