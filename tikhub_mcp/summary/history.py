@@ -1,7 +1,7 @@
 """Several answers about the same post: which is the newest, how counts changed, totals and top posts."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
@@ -152,21 +152,19 @@ class Snapshots:
         return nlargest(most, (number for number in self.newest() if values[number] > 0), key=values.__getitem__)
 
 
-def history(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the history lines of one post.
+def history(rows: Sequence[Row]) -> list[Row]:
+    """Return the history lines of one post.
 
     Args:
         rows: The post's rows, the oldest first.
     """
-    previous: Row | None = None
-    for row in rows:
-        yield _line(row, previous)
-        previous = row
+    return [_line(row, previous) for row, previous in zip(rows, [None, *rows], strict=False)]
 
 
 def _line(row: Row, previous: Row | None) -> Row:
     counts, previous_counts = reported(row), reported(previous) if previous else {}
-    days = _days(row, previous) if previous else None
+    then, now = moment(previous["as_of"]) if previous else 0, moment(row["as_of"])
+    days = (now - then) / SECONDS_A_DAY if then and now else None
     line = {name: row[name] for name in ("aweme_id", "platform", "author_nickname", "as_of")}
     line["days_since_previous"] = None if days is None else round(days, 6)
     for name, count in counts.items():
@@ -175,12 +173,6 @@ def _line(row: Row, previous: Row | None) -> Row:
         line |= {name: count, f"{name}_change": change}
         line[f"{name}_per_day"] = round(change / days, 3) if change is not None and days else None
     return line | {name: row[name] for name in ("engagement_rate", "is_latest", "source_file")}
-
-
-def _days(row: Row, previous: Row) -> float | None:
-    if row["as_of"] is None or previous["as_of"] is None:
-        return None
-    return (moment(row["as_of"]) - moment(previous["as_of"])) / SECONDS_A_DAY
 
 
 def moment(as_of: str | None) -> int:

@@ -124,7 +124,7 @@ def summarize(
             snapshots.add(added)
         newest, found = set(snapshots.newest()), _find(spool, snapshots)
         rows = track(spool.rows(range(len(spool)), newest), done, total=done + len(spool))
-        histories = (list(history(spool.rows(numbers, newest))) for numbers in snapshots.histories())
+        histories = (history([*spool.rows(numbers, newest)]) for numbers in snapshots.histories())
         _write(outputs.values(), rows, histories, found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
     return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), selection.remark)
@@ -231,7 +231,7 @@ def _top(spool: Spool, snapshots: Snapshots, count: str) -> Iterator[Top]:
     for number in snapshots.top(count):
         newest = spool[number]
         oldest = snapshots.oldest(newest, number, count)
-        yield Top(newest, None if oldest is None else [*history([spool[oldest], newest])][1])
+        yield Top(newest, None if oldest is None else history([spool[oldest], newest])[1])
 
 
 def _inputs(source: Path) -> tuple[Path, list[str]]:
