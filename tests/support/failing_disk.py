@@ -170,7 +170,9 @@ class Watch:
         opener = named.get("opener") or (lambda path, flags: os.open(path, flags, 0o666))
         raw = self.count("fdopen", place, lambda: _File(self, file, mode)) if isinstance(file, int) else None
         raw = raw or _File(self, file, mode, opener)
-        return raw if buffering == 0 else io.BufferedReader(raw)
+        if buffering == 0:
+            return raw
+        return io.BufferedRandom(raw) if "+" in mode else io.BufferedReader(raw)
 
 
 class _File(io.FileIO):
