@@ -139,10 +139,12 @@ def _why_missing(env: Mapping[str, str], language: Mapping[str, str]) -> str:
     sentences = []
     for place, key in key_places(env):
         problem = why_unusable(key.get_secret_value())
-        if key.get_secret_value() or env.get(place, "").strip():
+        if place == "TIKHUB_API_KEY" and env.get(place, "").strip():
             reason = translate(f"unusable_key.{problem}", language)
-            name = "key.unusable_in_variable" if place == "TIKHUB_API_KEY" else "key.unusable_in_file"
-            sentences.append(translate(name, language, place=place, reason=reason))
+            sentences.append(translate("key.unusable_in_variable", language, reason=reason))
+        elif key.get_secret_value():
+            reason = translate(f"unusable_key.{problem}", language)
+            sentences.append(translate("key.unusable_in_file", language, place=place, reason=reason))
     if value_of(env, "TIKHUB_SKILL_FILE") and skill_files(env) == skill_files({}):
         sentences.append(translate("key.no_skill", language))
     return "".join(sentences)
