@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.pages import EVIL, POISONED, written
-from tests.support.payloads import Object, private_answer
+from tests.support.payloads import PHOTO_ID, Object, envelope, photo_post, private_answer
 from tests.support.summary_inputs import answer
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import page as summary_page
@@ -148,6 +148,15 @@ def test_the_rankings_are_over_all_posts_and_not_over_those_that_are_kept(
         "plays": ["1", "2", "3"],
         "likes": ["2", "3", "1"],
         "rate": ["3", "2", "1"],
+    }
+
+
+def test_a_photo_post_is_marked_with_its_pictures_and_its_title_comes_first(tmp_path: Path) -> None:
+    photos = envelope(photo_post(image_post_info={"title": "Boats", "images": [{}, {}]}, desc="#boats"))
+    posts = data_of(written(tmp_path, [answer("1"), photos]))["posts"]
+    assert {post["id"]: (post["photos"], post["text"]) for post in posts} == {
+        "1": (None, "Paper boats on the canal #boats #canal"),
+        PHOTO_ID: (2, "Boats #boats"),
     }
 
 

@@ -20,6 +20,7 @@ from tests.support.payloads import (
     private_answer,
     replaced,
     tiktok_post,
+    video,
 )
 from tests.support.summary_inputs import body, row, row_of, rows, rows_in, save_all
 from tikhub_mcp.posts.answer import Json
@@ -33,6 +34,7 @@ ANSWERS: list[Json] = [
     envelope(tiktok_post()),
     envelope(douyin_post(), douyin=True),
     envelope(photo_post()),
+    envelope(photo_post(image_post_info=None, images=[{"uri": "a", "video": video()}, {}]), douyin=True),
     private_answer(),
     error_answer(),
     {"aweme_details": [tiktok_post()]},

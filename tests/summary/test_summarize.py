@@ -55,7 +55,7 @@ CONTRACT = (
     "music_author,music_is_original_sound,music_is_commerce_music,music_commercial_right_type,"
     "music_user_count,is_ads,commerce_info_min,aigc_created_by_ai,aigc_label_type,hashtags"
 )
-OURS = "platform,as_of,engagement_rate,is_latest,link"
+OURS = "platform,as_of,engagement_rate,is_latest,link,kind,image_count,clip_count,title"
 WRITTEN = [HISTORY_NAME, CSV_NAME, JSON_NAME]  # in order of name
 PARTS = ["author", "statistics", "music", "aigc_info", "commerce_info", "video", "text_extra"]
 
@@ -168,6 +168,10 @@ def test_a_tiktok_answer_gives_every_field_with_the_apis_own_value(raw: Path) ->
         "engagement_rate": round((4321 + 87 + 65 + 43) / 98_765, 6),
         "is_latest": True,
         "link": f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}",
+        "kind": "video",
+        "image_count": 0,
+        "clip_count": 0,
+        "title": None,
     }
 
 
@@ -179,9 +183,47 @@ def test_a_douyin_answer_gives_what_it_has_and_null_or_nothing_for_the_rest(raw:
     assert {key: row[key] for key in expected} == expected
 
 
-def test_a_photo_post_parses(raw: Path) -> None:
-    row = row_of(raw, envelope(photo_post()))
-    assert (row["parse_ok"], row["aweme_id"], row["aweme_type"], row["cover_url"]) == (True, PHOTO_ID, 150, "")
+def photos(*moving: Json, **over: Json) -> list[Json]:
+    """Pictures of Douyin, each with this as its `video`."""
+    return [{"url_list": ["https://img-a.example/1.jpeg"], "video": video} | over for video in moving]
+
+
+CLIP, SONG = ({"play_addr": address(uri=uri, url_list=[f"https://cdn-a.example/{uri}"])} for uri in ("clip", "song"))
+SONG_ALONE = {"play_url": {"uri": "song"}}
+
+
+@pytest.mark.parametrize(
+    ("post", "expected"),
+    [
+        pytest.param(photo_post(), ("images", 1, 0, None), id="TikTok"),
+        pytest.param(
+            photo_post(image_post_info={"images": photos(None) * 35, "title": "T" * 2001}, aweme_type=0),
+            ("images", 35, 0, "T" * 2000),
+            id="35 pictures and a long title, called a video",
+        ),
+        pytest.param(photo_post(image_post_info={"title": ""}), ("images", 0, 0, None), id="no pictures"),
+        pytest.param(photo_post(image_post_info=None, aweme_type="150"), ("images", 0, 0, None), id="a type as text"),
+        pytest.param(
+            douyin_post(images=photos(None, CLIP, {"play_addr": {}}, CLIP), aweme_type=68),
+            ("images", 4, 2, None),
+            id="moving pictures",
+        ),
+        pytest.param(
+            douyin_post(images=photos(SONG, CLIP), music=SONG_ALONE),
+            ("images", 2, 1, None),
+            id="the music in the place of a moving half",
+        ),
+        pytest.param(douyin_post(images=photos(SONG), video=SONG), ("images", 1, 0, None), id="music of play_addr"),
+        pytest.param(douyin_post(images=[{}, 5, CLIP, "x"]), ("images", 4, 0, None), id="pictures without links"),
+        pytest.param(douyin_post(images=[5], image_post_info={"title": "T"}), ("video", 0, 0, None), id="no objects"),
+        pytest.param(douyin_post(images={}, image_post_info="x"), ("video", 0, 0, None), id="other types"),
+    ],
+)
+def test_the_last_columns_tell_photo_posts_from_videos(raw: Path, post: Json, expected: tuple[Json, ...]) -> None:
+    row = row_of(raw, envelope(post, douyin="images" in post))
+    assert tuple(row[name] for name in ("kind", "image_count", "clip_count", "title")) == expected
+    assert ("/photo/" in row["link"] or "/note/" in row["link"]) == (row["kind"] == "images")
+    assert row["video_duration_ms"] == (post["video"].get("duration"))
 
 
 @pytest.mark.parametrize(
@@ -226,9 +268,7 @@ LINKS = [
 
 
 @pytest.mark.parametrize(("answer", "link"), LINKS)
-def test_the_last_column_is_the_posts_address_or_the_link_that_gave_none(
-    raw: Path, answer: Json, link: str | None
-) -> None:
+def test_a_link_is_the_posts_address_or_the_link_that_gave_none(raw: Path, answer: Json, link: str | None) -> None:
     assert row_of(raw, answer)["link"] == link
     assert table(raw.parent / "out")[0]["link"] == (link or "")
 
@@ -905,7 +945,8 @@ def test_the_json_is_for_people_too(raw: Path) -> None:
     assert text.startswith(f'{{\n  "generated_from": "{raw}",\n  "video_count": 1,\n  "videos": [\n    {{\n')
     assert '\n      "desc": "河上的纸船 #纸船",\n' in text
     link = f"https://www.douyin.com/video/{DOUYIN_ID}"
-    assert text.endswith(f'\n      "is_latest": true,\n      "link": "{link}"\n    }}\n  ]\n}}\n')
+    assert text.endswith('\n      "title": null\n    }\n  ]\n}\n')
+    assert (f'\n      "is_latest": true,\n      "link": "{link}",\n      "kind": "video",\n') in text
 
 
 @pytest.mark.parametrize("name", [CSV_NAME, JSON_NAME])
@@ -987,16 +1028,16 @@ def test_a_full_disk_leaves_the_old_outputs(raw: Path, monkeypatch: pytest.Monke
 @pytest.mark.slow
 def test_many_rows_are_written_in_pieces_and_none_is_kept(raw: Path) -> None:
     content = json.dumps(envelope(tiktok_post(padding="x" * 2_000))).encode()
-    for number in range(800):
+    for number in range(1200):
         save(raw, content.replace(TIKTOK_ID.encode(), str(number).encode()), f"{number:04}.json")
     summarize(raw, raw / "out")  # what is made once is made
     tracemalloc.start()
     done = summarize(raw, raw / "out")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert done.paths["json"].stat().st_size > 1_500_000
-    assert peak < 1_500_000
-    assert [row["aweme_id"] for row in table(raw / "out")] == [str(number) for number in range(800)]
+    assert done.paths["json"].stat().st_size > 2_600_000
+    assert peak < 1_800_000
+    assert [row["aweme_id"] for row in table(raw / "out")] == [str(number) for number in range(1200)]
 
 
 def test_every_snapshot_of_a_post_is_a_row(raw: Path) -> None:

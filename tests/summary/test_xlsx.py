@@ -120,7 +120,7 @@ def test_without_history_its_sheet_is_hidden(tmp_path: Path) -> None:
 def test_the_header_stays_in_sight_and_the_filter_lies_over_all_rows(tmp_path: Path) -> None:
     book, _ = made(tmp_path, MIXED)
     assert [book[name].freeze_panes for name in book.sheetnames] == ["B2", "B2", "A2"]
-    assert [book[name].auto_filter.ref for name in ("Posts", "History")] == ["A1:BD6", "A1:Z3"]
+    assert [book[name].auto_filter.ref for name in ("Posts", "History")] == ["A1:BH6", "A1:Z3"]
     assert all(cell.font.b for name in book.sheetnames for cell in book[name][1])
 
 
@@ -148,6 +148,7 @@ def test_the_last_sheet_says_what_every_column_of_the_others_means(tmp_path: Pat
     assert all(told[name][0] == meaning for name, meaning in COLUMNS.items())
     assert all(told[name][0] == meaning for name, meaning in HISTORY.items() if name not in COLUMNS)
     ours = {"source_file", "parse_ok", "error", "platform", "as_of", "engagement_rate", "is_latest", "link"}
+    ours |= {"kind", "image_count", "clip_count"}
     api = {name for name, (_, source) in told.items() if source == "the API"}
     assert api == COLUMNS.keys() - ours
 

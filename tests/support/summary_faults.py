@@ -24,6 +24,7 @@ def poisoned(text: str) -> Object:
     part = dict.fromkeys(keys.split(), text) | {"play_addr": {"url_list": [text]}, "cover": {"url_list": [text]}}
     texts = dict.fromkeys(("aweme_id", "desc", "content_desc"), text)
     post = tiktok_post(**texts, author=part, music=part, video=part, text_extra=[{"hashtag_name": text}])
+    post["image_post_info"] = {"title": text, "images": [{}]}
     return envelope(post, request_id=text, message=text, router=text, cache_url=text, params={"share_url": text})
 
 

@@ -145,7 +145,9 @@ def _counted(number: int, what: str) -> str:
 
 
 def _described(top: "Top", change: str) -> str:
-    texts = (top.row["author_nickname"], top.row["aweme_id"], top.row["desc"])
+    from tikhub_mcp.summary.rows import own_words
+
+    texts = (top.row["author_nickname"], top.row["aweme_id"], own_words(top.row))
     grown = top.change or {}
     days = grown.get("days_since_previous")
     growth = f"({grown[change]:+,} in {_span(days)})" if days and grown[change] is not None else ""

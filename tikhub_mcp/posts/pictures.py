@@ -36,9 +36,14 @@ class PostPicture:
 
 def parse_pictures(aweme: Aweme) -> tuple[PostPicture, ...]:
     """Return the pictures of a photo post; empty for any other post."""
-    photos = aweme.image_post_info.images or aweme.images
-    music = _names(aweme.video.play_addr) | (_names(aweme.music.play_url) if aweme.music else set())
-    return tuple(_picture(number, photo, music) for number, photo in enumerate(photos, start=1))
+    music = _music_names(aweme)
+    return tuple(_picture(number, photo, music) for number, photo in enumerate(_photos(aweme), start=1))
+
+
+def count_clips(aweme: Aweme) -> int:
+    """Return how many pictures of a photo post have a moving half."""
+    music = _music_names(aweme)
+    return sum(bool(_clips(photo.video, music)) for photo in _photos(aweme))
 
 
 def order_stills(stills: Iterable[Rendition], quality: Quality) -> tuple[Rendition, ...]:
@@ -59,6 +64,14 @@ def order_stills(stills: Iterable[Rendition], quality: Quality) -> tuple[Renditi
 def parse_stills(addresses: Iterable[Address], kind: FileKind = "picture") -> tuple[Rendition, ...]:
     """Return the files that addresses of pictures name, each with the mirrors that have its format."""
     return tuple(still for address in addresses for still in _by_format(address, kind))
+
+
+def _photos(aweme: Aweme) -> list[Photo]:
+    return aweme.image_post_info.images or aweme.images
+
+
+def _music_names(aweme: Aweme) -> set[str]:
+    return _names(aweme.video.play_addr) | (_names(aweme.music.play_url) if aweme.music else set())
 
 
 def _by_format(address: Address, kind: FileKind) -> list[Rendition]:

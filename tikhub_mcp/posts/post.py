@@ -107,7 +107,7 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
         raise _no_post(answer, link)
     aweme = Aweme.model_validate(found)
     pictures = parse_pictures(aweme)
-    images = bool(pictures or aweme.aweme_type in PHOTO_TYPES)  # some photo posts have another type, or none
+    images = is_photo_post(aweme)
     video_id = safe_id(found.get("aweme_id")) or _digest(link.url)
     stamp = _stamp(answer, received)
     return Post(
@@ -126,6 +126,11 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
         covers=() if images else parse_covers(aweme.video),
         captions=() if images else parse_captions(aweme.video),
     )
+
+
+def is_photo_post(aweme: Aweme) -> bool:
+    """Return whether a post has pictures, or says that it is a photo post; some have another type, or none."""
+    return bool(aweme.image_post_info.images or aweme.images or aweme.aweme_type in PHOTO_TYPES)
 
 
 def _title(aweme: Aweme) -> str:

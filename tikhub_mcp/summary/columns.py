@@ -4,7 +4,7 @@ from typing import Final
 
 from tikhub_mcp.posts.counts import COUNTS
 
-# Columns that this project adds after those of the API. `is_latest` is known only when all files are read:
+# Columns of this project, after the first ones of the API. `is_latest` is known only when all files are read:
 # `Spool.rows` fills it in.
 OURS: Final = {
     "platform": "tiktok or douyin",
@@ -12,6 +12,9 @@ OURS: Final = {
     "engagement_rate": "(likes + comments + shares + saves) / plays; empty where plays were not reported",
     "is_latest": "Whether this is the newest answer about its post among the files read",
     "link": "The post's address, without tracking parameters; where the post is missing, the link that was asked for",
+    "kind": "video, or images for a photo post",
+    "image_count": "Pictures of a photo post; 0 for a video",
+    "clip_count": "Those of them that have a moving half, as far as the answer tells",
 }
 COLUMNS: Final = {
     "source_file": "Name of the raw file",
@@ -66,4 +69,5 @@ COLUMNS: Final = {
     "aigc_label_type": "The API's number for that label",
     "hashtags": "Hashtags, with | between them",
     **OURS,
+    "title": "The title of a photo post, its first 2,000 characters; its text may be hashtags alone",
 }

@@ -20,7 +20,7 @@ from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.outputs import Output
-from tikhub_mcp.summary.rows import Row, reported
+from tikhub_mcp.summary.rows import Row, own_words, reported
 from tikhub_mcp.text import clean
 
 MAX_POSTS = 2000  # in the table: those with the most plays and likes; the CSV has all
@@ -120,8 +120,9 @@ def _post(row: Row) -> Row:
     texts = {"author": "author_nickname", "handle": "author_unique_id", "id": "aweme_id", "url": "link"}
     return {
         **{name: clean(row[field]) if isinstance(row[field], str) else "" for name, field in texts.items()},
-        "text": clean(row["desc"], 200),
+        "text": clean(own_words(row), 200),
         "platform": row["platform"] or "",
+        "photos": row["image_count"] if row["kind"] == "images" else None,
         "posted": _day(row["create_time_unix"]),
         **{name: counts[API_COUNTS[name]] for name in _SHOWN},
         "rate": row["engagement_rate"],

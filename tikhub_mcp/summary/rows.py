@@ -6,10 +6,11 @@ from typing import NamedTuple, TypeAlias
 from msgspec.structs import asdict
 
 from tikhub_mcp.posts.answer import Json, platform_asked
-from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, parse_count, unix_time
+from tikhub_mcp.posts.aweme import BEFORE_TIKTOK, Aweme, as_object, parse_count, unix_time
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.posts.links import Platform, canonical, is_post_id, platform_in
-from tikhub_mcp.posts.post import PHOTO_TYPES
+from tikhub_mcp.posts.pictures import count_clips
+from tikhub_mcp.posts.post import PHOTO_TYPES, is_photo_post
 from tikhub_mcp.summary.schema import (
     AddressFields,
     AigcFields,
@@ -31,6 +32,7 @@ Row: TypeAlias = dict[str, Json]
 _AUTHOR_COUNTS = ("author_follower_count", "author_following_count", "author_aweme_count")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; the "Z" is appended to the text
 _NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = VideoFields(), AuthorFields(), AddressFields()
+_VIDEO: Row = {"kind": "video", "image_count": 0, "clip_count": 0, "title": None}
 _NO_STATISTICS, _NO_MUSIC, _NO_AIGC = StatisticsFields(), MusicFields(), AigcFields()
 
 
@@ -77,10 +79,16 @@ def without_unreported(row: Row) -> Row:
     return row | dict.fromkeys(unreported)
 
 
+def own_words(row: Row) -> str:
+    """Return the words of a post for people: the title, if it is a photo post that has one, and the text."""
+    return " ".join(filter(None, (row["title"], row["desc"])))
+
+
 def _values(name: str, root: RootFields, post: PostFields) -> Row:
     video, author = post.video or _NO_VIDEO, _of_author(post.author or _NO_AUTHOR)
     play, share_url, aweme_id = video.play_addr or _NO_ADDRESS, asked_link(root.params), id_text(post.aweme_id)
     platform = platform_asked(root.router) or platform_in(share_url) or platform_in(_text(post.share_url))
+    photos = _of_photos(post)
     return {
         "source_file": name,
         "parse_ok": True,
@@ -114,9 +122,10 @@ def _values(name: str, root: RootFields, post: PostFields) -> Row:
         "as_of": _moment(root.time_stamp),
         "engagement_rate": None,  # computed from the row's counts
         "is_latest": None,  # known once all files are read
-        "link": address_of(platform, aweme_id, author["author_unique_id"], photos=_has_photos(post))
+        "link": address_of(platform, aweme_id, author["author_unique_id"], photos=photos is not _VIDEO)
         or share_url
         or None,
+        **photos,
     }
 
 
@@ -139,9 +148,36 @@ def _of_music(music: MusicFields) -> Row:
     }
 
 
-def _has_photos(post: PostFields) -> bool:
-    info = post.image_post_info
-    return bool(post.images or (isinstance(info, dict) and info.get("images")) or post.aweme_type in PHOTO_TYPES)
+def _of_photos(post: PostFields) -> Row:
+    if not (post.images or post.image_post_info or parse_count(post.aweme_type) in PHOTO_TYPES):
+        return _VIDEO
+    # Without the addresses of the stills, which would take most of the time and are not needed here.
+    info = as_object(post.image_post_info)
+    info = {"title": info.get("title"), "images": _moving_halves(info.get("images"))}
+    play, music = (post.video or _NO_VIDEO).play_addr or _NO_ADDRESS, post.music or _NO_MUSIC
+    aweme = Aweme.model_validate(
+        {
+            "aweme_type": post.aweme_type,
+            "image_post_info": info,
+            "images": _moving_halves(post.images),
+            "video": {"play_addr": {"uri": play.uri, "url_list": play.url_list}},
+            "music": {"play_url": music.play_url},
+        }
+    )
+    if not is_photo_post(aweme):
+        return _VIDEO
+    return {
+        "kind": "images",
+        "image_count": len(aweme.image_post_info.images or aweme.images),
+        "clip_count": count_clips(aweme),
+        "title": aweme.image_post_info.title[:MAX_DESC_LENGTH] or None,
+    }
+
+
+def _moving_halves(images: Json) -> Json:
+    if not isinstance(images, list):
+        return images
+    return [{"video": image.get("video")} if isinstance(image, dict) else image for image in images]
 
 
 def address_of(platform: Platform | None, aweme_id: Json, user: Json = "", *, photos: bool = False) -> str | None:

@@ -15,8 +15,9 @@ class Fields(Struct, gc=False):
 
 
 class AddressFields(Fields):
-    """The address of a file: its links, and the size of its picture."""
+    """The address of a file: its name, its links, and the size of its picture."""
 
+    uri: Any = None
     width: Any = None
     height: Any = None
     url_list: list[Any] | None = None
@@ -72,6 +73,7 @@ class MusicFields(Fields):
     is_commerce_music: Any = None
     commercial_right_type: Any = None
     user_count: Any = None
+    play_url: Any = None
 
 
 class AigcFields(Fields, rename={"aigc_created_by_ai": "created_by_ai"}):

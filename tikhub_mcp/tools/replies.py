@@ -14,7 +14,7 @@ from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.summary import history
 from tikhub_mcp.summary.history import Top
-from tikhub_mcp.summary.rows import reported
+from tikhub_mcp.summary.rows import own_words, reported
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.text import clean, json_size, sendable, shortened, writable
 from tikhub_mcp.tools.entries import extra_file, photos_entry, transcript_entry
@@ -239,7 +239,7 @@ def _top(top: Top, by: str) -> TopPost:
     return TopPost(
         video_id=clean(str(row["aweme_id"]), 40) if row["aweme_id"] is not None else None,
         author=shortened(author, MAX_TOP_AUTHOR_BYTES) if isinstance(author, str) else "",
-        title=shortened(row["desc"], MAX_TOP_TITLE_BYTES),
+        title=shortened(own_words(row), MAX_TOP_TITLE_BYTES),
         plays=counts["play_count"],
         likes=counts["digg_count"],
         engagement_rate=row["engagement_rate"],
