@@ -98,6 +98,59 @@ async def test_a_refused_picture_is_fetched_alone_by_a_later_call_without_paying
     assert (media(desk), names(again["photos"]["dir"])[1]) == (1, "02.jpg")
 
 
+PICTURES = "01.jpg 02.jpg 03.jpg "
+# By the names of the sandbox: status, code, what is there, and how many warnings there are.
+BADLY_SERVED = {
+    "picture_first_refused": ("ok", None, "01.webp 02.webp 03.webp music.m4a", 3),
+    "picture_unsized": ("ok", None, PICTURES + "music.m4a", 0),
+    "clip_first_refused": ("ok", None, "01.jpg 01.mp4 02.jpg 03.jpg 03.mp4 music.m4a", 0),
+    "clip_unsized": ("ok", None, "01.jpg 01.mp4 02.jpg 03.jpg 03.mp4 music.m4a", 2),
+    "music_first_refused": ("ok", None, PICTURES + "music.m4a", 0),
+    "music_unsized": ("ok", None, PICTURES + "music.m4a", 1),
+    "captions_first_refused": ("ok", None, "music cover captions captions", 0),
+    "captions_unsized": ("ok", None, "music cover captions captions", 0),
+    "captions_short": ("ok", None, "music cover captions captions", 0),  # nothing tells that their end is missing
+    "cover_first_refused": ("ok", None, "music cover captions captions", 0),
+    "cover_unsized": ("ok", None, "music cover captions captions", 0),
+    **{f"picture_{how}": ("failed", "media_unavailable", "music.m4a", 0) for how in ("refused", "page", "short")},
+    **{
+        f"clip_{how}": ("failed", "media_unavailable", PICTURES + "music.m4a", 0)
+        for how in ("refused", "page", "short")
+    },
+    **{f"music_{how}": ("ok", None, PICTURES.strip(), 1) for how in ("refused", "page", "short")},
+    **{f"captions_{how}": ("ok", None, "music cover", 2) for how in ("refused", "page")},
+    **{f"cover_{how}": ("ok", None, "music captions captions", 1) for how in ("refused", "page", "short")},
+    "heic_cover": ("ok", None, "music captions captions", 0),
+    "photo_without_link": ("failed", "media_unavailable", "01.jpg 03.jpg music.m4a", 0),
+    "encrypted_clip": ("failed", "media_unavailable", PICTURES + "music.m4a", 0),
+    "expired_photos_always": ("failed", "media_unavailable", "", 0),
+    "wrong_photos": ("failed", "wrong_post", "", 0),
+}
+
+
+async def test_of_what_is_badly_served_the_whole_files_are_kept_and_the_rest_is_said(desk: Desk) -> None:
+    async def found(name: str) -> tuple[Json, ...]:
+        reply = await desk.one(link(name), include="music,cover,captions")
+        photos, file = reply["photos"] or {}, reply["file"] or {}
+        there = [entry["name"] for entry in photos.get("files", ())] or [
+            extra["role"] for extra in reply["extras"] or ()
+        ]
+        assert reply["cost"]["api_calls"] == 1 + name.startswith("expired")
+        assert ("the same call again" in reply.message if reply.code else False) == bool(
+            reply.code and there and reply["error"]["retryable"]
+        )
+        return (
+            reply["status"],
+            reply.code,
+            " ".join(there),
+            len(photos.get("warnings", ())) + len(file.get("warnings", ())),
+        )
+
+    replies = await asyncio.gather(*map(found, BADLY_SERVED))
+    assert dict(zip(BADLY_SERVED, replies, strict=True)) == BADLY_SERVED
+    assert desk.parts == []
+
+
 async def test_links_that_have_expired_are_renewed_once_for_all_pictures(desk: Desk) -> None:
     reply = await desk.one(link("expired_photos"))
     assert (reply["status"], reply["cost"]["api_calls"]) == ("ok", 2)

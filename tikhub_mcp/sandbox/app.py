@@ -129,8 +129,7 @@ class Services:
             return _error(request, scenario.status, scenario.retry_after, scenario.said)
         expires = int(time.time()) + (-_LINK_LIFETIME if scenario.stale and happens else _LINK_LIFETIME)
         shown = scenario.other or post_id
-        served = scenario.clips, scenario.variants, scenario.dead, scenario.photos
-        order = posts.Order(platform, shown, self.base_url, expires, self._library, *served)
+        order = posts.Order(platform, shown, self.base_url, expires, self._library, scenario)
         data = posts.data(order, scenario.shape) if scenario.shape else None
         answer = posts.envelope(request.url.path, request.query_params.get("share_url", ""), data)
         response = JSONResponse(answer if scenario.params else answer | {"params": None})
@@ -155,9 +154,9 @@ class Services:
             return HTMLResponse("<h1>Access Denied</h1>", 403)
         if not request.path_params:
             return RedirectResponse(clips.cdn_path("b", expires, variant, clip), 302)
-        if variant == "page":
-            return HTMLResponse("<h1>Not a video</h1>" * 500, media_type="video/mp4")
         file = self._library.get(clip) or self._files[files.extension_of(clip)]
+        if variant == "page":
+            return HTMLResponse("<h1>Not the file</h1>" * 500, media_type=file.media_type)
         return self._file(file, variant, request)
 
     def _file(self, clip: clips.Clip | files.SmallFile, variant: str, request: Request) -> Response:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from tikhub_mcp.sandbox.clips import Clip, cdn_path, md5, sign
 from tikhub_mcp.sandbox.files import PHOTO_SIZE, file_path
-from tikhub_mcp.sandbox.scenarios import Photos
+from tikhub_mcp.sandbox.scenarios import Scenario
 
 JsonValue: TypeAlias = Any
 
@@ -33,10 +33,11 @@ class Order:
     base_url: str
     expires: int  # Unix time at which every media link expires
     library: Mapping[str, Clip]
-    clips: tuple[str, ...]  # names in the library, the main rendition first
-    variants: tuple[str, str, str]  # how CDN a, CDN b and the play API serve the files
-    dead: tuple[str, ...]  # names of clips that all of them refuse
-    photos: Photos
+    scenario: Scenario
+
+    def variants(self, kind: str) -> tuple[str, str, str]:
+        """Return how CDN a, CDN b and the play API serve the files of a kind."""
+        return self.scenario.variants if kind == self.scenario.affected else ("ok", "ok", "ok")
 
     def number(self, what: str, limit: int) -> int:
         """Return an integer from 0 to `limit` - 1 that depends only on the post's id and `what`."""
@@ -144,16 +145,18 @@ def _numbers(order: Order) -> dict[str, JsonValue]:
         "uid": f"68{order.number('uid', 10**14):014}",
         "music_id": music_id,
         "music_number": int(music_id),
-        "music_links": [_small(order, f"{music_id}.m4a")] if order.photos.music_link else [],
+        "music_links": [_small(order, "music", f"{music_id}.m4a", mirror) for mirror in "ab"]
+        if order.scenario.photos.music_link
+        else [],
     }
 
 
 def _media(order: Order) -> dict[str, JsonValue]:
-    clips = [order.library[name] for name in order.clips]
+    clips = [order.library[name] for name in order.scenario.clips]
     main = clips[0]
     best = {clip.codec: _address(order, clip) for clip in reversed(clips)}  # the best of a codec comes first in clips
     gears = {clip.name: _gear(order, clip) for clip in clips}
-    cover = _picture(order, "cover", (".webp", ".jpeg"))
+    cover = _picture(order, "cover", order.scenario.cover, "cover")
     values = {
         "expires": order.expires,
         "duration": main.duration_ms,
@@ -168,7 +171,7 @@ def _media(order: Order) -> dict[str, JsonValue]:
         "gears": list(gears.values()),
         "other_gears": [gears[clip.name] for clip in clips if clip.codec != "h264" or clip.format == "dash"],
         # As on the platforms, these are not the real width and height of the file.
-        "watermarked": {**_address(order, main, "watermark"), "width": 720, "height": 720},
+        "watermarked": {**_address(order, main, variant="watermark"), "width": 720, "height": 720},
         "cover": cover,
         "captions": {
             "caption_infos": [_caption(order, *language) for language in (("en", "eng-US"), ("de", "deu-DE"))]
@@ -180,38 +183,40 @@ def _media(order: Order) -> dict[str, JsonValue]:
 
 def _photos(order: Order) -> dict[str, JsonValue]:
     """The pictures of a photo post, as the platforms give them; every one is offered with a watermark as well."""
-    numbers = range(1, order.photos.count + 1)
+    numbers = range(1, order.scenario.photos.count + 1)
     if order.platform == "douyin":
         images = [_picture(order, number, (".heic", ".jpeg")) | {"video": _moving(order, number)} for number in numbers]
-        images = [image | {"download_url_list": [_small(order, "water.jpeg")]} for image in images]
+        images = [image | {"download_url_list": [_small(order, "watermark", "water.jpeg")]} for image in images]
         return {"photo_type": 68, "images": images, "photo_info": None}
     shown = [_picture(order, number, (".webp", ".webp", ".jpeg")) for number in numbers]
-    marked = _picture(order, "water", (".jpeg",))
+    marked = _picture(order, "water", (".jpeg",), "watermark")
     photos = [{"display_image": image, "owner_watermark_image": marked} for image in shown]
     return {"photo_type": 150, "images": None, "photo_info": {"title": "", "images": photos}}
 
 
-def _picture(order: Order, number: int | str, extensions: tuple[str, ...]) -> JsonValue:
+def _picture(order: Order, number: int | str, extensions: tuple[str, ...], kind: str = "picture") -> JsonValue:
     width, height = PHOTO_SIZE
-    variant = "broken" if number in order.photos.broken else "ok"
+    variant = "broken" if number in order.scenario.photos.broken else ""
     links = [
-        _small(order, f"{order.post_id}-{number}~tplv-q75{end}", variant, "ab"[at % 2])
+        _small(order, kind, f"{order.post_id}-{number}~tplv-q75{end}", "ab"[at % 2], variant)
         for at, end in enumerate(extensions)
+        if number not in order.scenario.photos.without_link
     ]
     return {"uri": f"tos-sandbox/{order.post_id}-{number}", "url_list": links, "width": width, "height": height}
 
 
 def _moving(order: Order, number: int) -> JsonValue:
     """What a picture has as its `video`: a clip, the music of the post, or nothing."""
-    name = "h264" if number in order.photos.moving else "music" if number in order.photos.with_music else None
+    photos = order.scenario.photos
+    name = photos.clip if number in photos.moving else "music" if number in photos.with_music else None
     if name is None:
         return None
     uri = f"v0moving{order.post_id[-3:]}{number}"
-    return {"duration": 2917, "play_addr": _address(order, order.library[name]) | {"uri": uri, "url_key": uri}}
+    return {"duration": 2917, "play_addr": _address(order, order.library[name], "clip") | {"uri": uri, "url_key": uri}}
 
 
 def _caption(order: Order, code: str, lang: str) -> JsonValue:
-    links = [_small(order, f"{order.post_id}-{code}.vtt", "ok", mirror) for mirror in "ab"]
+    links = [_small(order, "captions", f"{order.post_id}-{code}.vtt", mirror) for mirror in "ab"]
     return {
         "caption_format": "webvtt",
         "lang": lang,
@@ -224,7 +229,8 @@ def _caption(order: Order, code: str, lang: str) -> JsonValue:
     }
 
 
-def _small(order: Order, name: str, variant: str = "ok", mirror: str = "a") -> str:
+def _small(order: Order, kind: str, name: str, mirror: str = "a", variant: str = "") -> str:
+    variant = variant or order.variants(kind)["ab".index(mirror)]
     return order.base_url + file_path(mirror, f"{order.expires:08x}", variant, name)
 
 
@@ -235,10 +241,12 @@ def _gear(order: Order, clip: Clip) -> JsonValue:
     return {**gear, "FPS": 30, "HDR_type": "", "format": clip.format, "play_addr": _address(order, clip)}
 
 
-def _address(order: Order, clip: Clip, variant: str = "") -> JsonValue:
+def _address(order: Order, clip: Clip, kind: str = "", *, variant: str = "") -> JsonValue:
     uri = f"v0sandbox{md5(order.post_id.encode())[:20]}"
     size = len(clip.content)
-    variants = (variant,) * 3 if variant else ("refused",) * 3 if clip.name in order.dead else order.variants
+    variants = order.variants(kind or ("video" if clip.codec else "music"))
+    if variant or clip.name in order.scenario.dead:
+        variants = (variant or "refused",) * 3
     known = {"data_size": size, "file_hash": clip.md5, "file_cs": f"c:0-{size}-{clip.md5[:4]}"}
     return {
         "uri": uri,
@@ -246,7 +254,7 @@ def _address(order: Order, clip: Clip, variant: str = "") -> JsonValue:
         "width": clip.width,
         "height": clip.height,
         "url_key": _url_key(order, clip, uri),
-        **({} if "unsized" in order.variants else known),
+        **({} if "unsized" in variants else known),
     }
 
 

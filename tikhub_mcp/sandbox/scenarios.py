@@ -6,7 +6,8 @@ available video with its own counts. The code of a short link is `demo` and the 
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from tikhub_mcp.sandbox.clips import md5
 
@@ -27,8 +28,10 @@ class Photos:
 
     count: int = 3
     moving: tuple[int, ...] = ()  # those that have a moving half
+    clip: str = "h264"  # the file in it
     with_music: tuple[int, ...] = ()  # those that have the music in its place
     broken: tuple[int, ...] = ()  # those that the CDN refuses until the sandbox is repaired
+    without_link: tuple[int, ...] = ()  # those that are there with a watermark only
     music_link: bool = True  # whether the post's `music` has a link
 
 
@@ -43,7 +46,9 @@ class Scenario:
     shape: str = "video"  # the template in shapes.json; "" gives an answer without data
     other: str = ""  # the id in the answer, if it differs from the requested one
     clips: tuple[str, ...] = _FILES
-    variants: tuple[str, str, str] = ("ok", "ok", "ok")
+    variants: tuple[str, str, str] = ("ok", "ok", "ok")  # how the two mirrors and the play API serve files
+    affected: str = "video"  # the files that `variants` is about: also picture, clip, music, captions or cover
+    cover: tuple[str, ...] = (".webp", ".jpeg")  # the formats of the cover
     dead: tuple[str, ...] = ()  # the clips that every mirror refuses
     photos: Photos = Photos()
     status: int = 200
@@ -65,6 +70,24 @@ class Scenario:
     def short_code(self) -> str:
         """The code of the short link to the scenario."""
         return "demo" + self.name.title().replace("_", "")
+
+
+# How the files of one kind are served, whatever the kind.
+_SERVED = (
+    ("first_refused", "the first mirror answers 403 for each {}", ("refused", "ok", "ok")),
+    ("refused", "every mirror answers 403 for each {}", ("refused",) * 3),
+    ("page", "a web page, labelled as the file, in the place of each {}", ("page",) * 3),
+    ("short", "two thirds of each {}, as if that were all of it", ("short",) * 3),
+    ("unsized", "the size of each {} is not given", ("unsized",) * 3),
+)
+
+
+def _affected(base: Scenario) -> Iterator[Scenario]:
+    """Yield the scenarios in which the files of the kind that is the base's name are not served well."""
+    kind = base.name
+    for number, (name, what, variants) in enumerate(_SERVED, base.number):
+        words = f"{base.what}; {what.format('file with captions' if kind == 'captions' else kind)}"
+        yield replace(base, number=number, name=f"{kind}_{name}", what=words, variants=variants, affected=kind)
 
 
 _GOOD = Scenario(0, "good", "tiktok", "a good video")
@@ -122,6 +145,50 @@ SCENARIOS = (
         stale=True,
         once=True,
     ),
+    Scenario(
+        52,
+        "expired_photos_always",
+        "tiktok",
+        "photos whose links have expired, however often they are asked for",
+        shape="photos",
+        clips=_MUSIC,
+        stale=True,
+    ),
+    Scenario(
+        53,
+        "photo_without_link",
+        "tiktok",
+        "photos, one of which is there with a watermark only",
+        shape="photos",
+        clips=_MUSIC,
+        photos=Photos(3, without_link=(2,)),
+    ),
+    Scenario(
+        54,
+        "encrypted_clip",
+        "douyin",
+        "photos, one of which has an encrypted moving half",
+        shape="photos",
+        clips=_MUSIC,
+        photos=Photos(3, moving=(2,), clip="encrypted"),
+    ),
+    Scenario(
+        55,
+        "wrong_photos",
+        "tiktok",
+        "another photo post comes back",
+        shape="photos",
+        clips=_MUSIC,
+        other="7300000000000000001",
+    ),
+    Scenario(56, "heic_cover", "tiktok", "a video whose cover is there in HEIC only", cover=(".heic", ".heic")),
+    *_affected(Scenario(100, "picture", "tiktok", "photos", shape="photos", clips=_MUSIC)),
+    *_affected(
+        Scenario(110, "clip", "douyin", "photos, two of which move", "photos", clips=_MUSIC, photos=Photos(3, (1, 3)))
+    ),
+    *_affected(Scenario(120, "music", "tiktok", "photos with music", shape="photos", clips=_MUSIC)),
+    *_affected(Scenario(130, "captions", "tiktok", "a video with captions")),
+    *_affected(Scenario(140, "cover", "tiktok", "a video with a cover")),
     Scenario(10, "private", "douyin", "200 without the post: private (reason 5)", shape="private"),
     Scenario(11, "friends_only", "tiktok", "200 without the post: visible to some (reason 10)", shape="friends_only"),
     Scenario(12, "blocked", "douyin", "200 without the post: copyright (reason 8)", shape="blocked"),

@@ -142,13 +142,15 @@ class _Work:
     def failure(self, missing: list[int]) -> MediaUnavailable:
         """Return the error about the pictures that are missing."""
         failures = [self._failures[key] for key in sorted(self._failures, key=place_of) if key[0] != "music"]
-        kept = "What came is kept: the same call again fetches only the rest." if self._folder.have else ""
+        retryable = any(failure.retryable for failure in failures)
+        kept = "What came is kept" + (": the same call again fetches only the rest." if retryable else ".")
         numbers = first_few([str(number) for number in missing], MAX_NUMBERS)
         of_all = f"Missing of the {len(self._post.pictures)} pictures: {len(missing)} (numbers {numbers})."
         error = MediaUnavailable(
-            " ".join(filter(None, (failures[0].message, of_all, kept))), retry_after=failures[0].retry_after
+            " ".join((failures[0].message, of_all, *[kept] * bool(self._folder.have))),
+            retry_after=failures[0].retry_after,
         )
-        error.retryable = any(failure.retryable for failure in failures)
+        error.retryable = retryable
         error.refused_content = any(failure.refused_content for failure in failures)
         return error
 
