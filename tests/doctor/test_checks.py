@@ -31,6 +31,7 @@ ALWAYS = [
     "clients",
     "settings",
     "videos",
+    "photos",
     "raw",
     "reports",
     "disk",
@@ -254,12 +255,19 @@ def test_a_key_in_the_wrong_variable_is_not_shown_and_what_is_expected_there_is(
 
 def test_folders_are_tried_without_being_made(tmp_path: Path) -> None:
     (tmp_path / "home" / "out" / "raw").mkdir(parents=True)
-    (tmp_path / "home" / "out" / "reports").write_text("a file in the way")
+    for name in ("photos", "reports"):
+        (tmp_path / "home" / "out" / name).write_text("a file in the way")
     found = {each.check: each for each in checks._folders(load_settings())}
-    assert [found[name].state for name in ("videos", "raw", "reports", "disk")] == ["ok", "ok", "problem", "ok"]
+    assert [found[name].state for name in ("videos", "photos", "raw", "reports", "disk")] == [
+        "ok",
+        "problem",
+        "ok",
+        "problem",
+        "ok",
+    ]
     assert found["reports"].found.endswith("reports cannot be written: Not a directory")
     assert found["raw"].found == str(tmp_path / "home" / "out" / "raw")
-    assert sorted(path.name for path in (tmp_path / "home").rglob("*")) == ["out", "raw", "reports"]
+    assert sorted(path.name for path in (tmp_path / "home").rglob("*")) == ["out", "photos", "raw", "reports"]
 
 
 def test_a_folder_whose_name_is_too_long_is_a_problem_and_breaks_no_check(

@@ -228,6 +228,18 @@ async def test_a_video_folder_that_goes_away_meanwhile_is_an_error_and_asking_ag
     assert (again["status"], again["cost"]["api_calls"]) == ("ok", 0)
 
 
+@pytest.mark.parametrize("name", ["videos", "photos", "raw"])
+async def test_a_folder_that_cannot_be_made_is_known_before_anything_is_paid_for(desk: Desk, name: str) -> None:
+    desk.root.mkdir()
+    (desk.root / name).touch()
+    for post in ("tiktok", "photos"):
+        assert (await desk.one(link(post))).code == "not_writable"
+    assert desk.asked == []
+    if name == "photos":  # neither needs it
+        assert (await desk.one(link("tiktok"), output_dir=str(desk.root / "here")))["status"] == "ok"
+        assert (await desk.one(link("tiktok"), metrics_only=True, include="captions"))["status"] == "ok"
+
+
 async def test_a_raw_folder_that_goes_away_while_tikhub_works_loses_no_answer(desk: Desk) -> None:
     desk.sandbox.latency = 0.3
     asking = asyncio.create_task(desk.one(link("tiktok")))

@@ -161,7 +161,8 @@ def _settings(wrong: str) -> Iterator[Finding]:
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
-    for name, folder in (("videos", settings.videos), ("raw", settings.raw), ("reports", settings.reports)):
+    for name in ("videos", "photos", "raw", "reports"):
+        folder: Path = getattr(settings, name)
         try:
             parent = _existing(folder)
             with tempfile.TemporaryFile(dir=parent):  # the folder itself is created only when it is needed

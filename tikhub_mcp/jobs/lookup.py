@@ -176,9 +176,11 @@ class Lookup:
             raise
 
     def _prepare(self, job: Job) -> None:
-        """Check that the answer and the file can be stored, and record that the answer is about to be paid for."""
+        """Check that the answer and the files can be stored, and record that the answer is about to be paid for."""
         if job.options.writes_files:
             make_folder(job.options.folder)
+            if not job.options.metrics_only:  # what kind of post it is, the answer tells
+                make_folder(job.options.photo_folder)
         if job.options.save_raw:
             self._archive.check_room()
         self._unfinished.record(job.waiting)

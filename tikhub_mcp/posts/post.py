@@ -158,7 +158,7 @@ def check_same_post(post: Post, link: Link) -> None:
     """
     if link.post_id and link.post_id != post.video_id:
         raise WrongPost(
-            f"TikHub's answer for post {link.post_id} is about another post, or names none; none of its files was saved."
+            f"TikHub's answer for post {link.post_id} is about another post, or names none; no file of it was saved."
         )
 
 
