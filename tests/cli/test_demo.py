@@ -23,11 +23,12 @@ SAID = (
     r"likes: \d+",
     r"plays: unknown \(Douyin does not report plays\)",
     r"2\. The same call again\npaid API calls: 0",
-    r"3\. batch_download, with a private post",
+    r"3\. batch_download, with a photo post and a private one",
     r"ok +https://www\.tiktok\.com/\S+ +\S+/videos/tiktok_\S+\.mp4",
+    r"ok +https://www\.tiktok\.com/\S+ +\S+/photos/tiktok_\S+_7000000000000000005\n",
     r"failed +https://www\.douyin\.com/\S+ +post_unavailable: ",
-    r"3 links: 2 succeeded, 1 failed, 0 skipped; 2 paid API calls",
-    r"4\. summarize_raw: a table of all that was saved\n3 rows, 1 without a post\n",
+    r"4 links: 3 succeeded, 1 failed, 0 skipped; 3 paid API calls",
+    r"4\. summarize_raw: a table of all that was saved\n4 rows, 1 without a post\n",
     r"\S+/reports/tikhub_videos_summary\.csv",
     r"(/tikhub_videos_report\.html|`report` is not installed)\n",
     r"Everything as it should be\.\nThe files are in \S+",
@@ -55,7 +56,13 @@ def test_a_stranger_sees_it_work_without_key_or_settings_and_finds_one_folder(tm
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]  # nothing in the home directory
     (folder,) = set(temporary.glob(f"{demo.PREFIX}*")) - {running}
     assert f"The files are in {folder};" in ran.stdout
-    assert sorted(path.name for path in folder.glob("[!.]*")) == ["index.sqlite3", "raw", "reports", "videos"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [
+        "index.sqlite3",
+        "photos",
+        "raw",
+        "reports",
+        "videos",
+    ]
 
 
 def test_what_is_not_as_it_should_be_is_told_in_the_users_language_and_ends_with_1(
@@ -66,7 +73,7 @@ def test_what_is_not_as_it_should_be_is_told_in_the_users_language_and_ends_with
     assert demo.run(tmp_path / "new") == 1
     said = capsys.readouterr().out
     assert "正在启动服务器" in said
-    assert "不符：batch：应为 ['ok', 'ok', 'ok']，实为 ['ok', 'ok', 'post_unavailable']\n" in said
+    assert "不符：batch：应为 ['ok', 'ok', 'ok', 'ok']，实为 ['ok', 'ok', 'ok', 'post_unavailable']\n" in said
     assert "一切正常" not in said
     with pytest.raises(InvalidInput, match="里有以前的文件"):
         demo.run(tmp_path / "new")

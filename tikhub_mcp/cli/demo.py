@@ -17,7 +17,9 @@ from tikhub_mcp.cli.output import print_at_once, print_batch, print_video
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import translate
 
-BATCH = {"tiktok": "ok", "douyin": "ok", "private": "post_unavailable"}  # post of the sandbox → expected outcome
+# post of the sandbox → expected outcome
+BATCH = {"tiktok": "ok", "photos": "ok", "douyin": "ok", "private": "post_unavailable"}
+PICTURES = 9  # of the post "photos"
 PREFIX = "tikhub-mcp-demo-"
 Checks = dict[str, tuple[object, object]]  # values by name, each after the expected one
 UNFINISHED_SECONDS = 3600.0  # after this time a folder without a summary is that of a run that was killed
@@ -101,9 +103,10 @@ async def _steps(folder: Path) -> Checks:
             "size of the video": (one.file and _size(one.file.path), one.file and one.file.size_bytes),
             "API calls for the same again": (0, again.cost.api_calls),
             "batch": ([*BATCH.values()], [item.error.code if item.error else item.status for item in batch.results]),
-            "rows, and those without a post": ((3, 1), (table.rows, table.broken)),
+            "pictures": ([PICTURES], [item.photos_count for item in batch.results if item.photos_count]),
+            "rows, and those without a post": ((4, 1), (table.rows, table.broken)),
             "page": (bool(page), table.html_path is not None),
-            "API calls": (3, sum(call.status == 200 for call in sandbox.calls)),
+            "API calls": (4, sum(call.status == 200 for call in sandbox.calls)),
         }
 
 
