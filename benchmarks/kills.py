@@ -2,7 +2,8 @@
 
 python -m benchmarks.kills [N]
 
-N is the number of kills: half hit a process that downloads, half one that stores answers and writes summaries.
+N is the number of kills: a third each hit a process that downloads videos, one that downloads photo posts of 35
+pictures, and one that stores answers and writes summaries.
 """
 
 import argparse

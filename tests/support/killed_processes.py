@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,17 +17,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.downloads import VIDEO, nothing, rendition
 from tests.support.fault_server import Act, Faulty
 from tests.support.payloads import douyin_post, envelope
+from tests.support.photo_posts import JPEG, as_type, picture, post, save
 from tests.support.raw_answers import DOUYIN, TIKTOK, age, answered, other
 from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.photos.receipt import RECEIPT_NAME, read_receipt
 from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link
+from tikhub_mcp.posts.post import Post
 from tikhub_mcp.storage.archive import Archive
 from tikhub_mcp.storage.atomic import PART_SUFFIX, STALE_SECONDS, Part, make_folder, sweep
 from tikhub_mcp.storage.database import INDEX_NAME
@@ -34,7 +39,8 @@ from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, summ
 
 TREE = Path(__file__).resolve().parents[2]
 TARGETS = 5  # names that the videos of one worker go to, over and over
-WORKERS = ("download", "write")
+PICTURES = 35  # of a photo post, every seventh of which moves
+WORKERS = ("download", "photos", "write")
 LONGEST = 0.3  # seconds that a worker lives
 FILM = VIDEO + (2**19).to_bytes(4, "big") + b"free" + bytes(2**19 - 8)  # large enough to be killed in the middle
 
@@ -45,15 +51,22 @@ class Yard:
     def __init__(self, root: Path, server: Faulty) -> None:
         self.root, self.media = root, server.base_url
         self.videos, self.raw, self.reports = root / "videos", root / "raw", root / "reports"
+        self.photos = root / "photos"
         server.on("/fast", Act(body=FILM))
         server.on("/slow", Act(body=FILM, drip=len(FILM) // 10, pause=0.01))
-        for folder in (self.videos, self.raw, self.reports):
+        server.on("/picture.jpeg", replace(as_type(JPEG), drip=len(JPEG) // 3, pause=0.01))
+        server.on("/clip", Act(body=VIDEO, drip=len(VIDEO) // 5, pause=0.01))
+        for folder in self._folders:
             folder.mkdir(parents=True, exist_ok=True)
         for count, source in zip((40, 80), self.sources, strict=True):
             source.mkdir(exist_ok=True)
             for number in range(count):
                 (source / f"{number}.json").write_bytes(answered().body)
         self.summaries = self._summaries()
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return self.videos, self.photos, self.raw, self.reports
 
     @property
     def sources(self) -> tuple[Path, Path]:
@@ -70,7 +83,9 @@ class Yard:
         files = [path for folder in wanted for path in folder.iterdir() if not path.name.startswith(INDEX_NAME)]
         found = [path for path in files if path.suffix != PART_SUFFIX]
         corrupt = [path.name for path in found if not wanted[path.parent](path)]
-        return len(found) + 1, corrupt + [INDEX_NAME] * (not self._is_index_whole())
+        pictures = [path for path in self.photos.glob("*/*") if path.parent.suffix != PART_SUFFIX]
+        corrupt += [f"{path.parent.name}/{path.name}" for path in pictures if not is_of_photo_post(path)]
+        return len(found) + len(pictures) + 1, corrupt + [INDEX_NAME] * (not self._is_index_whole())
 
     def _is_index_whole(self) -> bool:
         if not (self.raw / INDEX_NAME).exists():
@@ -84,7 +99,7 @@ class Yard:
 
     def sweep(self) -> None:
         """What the next start does."""
-        for folder in (self.videos, self.raw, self.reports):
+        for folder in self._folders:
             sweep(folder)
 
     def _summaries(self) -> dict[str, set[bytes]]:
@@ -94,6 +109,16 @@ class Yard:
             for path in made.paths.values():
                 whole[path.name].add(path.read_bytes())
         return whole
+
+
+def is_of_photo_post(path: Path) -> bool:
+    """Whether a file in the folder of a photo post is whole, and the receipt right about all that are there."""
+    if path.name != RECEIPT_NAME:
+        return path.read_bytes() == (VIDEO if path.suffix == ".mp4" else JPEG)
+    receipt = read_receipt(path.parent)
+    return receipt is not None and all(
+        file.check(path.parent) == file for file in receipt.files if (path.parent / file.name).exists()
+    )
 
 
 ANSWERS: list[tuple[Link, Answer]] = [
@@ -177,6 +202,28 @@ def download(root: Path, media: str) -> None:
     asyncio.run(all_of_them())
 
 
+def album(media: str) -> Post:
+    """A photo post on the server of a yard."""
+    return post(
+        *(
+            picture(f"{media}/picture.jpeg", uri=str(number), clip="" if number % 7 else f"{media}/clip")
+            for number in range(1, PICTURES + 1)
+        )
+    )
+
+
+def photos(root: Path, media: str) -> None:
+    """Save a photo post for ever: in a new folder, or what was removed of one that is there."""
+    chance = random.Random(os.getpid())
+    while True:
+        for folder in (root / "photos").glob("tiktok_*"):
+            for path in chance.sample(there := sorted(folder.iterdir()), k=len(there) // 2):
+                path.unlink()
+            if chance.random() < 0.5:
+                shutil.rmtree(folder)
+        save(root / "photos", album(media))
+
+
 def write(root: Path, _: str) -> None:
     """Keep answers and summarize them, for ever."""
     for number in itertools.count():
@@ -205,7 +252,7 @@ def main() -> None:
             signal.alarm(60)  # should nobody come to kill it
             os.write(1, f"{os.getpid()}\n".encode())  # alive
             try:
-                {"download": download, "write": write, "hold": hold}[line.strip()](root, media)
+                {"download": download, "photos": photos, "write": write, "hold": hold}[line.strip()](root, media)
             finally:
                 os._exit(1)
         _, status = os.waitpid(pid, 0)

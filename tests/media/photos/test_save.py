@@ -10,82 +10,26 @@ from typing import Literal
 
 import pytest
 
-from tests.support.downloads import ENCRYPTED, H266, MUSIC, PAGE, QUICK, VIDEO
+from tests.support.downloads import ENCRYPTED, H266, MUSIC, PAGE, VIDEO
 from tests.support.fault_server import Act, Faulty
 from tests.support.make_pictures import PICTURES
-from tests.support.payloads import ANSWERED, envelope, photo_post
+from tests.support.photo_posts import GOOD, JPEG, as_type, picture, post, save, saving
 from tikhub_mcp.errors import MediaUnavailable, TooLarge
 from tikhub_mcp.media import transfer
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Saved
 from tikhub_mcp.media.photos.folder import complete_folders, find_folder
 from tikhub_mcp.media.photos.receipt import read_receipt
-from tikhub_mcp.media.photos.save import MAX_WARNINGS, SavedPhotos, save_photos
-from tikhub_mcp.net.transport import Network
+from tikhub_mcp.media.photos.save import MAX_WARNINGS, save_photos
 from tikhub_mcp.posts.answer import Json
-from tikhub_mcp.posts.links import parse_link
-from tikhub_mcp.posts.post import Post, parse_post
-from tikhub_mcp.posts.renditions import Quality, Rendition
+from tikhub_mcp.posts.renditions import Rendition
 
-SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
-JPEG, WEBP, HEIC = (PICTURES[name]() for name in ("JPEG baseline", "WebP lossy", "HEIC"))
+WEBP, HEIC = PICTURES["WebP lossy"](), PICTURES["HEIC"]()
 FOLDER = "tiktok_Ada_Paper_7500000000000000003"
 REFUSED = Act(status=403)
 
 
-def as_type(body: bytes, kind: str = "image/jpeg") -> Act:
-    return Act(body=body, headers=[("Content-Type", kind)])
-
-
-GOOD = as_type(JPEG)
-
-
-def picture(*urls: str, uri: str = "", clip: str = "") -> Json:
-    image = {"display_image": {"uri": uri or urls[0], "url_list": list(urls), "width": 117, "height": 83}}
-    return image | ({"video": {"play_addr": {"url_list": [clip]}}} if clip else {})
-
-
-def post(*pictures: Json, **over: Json) -> Post:
-    made = photo_post(image_post_info={"images": list(pictures)}, video=None, **over)
-    return parse_post(envelope(made), SHORT, ANSWERED)
-
-
 def pictures(server: Faulty, count: int, **acts: Act) -> list[Json]:
     return [picture(server.on(f"/{n}.jpeg", acts.get(f"n{n}", GOOD))) for n in range(1, count + 1)]
-
-
-def nothing(_: int) -> None:
-    """No progress is wanted."""
-
-
-async def saving(
-    root: Path,
-    wanted: Post,
-    quality: Quality = "compatible",
-    *,
-    music: bool = False,
-    most: int = 1 << 30,
-    received: Callable[[int], None] = nothing,
-) -> SavedPhotos:
-    downloader = Downloader(Network(loopback_media=True), QUICK)
-
-    async def fetch(
-        files: tuple[Rendition, ...], target: Path, staging: Path, name: str, progress: Callable[[int], None]
-    ) -> Saved:
-        def note(size: int) -> None:
-            received(size)
-            progress(size)
-
-        first, *others = files
-        return await downloader.fetch(first, "tiktok", target, note, others=others, staging=staging, name=name)
-
-    folder = find_folder(root, wanted, quality, music=music)
-    return await save_photos(folder, wanted, most, fetch, lambda *_: None)
-
-
-def save(
-    root: Path, wanted: Post, quality: Quality = "compatible", *, music: bool = False, most: int = 1 << 30
-) -> SavedPhotos:
-    return asyncio.run(saving(root, wanted, quality, music=music, most=most))
 
 
 def names(folder: Path) -> list[str]:
