@@ -3,37 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from mcp.client import Client
-from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from tests.support.mcp_session import CANARY, TOOLS_LIST, Era, checked, content, listing, patience
-from tests.support.stdio_client import MODULE, Environment, Wire, parts
+from tests.support.mcp_session import CANARY, TOOLS_LIST, checked, content, listing, patience
+from tests.support.stdio_client import Connect, Environment, Wire, parts
 from tikhub_mcp import server as server_module
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = [str(Path(sys.executable).with_name("tikhub-mcp"))]
-Connect = Callable[[Environment], AbstractAsyncContextManager[Client]]
-
-
-@pytest.fixture
-def connect(era: Era, tmp_path: Path) -> Iterator[Connect]:
-    """The SDK's client, on a server that it starts itself; its log never holds the key."""
-    log = tmp_path / "log"
-    with log.open("w", encoding="utf-8") as errors:
-
-        def start(environment: Environment) -> AbstractAsyncContextManager[Client]:
-            server = StdioServerParameters(command=MODULE[0], args=MODULE[1:], env=environment, cwd="/")
-            return Client(stdio_client(server, errors), mode=era)
-
-        yield start
-    assert CANARY not in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.anyio

@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Self
 
+from mcp.client import Client
 from mcp_types import CallToolResult
 
 from tests.support import mcp_session
@@ -28,6 +29,7 @@ HANDSHAKE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": 
 
 
 Environment = dict[str, str]
+Connect = Callable[[Environment], AbstractAsyncContextManager[Client]]
 
 
 class Wire:

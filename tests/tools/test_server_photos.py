@@ -1,14 +1,18 @@
 """Photo posts, and music, covers and captions beside videos, through a client and the sandbox."""
 
 import asyncio
+import errno
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from tests.support.mcp_session import Desk, Reply, content, until
+from tests.support.mcp_session import MEDIA, Desk, Reply, content, until
+from tikhub_mcp.media import transfer
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import link
+from tikhub_mcp.storage import atomic
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -255,6 +259,25 @@ async def test_a_cancelled_call_leaves_no_folder(desk: Desk) -> None:
         await task
     await until(lambda: not desk.parts)
     assert names(desk.root / "photos") == []
+
+
+async def test_a_disk_without_room_for_all_pictures_leaves_none_and_later_they_come_without_paying(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, write = [5 * len(content(MEDIA / "photo.jpeg"))], atomic.write_all
+
+    def write_to_a_small_disk(file: BinaryIO, piece: bytes) -> None:
+        room[0] -= len(piece)
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(file, piece)
+
+    monkeypatch.setattr(transfer, "write_all", write_to_a_small_disk)
+    reply = await desk.one(link("photos"))
+    assert (reply.code, reply["photos"], names(desk.root / "photos")) == ("disk_full", None, [])
+    room[0] = 1 << 20
+    again = await desk.one(link("photos"))
+    assert (again["status"], again["cost"]["api_calls"], len(desk.asked)) == ("ok", 0, 1)
 
 
 def told(reply: Reply) -> int:
