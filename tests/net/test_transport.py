@@ -1,6 +1,7 @@
 """transport.py: proxies and certificates, as people set them in their environment."""
 
 import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def proxy() -> Iterator[Faulty]:
     with Faulty() as running:
         running.on(FILM, Act(body=b"film"))
         yield running
+
+
+def test_a_request_searches_for_no_module(monkeypatch: pytest.MonkeyPatch, proxy: Faulty) -> None:
+    searched: list[str] = []
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            searched.append(name)
+
+    get(proxy.base_url, public_only=False)  # what is imported once is imported
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    get(proxy.base_url, public_only=False)
+    assert searched == []
 
 
 # Proxies
