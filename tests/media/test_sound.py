@@ -1,8 +1,7 @@
 """Music files, held against PyAV, and what is none or not whole."""
 
-import asyncio
 import random
-import time
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -10,13 +9,14 @@ import av
 import pytest
 
 from tests.support.downloads import ENCRYPTED, MUSIC, PAGE, VIDEO
+from tests.support.hostile_files import fuzz, fuzz_seconds, seconds_to_cancel
 from tests.support.make_media import MEDIA, make
 from tests.support.make_pictures import PICTURES
-from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media import sound
 from tikhub_mcp.media.sound import Sound, inspect_sound
 
+FUZZ_SECONDS = fuzz_seconds(1.5)
 ID3 = b"ID3\4\0\0\0\0\1\5" + bytes(133)
 ID3_WITH_FOOTER = b"ID3\4\0\x10\0\0\0\3" + b"abc" + b"3DI\4\0\x10\0\0\0\3"
 TAG = b"TAG" + bytes(125)
@@ -152,18 +152,21 @@ def test_frames_without_number_are_refused_and_a_cancelled_caller_ends_the_walk(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes((b"\xff\xf3\x14\0" + bytes(20)) * 3_000_000)  # of the smallest size there is
-
-    async def run() -> float:
-        task = asyncio.create_task(in_thread(inspect_sound, path))
-        await asyncio.sleep(0.1)
-        assert not task.done()
-        task.cancel()
-        begun = time.monotonic()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return time.monotonic() - begun
-
-    assert asyncio.run(run()) < 1
+    assert seconds_to_cancel(inspect_sound, path, after=0.1) < 1
     monkeypatch.setattr(sound, "MAX_MP3_FRAMES", 1000)
     with pytest.raises(MediaInvalid, match="more than 1,000 MP3 frames"):
         inspect_sound(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 2 * FUZZ_SECONDS)
+def test_mutated_music_gives_a_sound_or_media_invalid_within_seconds(tmp_path: Path) -> None:
+    def look(content: bytes) -> None:
+        with suppress(MediaInvalid):
+            assert isinstance(inspect_bytes(content, tmp_path / "file"), Sound)
+
+    def headers(content: bytes) -> list[range]:
+        return [range(40), range(700), range(len(content))]
+
+    files = [ID3 + encoded() + APE + TAG, encoded(counted=False), MUSIC]
+    fuzz(files, look, FUZZ_SECONDS, [b"\xff\xfb", ID3[:10], b"\0\0\0\x08"], headers)
