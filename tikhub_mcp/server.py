@@ -162,8 +162,10 @@ def _declare(tools: Tools) -> list[Tool]:
     )  # not idempotent: a repeated download may be charged again
     reads = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     declared = [
-        Tool.from_function(tools.download_video, title="Download a TikTok or Douyin video", annotations=fetches),
-        Tool.from_function(tools.batch_download, title="Download many videos", annotations=fetches),
+        Tool.from_function(
+            tools.download_video, title="Download a TikTok or Douyin video or photo post", annotations=fetches
+        ),
+        Tool.from_function(tools.batch_download, title="Download many videos and photo posts", annotations=fetches),
         Tool.from_function(tools.summarize_raw, title="Summarize saved answers", annotations=reads),
     ]
     for tool in declared:

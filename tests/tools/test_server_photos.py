@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import pytest
 
-from tests.support.mcp_session import MEDIA, Desk, Reply, content, until
+from tests.support.mcp_session import MEDIA, Desk, Reply, Reword, content, shorn, until
 from tikhub_mcp.media import transfer
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import link
@@ -282,6 +282,29 @@ async def test_a_disk_without_room_for_all_pictures_leaves_none_and_later_they_c
 
 def told(reply: Reply) -> int:
     return len(json.dumps({**reply.said, "transcript": None}, ensure_ascii=False).encode())
+
+
+LONG = "纸船在河上漂了大约一分钟"
+
+
+@pytest.mark.parametrize("name", ["many_photos", "moving_photos", "picture_refused", "picture_first_refused", "tiktok"])
+async def test_a_reply_stays_small_with_long_words_and_a_long_folder(desk: Desk, reword: Reword, name: str) -> None:
+    reword(desc=LONG * 50, author={"nickname": LONG * 6}, video={"cla_info": {"caption_infos": captions(desk, 30)}})
+    if name in ("many_photos", "picture_refused", "picture_first_refused"):
+        reword(image_post_info={"title": LONG * 9})
+    folder = desk.root / ("纸" * 60) / ("船" * 60)
+    reply = await desk.one(link(name), include="music,cover,captions", output_dir=str(folder))
+    assert reply.code == ("media_unavailable" if name == "picture_refused" else None)
+    assert told(reply) <= 4000
+    assert reply["title"].startswith(LONG)
+    [item] = (await desk.batch([link(name)], include="music,cover,captions", output_dir=str(folder)))["results"]
+    assert len(json.dumps(shorn(item), ensure_ascii=False).encode()) <= 4000
+
+
+def captions(desk: Desk, count: int) -> list[Json]:
+    """Captions in many languages, none of which can be had."""
+    url = f"{desk.sandbox.base_url}/no-such-file.vtt"
+    return [{"language_code": f"l{number}", "url_list": [url], "is_original_caption": True} for number in range(count)]
 
 
 async def test_a_reply_stays_small_with_a_long_folder(desk: Desk) -> None:

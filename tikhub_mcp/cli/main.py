@@ -30,7 +30,8 @@ from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, writ
 
 T = TypeVar("T")
 
-EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 no post, or no files of it."
+EXITS = "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has neither "
+"a video nor pictures, or is not available."
 CLIENT_EXITS = (
     "Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, not confirmed, or no such client here; "
     "3 no usable key."
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tikhub-mcp",
-        description="TikTok and Douyin links in, verified video files and honest metrics out, through the TikHub API. "
+        description="TikTok and Douyin links in, verified files and honest metrics out, through the TikHub API. "
         "Without arguments: the MCP server on standard input and output.",
         epilog=EXITS,
     )

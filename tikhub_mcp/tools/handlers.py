@@ -43,7 +43,9 @@ OutputDir = Annotated[str, Field(description="Folder for the files (default: vid
 SaveRaw = Annotated[bool, Field(description="Keep the full API answer as a JSON file")]
 QualityArgument = Annotated[
     Quality,
-    Field(description="compatible: H.264 first, plays everywhere; best: largest picture; smallest: fewest bytes"),
+    Field(
+        description="compatible: H.264 or JPEG first, opens everywhere; best: largest picture; smallest: fewest bytes"
+    ),
 ]
 MetricsOnly = Annotated[bool, Field(description="Numbers and raw answer, no file")]
 Include = Annotated[

@@ -39,8 +39,10 @@ MAX_RESULTS = 100  # of a batch in one reply; a larger batch shows some of what 
 MAX_SHOWN_OF_MANY = MAX_RETRY_URLS = 50
 MAX_HEAD_BYTES = 1500  # of a batch's fields before retry_urls: the note is cut, unless errors and paths are long
 MIN_NOTE_BYTES = 200
-MAX_VIDEO_BYTES = 4000  # of the reply about one link, without its transcript: fewer files are named, a long link is cut
+# Of the reply about one link, without its transcript: fewer files and warnings are named, a long title or link is cut.
+MAX_VIDEO_BYTES = 4000
 MIN_URL_BYTES = 200
+MIN_TITLE_BYTES = 60
 MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
@@ -109,12 +111,18 @@ def _video_note(outcome: Outcome, note: str) -> str | None:
 
 
 def _within_limit(reply: VideoReply) -> VideoReply:
-    """Name fewer files until the reply without its transcript fits into MAX_VIDEO_BYTES; all of them are on disk."""
+    """Name fewer files and warnings, and cut the title, until the reply is of MAX_VIDEO_BYTES without its transcript."""
+    room = MAX_VIDEO_BYTES - MIN_URL_BYTES
     lists: list[list[PhotoEntry] | list[ExtraFile]] = [reply.photos.files if reply.photos else [], reply.extras or []]
-    while any(lists) and _size(reply) > MAX_VIDEO_BYTES - MIN_URL_BYTES:
+    while any(lists) and _size(reply) > room:
         max(lists, key=len).pop()
         if NOT_ALL_NAMED not in (reply.note or ""):
             reply.note = f"{reply.note or ''} {NOT_ALL_NAMED}".strip()
+    warnings = reply.file.warnings if reply.file else []
+    while len(warnings) > 1 and _size(reply) > room:
+        warnings.pop()
+    if reply.title and (excess := _size(reply) - room) > 0:
+        reply.title = shortened(reply.title, max(MIN_TITLE_BYTES, json_size(reply.title) - len('""') - excess))
     return reply
 
 

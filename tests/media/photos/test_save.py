@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from tests.support.downloads import ENCRYPTED, H266, MUSIC, PAGE, VIDEO
+from tests.support.downloads import ENCRYPTED, H266, MUSIC, PAGE, QUICK, VIDEO
 from tests.support.fault_server import Act, Faulty
 from tests.support.make_pictures import PICTURES
 from tests.support.photo_posts import GOOD, JPEG, as_type, picture, post, save, saving
