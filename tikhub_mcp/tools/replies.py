@@ -111,7 +111,7 @@ def _video_note(outcome: Outcome, note: str) -> str | None:
 
 
 def _within_limit(reply: VideoReply) -> VideoReply:
-    """Name fewer files and warnings, and cut the title, until the reply is of MAX_VIDEO_BYTES without its transcript."""
+    """Name fewer files and warnings, and cut the title, until the reply is of MAX_VIDEO_BYTES or less."""
     room = MAX_VIDEO_BYTES - MIN_URL_BYTES
     lists: list[list[PhotoEntry] | list[ExtraFile]] = [reply.photos.files if reply.photos else [], reply.extras or []]
     while any(lists) and _size(reply) > room:
