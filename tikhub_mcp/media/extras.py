@@ -15,7 +15,7 @@ from tikhub_mcp.posts.extras import Caption, Extra
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import Rendition
 
-MAX_WARNINGS = 5  # about the extras of one post, which may have captions in many languages
+MAX_EXTRA_WARNINGS = 5  # about the extras of one post, which may have captions in many languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ async def save_extras(
     results = [task.result() for task in tasks]
     return (
         tuple(result for result in results if isinstance(result, SavedExtra)),
-        tuple(result for result in results if isinstance(result, str))[:MAX_WARNINGS],
+        tuple(result for result in results if isinstance(result, str))[:MAX_EXTRA_WARNINGS],
     )
 
 
