@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from tests.media.photos.test_save import as_type
 from tests.support.downloads import MUSIC, PAGE, QUICK
 from tests.support.fault_server import Faulty
 from tests.support.make_pictures import PICTURES
 from tests.support.payloads import ANSWERED, envelope, tiktok_post, video
+from tests.support.photo_posts import as_type
 from tikhub_mcp.media.download import Downloader, Saved
 from tikhub_mcp.media.extras import SavedExtra, save_extras, spoken_text
 from tikhub_mcp.media.size_limit import SizeLimit

@@ -1,6 +1,7 @@
 """Music files, held against PyAV, and what is none or not whole."""
 
 import random
+import time
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path

@@ -5,6 +5,7 @@ import random
 import re
 import resource
 import struct
+import time
 import zlib
 from fractions import Fraction
 from io import BytesIO
