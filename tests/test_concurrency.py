@@ -53,3 +53,25 @@ def test_an_error_that_no_caller_waits_for_is_not_logged_as_never_retrieved(capl
     asyncio.run(run())
     gc.collect()
     assert not caplog.records
+
+
+def test_an_error_in_a_thread_whose_caller_was_cancelled_is_not_logged_either(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        begun, go = threading.Event(), threading.Event()
+
+        def fail() -> None:
+            begun.set()
+            go.wait()
+            raise ValueError
+
+        caller = asyncio.create_task(in_thread(fail))
+        await asyncio.to_thread(begun.wait)
+        caller.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    asyncio.run(run())
+    gc.collect()
+    assert not caplog.records

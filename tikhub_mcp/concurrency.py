@@ -74,6 +74,8 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
         while not task.done():
             with suppress(asyncio.CancelledError):  # a second cancellation must not end the wait either
                 await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved: asyncio would log it, although no caller is waiting any more
         raise
 
 
