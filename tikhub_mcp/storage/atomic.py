@@ -96,7 +96,7 @@ def check_room(size: int | None, target: Path, largest: int) -> None:
     with os_errors(target):
         free = shutil.disk_usage(target.parent).free
     if size > free:
-        raise DiskFull(f"The disk is full: the file needs {size:,} bytes, {target.parent} has {free:,} free.")
+        raise DiskFull(f"The disk is full: it needs {size:,} bytes, {target.parent} has {free:,} free.")
 
 
 class Part:

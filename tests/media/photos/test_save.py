@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.downloads import ENCRYPTED, H266, MUSIC, PAGE, QUICK, VIDEO
 from tests.support.fault_server import Act, Faulty
 from tests.support.make_pictures import PICTURES
 from tests.support.photo_posts import GOOD, JPEG, as_type, picture, post, save, saving
-from tikhub_mcp.errors import MediaUnavailable, TooLarge
+from tikhub_mcp.errors import DiskFull, MediaUnavailable, TooLarge
 from tikhub_mcp.media import transfer
 from tikhub_mcp.media.download import Saved
 from tikhub_mcp.media.photos.folder import complete_folders, find_folder
@@ -333,3 +334,17 @@ def test_the_pictures_are_fetched_side_by_side(tmp_path: Path) -> None:
         assert steps == [(done, 35) for done in range(36)]
 
     asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_files_that_do_not_fit_together_are_not_begun(
+    server: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An answer names the sizes of moving halves, and those of pictures not.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 0, 2 * len(VIDEO) - 1))
+    images = [picture(server.on(f"/{number}.jpeg", GOOD), clip=server.on(f"/{number}.mp4", GOOD)) for number in (1, 2)]
+    for image in images:
+        image["video"]["play_addr"]["data_size"] = len(VIDEO)
+    with pytest.raises(DiskFull, match=f"it needs {2 * len(VIDEO):,} bytes"):
+        save(tmp_path, post(*images))
+    assert server.requests == []
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from tikhub_mcp.media.photos.folder import FileKey, Folder, Wanted, place_of
 from tikhub_mcp.media.photos.receipt import PhotoFile, Receipt
 from tikhub_mcp.media.size_limit import OverLimit, SizeLimit
 from tikhub_mcp.posts.post import Post
-from tikhub_mcp.storage.atomic import PartFolder, os_errors
+from tikhub_mcp.storage.atomic import PartFolder, check_room, os_errors
 from tikhub_mcp.text import first_few
 
 MAX_NUMBERS = 10  # numbers of missing pictures in a message
@@ -71,6 +71,9 @@ async def save_photos(
     """
     staging = folder.path.with_name(f"{post.platform}_{post.video_id}")
     todo, work = folder.todo, _Work(folder, post, largest, fetch)
+    # Of those whose sizes the answer names: of files that begin together, each finds the room that is there.
+    needed = sum(wanted.files[0].size or 0 for wanted in todo if wanted.files)
+    check_room(needed, folder.path, largest=needed)
     with ExitStack() as held:
         part: PartFolder | None = None
         if folder.receipt is None:
