@@ -15,6 +15,7 @@ from mcp.client import Client
 from mcp_types import CallToolResult
 
 from tests.support import mcp_session
+from tests.support.forked import Forked
 from tests.support.mcp_session import CANARY, Reply, checked
 from tikhub_mcp.posts.answer import Json
 
@@ -38,7 +39,8 @@ class Wire:
     def __init__(self, environment: Environment, log: Path, command: list[str] = MODULE) -> None:
         self.log = log
         with log.open("wb") as errors:
-            self.process = subprocess.Popen(
+            start = Forked if command == MODULE else subprocess.Popen
+            self.process = start(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd="/", env=environment
             )
         self.lines: queue.Queue[bytes] = queue.Queue()
