@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import forked
 from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.stdio.lifetime import write_utf8
 
@@ -19,6 +20,14 @@ LOCALES = [
     {"PYTHONIOENCODING": "gbk:strict"},
 ]
 
+BOTH = f"""
+import sys
+from tikhub_mcp.__main__ import main
+for more in ([], ["--json"]):
+    sys.argv = ["tikhub-mcp", "one", {link("douyin")!r}, *more]
+    main()
+"""
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
@@ -27,23 +36,26 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def run(
-    sandbox: Sandbox, folder: Path, locale: dict[str, str], *arguments: str | bytes
+    sandbox: Sandbox, folder: Path, locale: dict[str, str], *arguments: str | bytes, code: str = ""
 ) -> subprocess.CompletedProcess[bytes]:
     measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     ours = {"TIKHUB_API_KEY": "key-of-the-tests", "TIKHUB_BASE_URL": sandbox.base_url, "HOME": str(folder)}
-    command = [sys.executable, "-m", "tikhub_mcp", *arguments]
-    return subprocess.run(command, env={**measured, **ours, **locale}, cwd=folder, capture_output=True, check=False)
+    command = [sys.executable, *(("-c", code) if code else ("-m", "tikhub_mcp")), *arguments]
+    environment = {**measured, **ours, **locale}
+    if not locale:
+        return forked.run([os.fsdecode(word) for word in command], env=environment, cwd=folder)
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, check=False)
 
 
 @pytest.mark.parametrize("locale", LOCALES, ids=str)
 def test_output_is_utf8_and_its_paths_exist_in_every_locale(
     sandbox: Sandbox, tmp_path: Path, locale: dict[str, str]
 ) -> None:
-    shown = run(sandbox, tmp_path, locale, "one", link("douyin"))
-    lines = dict(line.split(": ", 1) for line in shown.stdout.decode("utf-8").splitlines())
+    shown, _, reply_in_json = run(sandbox, tmp_path, locale, code=BOTH).stdout.decode("utf-8").partition("{")
+    lines = dict(line.split(": ", 1) for line in shown.splitlines())
     assert lines["author"].startswith("夜航星")
     assert Path(lines["video"]).is_file()
-    reply = json.loads(run(sandbox, tmp_path, locale, "one", link("douyin"), "--json").stdout.decode("utf-8"))
+    reply = json.loads("{" + reply_in_json)
     assert (reply["file"]["path"], reply["metrics"]["author"]) == (lines["video"], lines["author"])
     refused = run(sandbox, tmp_path, locale, "one", link("tiktok"), "--夜")
     assert (refused.returncode, "--夜" in refused.stderr.decode("utf-8")) == (2, True)

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests.support import forked
+from tests.support.forked import Forked
 from tests.support.summary_inputs import COUNTS, answer, save_all
 from tikhub_mcp import __version__
 from tikhub_mcp.api import client, limiter
@@ -229,17 +231,15 @@ def test_a_refused_key_ends_a_batch_with_its_exit_code(cli: Cli) -> None:
     assert (ran.code, ran.err.split(":")[1].strip()) == (3, "api_key_invalid")
 
 
-@pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/{pipe}"])
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/0"])
 def test_a_batch_is_read_from_a_pipe(root: Path, sandbox: Sandbox, name: str) -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as pipe:
         pipe.write(f"{link('tiktok')}\n{link('douyin')}\n")
-    arguments = ["batch", name.format(pipe=reading), "--dry-run", "--json"]
+    arguments = ["batch", name, "--dry-run", "--json"]
     environment = {**os.environ, "TIKHUB_API_KEY": "a-key-of-20-letters", "TIKHUB_BASE_URL": sandbox.base_url}
     command = [sys.executable, "-m", "tikhub_mcp", *arguments]
-    ran = subprocess.run(
-        command, stdin=reading, pass_fds=[reading], env=environment, capture_output=True, timeout=20, check=False
-    )
+    ran = forked.run(command, stdin=reading, env=environment)
     os.close(reading)
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert BatchReply.model_validate_json(ran.stdout).distinct_posts == 2
@@ -418,18 +418,8 @@ def test_of_posts_without_any_count_a_summary_says_how_many_they_are(cli: Cli) -
 
 def test_a_command_whose_output_was_closed_ends_well(root: Path) -> None:
     save_all(root / "raw", [answer()])
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.stdout = None; from tikhub_mcp.cli.main import main; sys.exit(main())",
-            "summarize",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    code = "import sys; sys.stdout = None; from tikhub_mcp.cli.main import main; sys.exit(main())"
+    ran = forked.run([sys.executable, "-c", code, "summarize"], text=True)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
@@ -493,9 +483,8 @@ def test_a_bar_shows_on_a_terminal_only(cli: Cli, monkeypatch: pytest.MonkeyPatc
 
 def start(command: str, argument: str, sandbox: Sandbox, *more: str) -> subprocess.Popen[str]:
     environment = os.environ | {"TIKHUB_API_KEY": "a-key-of-the-tests", "TIKHUB_BASE_URL": sandbox.base_url}
-    environment |= {"PYTHONIOENCODING": "ascii"}  # as a terminal that cannot show much
     everything = [sys.executable, "-m", "tikhub_mcp", command, argument, *more]
-    return subprocess.Popen(everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return Forked(everything, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_a_reader_that_has_had_enough_gets_no_traceback(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from subprocess import run
 from types import SimpleNamespace
 
 import pytest
 
 from tests.doctor.conftest import CANARY
+from tests.support import forked
 from tikhub_mcp.cli.main import main
 from tikhub_mcp.doctor import checks, connectivity, findings
 from tikhub_mcp.doctor.findings import Finding
@@ -49,7 +49,7 @@ def test_a_sound_installation_has_no_problem_and_nothing_is_left_or_sent_with_th
 ) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temp"), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "tikhub_mcp", "doctor"]
-    ran = run(command, env=environment, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    ran = forked.run(command, env=environment, cwd=tmp_path, encoding="utf-8")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert [line.split()[1] for line in ran.stdout.splitlines() if line.startswith(("ok", "warn"))] == ALWAYS
     assert ran.stdout.endswith("\nProblems: 0. Warnings: 0.\n")

@@ -275,7 +275,7 @@ def test_a_home_that_can_only_be_read_is_an_error_of_each_call_that_writes_befor
     environment: Environment, tmp_path: Path, home: Path, sandbox: Sandbox, reading_only: list[str], below: str
 ) -> None:
     environment["HOME"] = str(home / below)
-    with Wire(environment, tmp_path / "log", reading_only) as wire:
+    with Wire(environment, tmp_path / "log", reading_only, subprocess.Popen) as wire:
         wire.shake_hands()
         assert len(wire.ask(1, "tools/list")["tools"]) == 3
         one = wire.call(2, "download_video", {"url": link("tiktok")})
@@ -299,7 +299,7 @@ def test_a_home_that_can_only_be_read_does_not_matter_where_files_go_elsewhere(
     environment: Environment, tmp_path: Path, home: Path, reading_only: list[str]
 ) -> None:
     environment["TIKHUB_OUTPUT_DIR"] = str(tmp_path / "elsewhere")
-    with Wire(environment, tmp_path / "log", reading_only) as wire:
+    with Wire(environment, tmp_path / "log", reading_only, subprocess.Popen) as wire:
         wire.shake_hands()
         tools_work(wire)
     assert listing(home) == []
@@ -334,7 +334,7 @@ def test_without_a_home_each_call_says_which_variable_to_set(
     environment: Environment, tmp_path: Path, sandbox: Sandbox, homeless: list[str]
 ) -> None:
     del environment["HOME"]
-    with Wire(environment, tmp_path / "log", homeless) as wire:
+    with Wire(environment, tmp_path / "log", homeless, subprocess.Popen) as wire:
         wire.shake_hands()
         assert len(wire.ask(1, "tools/list")["tools"]) == 3
         calls: list[tuple[str, Json]] = [("download_video", {"url": LINKS[0]}), ("batch_download", {"urls": LINKS})]
@@ -354,7 +354,7 @@ def test_without_a_home_all_works_where_files_go_elsewhere(
     with TemporaryDirectory() as elsewhere:
         Path(elsewhere).chmod(0o777)  # while pytest's own folders are root's alone
         environment["TIKHUB_OUTPUT_DIR"] = elsewhere
-        with Wire(environment, tmp_path / "log", homeless) as wire:
+        with Wire(environment, tmp_path / "log", homeless, subprocess.Popen) as wire:
             wire.shake_hands()
             assert wire.call(9, "download_video", {"url": LINKS[0], "output_dir": "~/clips"}).code == "path_not_allowed"
             tools_work(wire)
@@ -365,8 +365,14 @@ def test_a_current_directory_that_was_deleted_does_not_matter(
     environment: Environment, tmp_path: Path, root: Path
 ) -> None:
     (tmp_path / "here").mkdir()
-    leaving = 'cd "$0" && rmdir "$0" && exec "$@"'
-    with Wire(environment, tmp_path / "log", ["/bin/sh", "-c", leaving, str(tmp_path / "here"), *MODULE]) as wire:
+    leaving = (
+        "import os, sys\n"
+        "from tikhub_mcp.__main__ import main\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.rmdir(sys.argv.pop())\n"
+        "main()\n"
+    )
+    with Wire(environment, tmp_path / "log", [MODULE[0], "-c", leaving, str(tmp_path / "here")]) as wire:
         wire.shake_hands()
         tools_work(wire)
     assert (tmp_path / "log").read_text(encoding="utf-8") == ""

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import stdio_client
+from tests.support.forked import Forked
 from tests.support.mcp_session import SLOW, patience
 from tests.support.payloads import envelope, tiktok_post, video
-from tests.support.stdio_client import Deaf, Environment, Wire, downloading, parts, wait
+from tests.support.stdio_client import Deaf, Environment, Process, Wire, downloading, parts, wait
 from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -94,7 +95,7 @@ def has_ended(process: int) -> bool:
 def test_a_dead_parent_ends_it_within_five_seconds_although_somebody_else_holds_its_pipe(
     environment: Environment, tmp_path: Path, sandbox: Sandbox, root: Path
 ) -> None:
-    with Wire(environment, tmp_path / "log", [sys.executable, "-c", PARENT]) as wire:
+    with Wire(environment, tmp_path / "log", [sys.executable, "-c", PARENT], subprocess.Popen) as wire:
         wire.shake_hands()
         download(wire, sandbox, root)
         wire.process.kill()
@@ -155,9 +156,17 @@ def test_the_end_of_input_ends_it_while_nobody_reads_its_replies(
     assert not parts(root)
 
 
+CLOGGED = """
+import os, sys
+from tikhub_mcp.__main__ import main
+sys.stderr = open(os.dup2(os.open(sys.argv.pop(), os.O_WRONLY), 2), "w")
+main()
+"""
+
+
 @pytest.fixture
 def clogged(tmp_path: Path) -> Iterator[list[str]]:
-    """The server's command, with a standard error that nobody reads and that is full."""
+    """The command of a server with a standard error that nobody reads and that is full."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     held = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
@@ -165,7 +174,7 @@ def clogged(tmp_path: Path) -> Iterator[list[str]]:
         with suppress(BlockingIOError):
             while True:
                 os.write(held, piece)
-    yield ["/bin/sh", "-c", 'exec "$0" -m tikhub_mcp 2>"$1"', sys.executable, str(pipe)]
+    yield [sys.executable, "-c", CLOGGED, str(pipe)]
     os.close(held)
 
 
@@ -219,9 +228,11 @@ def test_an_answer_that_comes_too_late_is_named_in_the_log_in_one_line(
 
 # Its standard input becomes the terminal that controls it, as a shell arranges that.
 IN_A_TERMINAL = (
-    "import fcntl, os, sys, termios\n"
+    "import fcntl, os, termios\n"
+    "os.setsid()\n"
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-    "os.execv(sys.executable, [sys.executable, '-m', 'tikhub_mcp'])\n"
+    "from tikhub_mcp.__main__ import main\n"
+    "main()\n"
 )
 
 
@@ -231,9 +242,7 @@ def terminal(environment: Environment, log: Path) -> Iterator[tuple[subprocess.P
     outer, inner = os.openpty()
     with log.open("wb") as errors:
         command = [sys.executable, "-c", IN_A_TERMINAL]
-        process = subprocess.Popen(
-            command, stdin=inner, stdout=inner, stderr=errors, cwd="/", env=environment, start_new_session=True
-        )
+        process = Forked(command, stdin=inner, stdout=inner, stderr=errors, cwd="/", env=environment)
     os.close(inner)
     try:
         yield process, outer
@@ -337,10 +346,14 @@ main([])
 """
 
 
-@pytest.mark.parametrize("code", [AT_IMPORT, IN_A_CALL], ids=["at import", "in a call"])
-def test_only_protocol_reaches_standard_output(environment: Environment, tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "start"), [(AT_IMPORT, subprocess.Popen), (IN_A_CALL, Forked)], ids=["at import", "in a call"]
+)
+def test_only_protocol_reaches_standard_output(
+    environment: Environment, tmp_path: Path, code: str, start: type[Process]
+) -> None:
     log = tmp_path / "log"
-    with Wire(environment, log, [sys.executable, "-c", code]) as wire:
+    with Wire(environment, log, [sys.executable, "-c", code], start) as wire:
         wire.shake_hands()  # each line is held to the protocol
         assert wire.call(1, "download_video", {"url": link("tiktok"), "metrics_only": True})["status"] == "ok"
         assert wire.end()[0] == 0

@@ -39,14 +39,15 @@ async def test_a_client_gets_its_videos_and_tables(
     assert not parts(root)
 
 
-@pytest.mark.anyio
-async def test_a_client_without_a_key_is_told_to_stop(
-    connect: Connect, environment: Environment, root: Path, sandbox: Sandbox
+def test_a_client_without_a_key_is_told_to_stop(
+    environment: Environment, tmp_path: Path, root: Path, sandbox: Sandbox
 ) -> None:
     environment["TIKHUB_API_KEY"] = "YOUR_API_KEY"
-    async with connect(environment) as client:
-        for tool, arguments in (("download_video", {"url": link("tiktok")}), ("batch_download", {"dry_run": True})):
-            reply = checked(tool, await client.call_tool(tool, arguments))
+    with Wire(environment, tmp_path / "log") as wire:
+        wire.shake_hands()
+        calls = (("download_video", {"url": link("tiktok")}), ("batch_download", {"dry_run": True}))
+        for number, (tool, arguments) in enumerate(calls, 1):
+            reply = wire.call(number, tool, arguments)
             assert (reply.is_error, reply.code, reply["error"]["stop"]) == (True, "api_key_missing", True)
             assert reply.message.startswith("Stop this task now")
     assert "Downloads" not in listing(root.parents[1])
@@ -54,7 +55,7 @@ async def test_a_client_without_a_key_is_told_to_stop(
 
 
 def test_the_first_message_may_be_a_handshake_with_the_console_script(environment: Environment, tmp_path: Path) -> None:
-    with Wire(environment, tmp_path / "log", SCRIPT) as wire:
+    with Wire(environment, tmp_path / "log", SCRIPT, subprocess.Popen) as wire:
         hello = wire.shake_hands()
         assert hello["protocolVersion"] == "2025-11-25"
         assert hello["serverInfo"]["name"] == "tikhub-mcp"

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from mcp.client import Client
-from mcp.client.stdio import StdioServerParameters
 
-from tests.support.mcp_session import Reply, checked, content, patience
+from tests.support.forked import Forked
+from tests.support.mcp_session import Reply, content, patience
+from tests.support.stdio_client import Wire
 from tikhub_mcp.api.client import MAX_CONNECTIONS
 from tikhub_mcp.media.mp4 import inspect
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -43,7 +44,7 @@ asyncio.run(hold())
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process, once it holds the name ("a", "b")."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path / ".lock")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with Forked(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"held\n"
         yield process
@@ -153,7 +154,7 @@ def test_a_file_that_is_removed_under_a_running_server_is_made_anew_and_keeps_ot
                 file.write_bytes(b"damaged" * 9)
             await held.enter_async_context(locks.everywhere("a", "b"))
             command = [sys.executable, "-c", HOLDER, str(file)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
+            with Forked(command, stdout=subprocess.PIPE) as process:
                 assert process.stdout
                 await asyncio.sleep(0.7)
                 assert process.poll() is None
@@ -199,18 +200,21 @@ def test_a_lock_file_is_its_owners_alone_and_holds_nothing(tmp_path: Path) -> No
     assert content(tmp_path / ".lock") == b""
 
 
-def asked_at_once(sandbox: Sandbox, root: Path, tool: str, arguments: dict[str, object], servers: int) -> list[Reply]:
-    """What servers of their own on one folder answer to the same call at the same moment."""
+@contextmanager
+def wires(sandbox: Sandbox, root: Path, servers: int) -> Iterator[list[Wire]]:
+    """Servers of their own on one folder."""
     ours = {"TIKHUB_API_KEY": "a-key-of-the-tests", "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_OUTPUT_DIR": str(root)}
-    server = StdioServerParameters(command=sys.executable, args=["-m", "tikhub_mcp"], env={**os.environ, **ours})
+    with ExitStack() as stack:
+        running = [stack.enter_context(Wire({**os.environ, **ours}, root / f"log {n}")) for n in range(servers)]
+        for wire in running:
+            wire.shake_hands()
+        yield running
 
-    async def ask() -> list[Reply]:
-        async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(Client(server)) for _ in range(servers)]
-            results = await asyncio.gather(*(client.call_tool(tool, arguments) for client in clients))
-        return [checked(tool, result) for result in results]
 
-    return asyncio.run(ask())
+def asked_at_once(sandbox: Sandbox, root: Path, tool: str, arguments: dict[str, object], servers: int) -> list[Reply]:
+    """What servers on one folder answer to the same call at the same moment."""
+    with wires(sandbox, root, servers) as running, ThreadPoolExecutor(servers) as threads:
+        return list(threads.map(lambda wire: wire.call(1, tool, arguments), running))
 
 
 @pytest.fixture
@@ -247,22 +251,12 @@ def test_two_servers_asked_for_the_same_twenty_posts_pay_for_each_of_them_once(
 def test_a_server_that_has_looked_already_learns_what_another_one_paid_for_since(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    ours = {
-        "TIKHUB_API_KEY": "a-key-of-the-tests",
-        "TIKHUB_BASE_URL": sandbox.base_url,
-        "TIKHUB_OUTPUT_DIR": str(tmp_path),
-    }
-    server = StdioServerParameters(command=sys.executable, args=["-m", "tikhub_mcp"], env={**os.environ, **ours})
-
-    async def story() -> None:
-        async with Client(server) as first, Client(server) as second:
-            await first.call_tool("download_video", {"url": link("douyin"), "metrics_only": True})
-            await second.call_tool("download_video", {"url": link("tiktok"), "metrics_only": True})
-            reply = checked("download_video", await first.call_tool("download_video", {"url": link("tiktok")}))
-        assert (reply["status"], reply["cost"]["reused_answer"]) == ("ok", True)
-        assert len(sandbox.calls) == 2
-
-    asyncio.run(story())
+    with wires(sandbox, tmp_path, 2) as (first, second):
+        first.call(1, "download_video", {"url": link("douyin"), "metrics_only": True})
+        second.call(1, "download_video", {"url": link("tiktok"), "metrics_only": True})
+        reply = first.call(2, "download_video", {"url": link("tiktok")})
+    assert (reply["status"], reply["cost"]["reused_answer"]) == ("ok", True)
+    assert len(sandbox.calls) == 2
 
 
 def test_of_three_processes_on_one_folder_one_is_killed_and_the_others_pay_for_no_more_than_it_took_along(
@@ -280,7 +274,7 @@ def test_of_three_processes_on_one_folder_one_is_killed_and_the_others_pay_for_n
         command = [sys.executable, "-m", "tikhub_mcp", "batch", str(tmp_path / f"{number}.txt"), "--json"]
         key = f"a-made-up-key-{number}"
         environment = {**os.environ, **ours, "TIKHUB_API_KEY": key}
-        running[key] = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        running[key] = Forked(command, stdout=subprocess.PIPE, env=environment)
 
     def asked_by(*keys: str) -> list[str]:
         return [call.share_url for call in list(sandbox.calls) if call.authorization.removeprefix("Bearer ") in keys]

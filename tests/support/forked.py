@@ -48,6 +48,16 @@ class Forked(subprocess.Popen[Any]):
         return self.returncode
 
 
+def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:  # noqa: ANN401 - as Popen has them
+    """As `subprocess.run`, with the output captured."""
+    with Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
 @cache
 def _helper() -> socket.socket:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -70,7 +80,7 @@ def _help(asked: socket.socket) -> None:
     while True:
         order, ends, *_ = socket.recv_fds(asked, 10**6, 4)
         if not order:
-            return
+            return None
         if not os.fork():
             asked.close()
             with socket.socket(fileno=ends.pop()) as told:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests.support.downloads import VIDEO, nothing, rendition
 from tests.support.fault_server import Act, Faulty
+from tests.support.forked import Forked
 from tests.support.payloads import douyin_post, envelope
 from tests.support.photo_posts import JPEG, as_type, picture, post, save
 from tests.support.raw_answers import DOUYIN, TIKTOK, age, answered, other
@@ -136,7 +137,7 @@ class Nursery:
 
     def __enter__(self) -> "Nursery":
         command = [sys.executable, "-m", "tests.support.killed_processes", str(self._yard.root), self._yard.media]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TREE)
+        self._process = Forked(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TREE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,7 +162,8 @@ class Nursery:
 
     def _answer(self) -> str:
         assert self._process.stdout
-        return self._process.stdout.readline()
+        line: str = self._process.stdout.readline()
+        return line
 
 
 def kill_many(yard: Yard, kills: int, seed: int, workers: tuple[str, ...] = WORKERS) -> tuple[Counter[str], list[str]]:

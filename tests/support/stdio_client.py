@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from mcp.client import Client
 from mcp_types import CallToolResult
@@ -31,15 +31,17 @@ HANDSHAKE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": 
 
 Environment = dict[str, str]
 Connect = Callable[[Environment], AbstractAsyncContextManager[Client]]
+Process = subprocess.Popen[Any]
 
 
 class Wire:
     """A server process, and the lines to and from it; each line that comes is held to the protocol."""
 
-    def __init__(self, environment: Environment, log: Path, command: list[str] = MODULE) -> None:
+    def __init__(
+        self, environment: Environment, log: Path, command: list[str] = MODULE, start: type[Process] = Forked
+    ) -> None:
         self.log = log
         with log.open("wb") as errors:
-            start = Forked if command == MODULE else subprocess.Popen
             self.process = start(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd="/", env=environment
             )

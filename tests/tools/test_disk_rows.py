@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from mcp.client import Client
 
+from tests.support import forked
 from tests.support.failing_disk import Watch, parts
+from tests.support.forked import Forked
 from tests.support.mcp_session import MEDIA, Desk, Era, content, until
 from tikhub_mcp.jobs.model import MAX_TRANSFERS
 from tikhub_mcp.sandbox import Sandbox, good_links, link, short_link
@@ -115,14 +117,11 @@ async def test_two_servers_on_one_root_give_the_same_good_files_and_hurt_each_ot
             assert (await server.batch(links))["cost"]["api_calls"] == 0
 
 
-async def test_two_processes_at_once_give_the_same_good_file(sandbox: Sandbox, environ: dict[str, str]) -> None:
+def test_two_processes_at_once_give_the_same_good_file(sandbox: Sandbox, environ: dict[str, str]) -> None:
     sandbox.media_bytes_per_second = 200_000
     command = [sys.executable, "-m", "tikhub_mcp", "one", "--json", link("tiktok")]
-    both = [
-        await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env={**os.environ, **environ}, cwd="/")
-        for _ in range(2)
-    ]
-    first, second = [json.loads((await process.communicate())[0]) for process in both]
+    both = [Forked(command, stdout=subprocess.PIPE, env={**os.environ, **environ}, cwd="/") for _ in range(2)]
+    first, second = [json.loads(process.communicate(timeout=60)[0]) for process in both]
     assert first["status"] == second["status"] == "ok"
     assert first["file"]["path"] == second["file"]["path"]
     assert content(first["file"]["path"]) == GOOD
@@ -303,19 +302,14 @@ print(json.dumps(rounds))
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing tells what is open")
 @pytest.mark.parametrize("limit", [16, 32])
-async def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothing(
+def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothing(
     sandbox: Sandbox, tmp_path: Path, limit: int
 ) -> None:
     sandbox.media_bytes_per_second = 500_000
     links = good_links(MAX_TRANSFERS)
-    child = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-c", CROWD, sandbox.base_url, str(tmp_path / "root"), str(limit), *links],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, log = await child.communicate()
-    assert (child.returncode, log) == (0, b"")
-    crowded, free = json.loads(out)
+    child = forked.run([sys.executable, "-c", CROWD, sandbox.base_url, str(tmp_path / "root"), str(limit), *links])
+    assert (child.returncode, child.stderr) == (0, b"")
+    crowded, free = json.loads(child.stdout)
     assert set(crowded["codes"]) <= {"ok", "not_writable", "media_unavailable", "tikhub_unavailable"}
     assert free["codes"] == ["ok"] * MAX_TRANSFERS
     assert crowded["paid"] + free["paid"] == MAX_TRANSFERS
