@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from mcp.client import Client
+from mcp.server.mcpserver.tools import Tool
 from starlette.responses import JSONResponse
 
 from tests.support.fault_server import Faulty
 from tests.support.mcp_session import KEY, Desk, Era, Reword
+from tikhub_mcp import server as server_module
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, app, posts
 from tikhub_mcp.server import Server
@@ -62,6 +64,22 @@ def era(request: pytest.FixtureRequest) -> Era:
     """
     found: Era = getattr(request, "param", "legacy")
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def declared_once() -> Iterator[None]:
+    """Derive the schemas of the tools once for all servers of this process: that takes longer than most calls."""
+    declared: list[Tool] = []
+    declare = server_module._declare
+
+    def bound(tools: Tools) -> list[Tool]:
+        if not declared:
+            declared.extend(declare(tools))
+        return [tool.model_copy(update={"fn": getattr(tools, tool.name)}) for tool in declared]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server_module, "_declare", bound)
+        yield
 
 
 @pytest.fixture

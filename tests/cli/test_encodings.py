@@ -38,10 +38,9 @@ def sandbox() -> Iterator[Sandbox]:
 def run(
     sandbox: Sandbox, folder: Path, locale: dict[str, str], *arguments: str | bytes, code: str = ""
 ) -> subprocess.CompletedProcess[bytes]:
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     ours = {"TIKHUB_API_KEY": "key-of-the-tests", "TIKHUB_BASE_URL": sandbox.base_url, "HOME": str(folder)}
     command = [sys.executable, *(("-c", code) if code else ("-m", "tikhub_mcp")), *arguments]
-    environment = {**measured, **ours, **locale}
+    environment = {**ours, **locale}
     if not locale:
         return forked.run([os.fsdecode(word) for word in command], env=environment, cwd=folder)
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, check=False)

@@ -147,8 +147,7 @@ async def test_what_the_entry_says_starts_the_server(run: Run, home: Path, monke
     [path] = find_files("claude-code")
     assert run("install", "claude-code", "--with-key", "--yes").code == 0
     ours = entry(path)
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
-    environment = {**measured, "HOME": str(home), "PATH": os.defpath, **ours["env"]}
+    environment = {"HOME": str(home), "PATH": os.defpath, **ours["env"]}
     parameters = StdioServerParameters(command=ours["command"], args=[], env=environment, cwd=path.anchor)
     with (home / "log").open("w", encoding="utf-8") as log:
         async with Client(stdio_client(parameters, log)) as client:

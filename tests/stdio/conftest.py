@@ -28,9 +28,8 @@ def root(home: Path) -> Path:
 
 @pytest.fixture
 def environment(sandbox: Sandbox, home: Path) -> Environment:
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     ours = {"TIKHUB_API_KEY": CANARY, "TIKHUB_BASE_URL": sandbox.base_url, "TIKHUB_LOG_LEVEL": "DEBUG"}
-    return {**measured, **ours, "HOME": str(home), "PATH": os.defpath}
+    return {**ours, "HOME": str(home), "PATH": os.defpath}
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ LINKS = good_links(3)
 
 @pytest.fixture
 def environment(sandbox: Sandbox, home: Path) -> Environment:
-    """Six variables and our own; not even those that measure coverage."""
+    """Six variables and our own."""
     ours = {"TIKHUB_API_KEY": CANARY, "TIKHUB_BASE_URL": sandbox.base_url}
     theirs = {"LOGNAME": "someone", "PATH": os.defpath, "SHELL": "/bin/sh", "TERM": "xterm", "USER": "someone"}
     return {**ours, **theirs, "HOME": str(home)}

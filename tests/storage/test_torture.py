@@ -35,6 +35,7 @@ pytestmark = pytest.mark.slow
 
 ROOMLESS = ("access", "scandir", "readdir")  # where a full disk makes no difference, and none is made of it
 OLD = b"what was there"
+EVERY = int(os.environ.get("TIKHUB_TEST_TORTURE_EVERY", "3"))  # this many calls apart; 1 takes three times as long
 LINKS = iter(good_links(100_000))
 each_code = pytest.mark.parametrize("code", CODES, ids=lambda code: errno.errorcode[code])
 two_codes = pytest.mark.parametrize("code", CODES[:3:2], ids=lambda code: errno.errorcode[code])  # for what takes long
@@ -61,8 +62,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def failing(folder: Path, code: int) -> Iterator[Watch]:
-    """A watch for each call there is, on a folder of its own, in which that call fails; the last one meets none."""
-    for number in itertools.count(1):
+    """A watch for every third call, on a folder of its own, in which that call fails; the last one meets none."""
+    first = 1 + CODES.index(code) % EVERY  # so that each call is there with some error
+    for number in itertools.count(first, EVERY):
         place = folder / str(number)
         place.mkdir()
         atomic._swept.clear()  # as in a new process
