@@ -41,13 +41,10 @@ NOT_PUBLIC = [
 AT_HOME = ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1"]
 
 
-@pytest.mark.parametrize("address", NOT_PUBLIC)
 @pytest.mark.parametrize("named", [True, False])
-def test_an_address_that_is_not_public_is_refused_but_this_machine_where_it_is_wanted(
-    address: str, named: bool
-) -> None:
-    assert not may_connect(address, named=named, loopback=False)
-    assert may_connect(address, named=named, loopback=True) is (address in AT_HOME)
+def test_an_address_that_is_not_public_is_refused_but_this_machine_where_it_is_wanted(named: bool) -> None:
+    assert [address for address in NOT_PUBLIC if may_connect(address, named=named, loopback=False)] == []
+    assert [address for address in NOT_PUBLIC if may_connect(address, named=named, loopback=True)] == AT_HOME
 
 
 # IANA's special-purpose address registries, as of 2026-11: the blocks that are not globally reachable, and those of
@@ -61,12 +58,11 @@ SPECIAL = """
 """
 
 
-@pytest.mark.parametrize("block", [*SPECIAL.split(), "168.63.129.16/32"])
-def test_no_address_of_a_special_block_is_public(block: str) -> None:
-    network = ipaddress.ip_network(block)
-    middle = network[network.num_addresses // 2]
-    for address in (network[0], middle, network[-1]):
-        assert not may_connect(str(address), named=False, loopback=False)
+def test_no_address_of_a_special_block_is_public() -> None:
+    for network in map(ipaddress.ip_network, [*SPECIAL.split(), "168.63.129.16/32"]):
+        middle = network[network.num_addresses // 2]
+        for address in (network[0], middle, network[-1]):
+            assert not may_connect(str(address), named=False, loopback=False), address
 
 
 @pytest.mark.parametrize(
@@ -138,15 +134,12 @@ TRAPS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", [*SPELLINGS, *TRAPS])
-@pytest.mark.parametrize("scheme", ["https", "http"])
-@pytest.mark.parametrize("port", ["", ":80", ":443", ":8080"])
-def test_media_from_inside_are_not_even_connected_to_however_they_are_spelled(
-    world: World, scheme: str, host: str, port: str
-) -> None:
+def test_media_from_inside_are_not_even_connected_to_however_they_are_spelled(world: World, host: str) -> None:
     world.names |= TRAPS
-    with pytest.raises((httpx.ConnectError, httpx.InvalidURL)):
-        get(f"{scheme}://{host}{port}/video.mp4")
-    assert world.connected == []
+    for url in (f"https://{host}/video.mp4", f"http://{host}:80/video.mp4", f"http://{host}:8080/video.mp4"):
+        with pytest.raises((httpx.ConnectError, httpx.InvalidURL)):
+            get(url)
+        assert world.connected == [], url
 
 
 def test_a_server_on_this_machine_sees_no_connection(server: Faulty) -> None:

@@ -133,7 +133,7 @@ def survives(answer: Json) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
-    [None, True, 5, -1, *NOT_NUMBERS, "text", [], {}, [[]], ["x"], {"x": None}],
+    [None, True, 5, -1, *NOT_NUMBERS[::3], "text", [], {}, [[]], ["x"], {"x": None}],
     ids=lambda value: ascii(value)[:20],
 )
 def test_no_field_can_hold_what_makes_reading_fail(value: Json) -> None:

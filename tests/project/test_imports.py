@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -44,9 +45,14 @@ ENVIRONMENT = {"isolation", "messages", "settings"}
 MAX_MODULES, MAX_LINES, MAX_FUNCTION_LINES = 13, 350, 50  # of a folder, of a module, of a function
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, wherever in it: names from tikhub_mcp itself as modules where they are."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
@@ -67,7 +73,7 @@ def ours(path: Path) -> set[str]:
 
 def calls(path: Path) -> Iterator[str]:
     """The names of everything that a file calls or takes an attribute of, as far as they are plain."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Call):
             yield f"{ast.unparse(node.func)}()"
         if isinstance(node, ast.Attribute):
@@ -79,17 +85,17 @@ def test_the_table_names_every_folder_and_every_module_beside_them_once() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
-def test_a_module_imports_only_from_its_folder_and_from_the_levels_below(name: str) -> None:
-    folder = name.partition(".")[0]
-    imported = {other.partition(".")[0] for other in ours(FILES[name])} - {folder}
-    if folder in ("__init__", "sandbox"):
-        assert not imported
-    else:
-        users = {"doctor", "cli"}  # of the sandbox
-        above = {other for other in imported - {"sandbox"} if LEVEL[other] >= LEVEL[folder]}
-        assert not above
-        assert "sandbox" not in imported or folder in users
+def test_a_module_imports_only_from_its_folder_and_from_the_levels_below() -> None:
+    for name, path in FILES.items():
+        folder = name.partition(".")[0]
+        imported = {other.partition(".")[0] for other in ours(path)} - {folder}
+        if folder in ("__init__", "sandbox"):
+            assert not imported, name
+        else:
+            users = {"doctor", "cli"}  # of the sandbox
+            above = {other for other in imported - {"sandbox"} if LEVEL[other] >= LEVEL[folder]}
+            assert not above, name
+            assert "sandbox" not in imported or folder in users, name
 
 
 @pytest.mark.parametrize("folder", sorted(TOP))
@@ -102,14 +108,14 @@ def test_within_a_folder_no_import_leads_back(folder: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
-def test_what_has_one_place_is_nowhere_else(name: str) -> None:
-    folder, imported, called = name.partition(".")[0], set(imports(FILES[name])), set(calls(FILES[name]))
-    roots = {import_.partition(".")[0] for import_ in imported}
-    assert "print()" not in called or folder == "cli"
-    assert "httpx" not in roots or name in HTTPX
-    assert not {"os.environ", "os.getenv", "os.getenv()", "os.environb"} & called or folder in ENVIRONMENT
-    assert not {import_ for import_ in imported if import_.startswith(("os.environ", "os.getenv"))}
+def test_what_has_one_place_is_nowhere_else() -> None:
+    for name, path in FILES.items():
+        folder, imported, called = name.partition(".")[0], set(imports(path)), set(calls(path))
+        roots = {import_.partition(".")[0] for import_ in imported}
+        assert "print()" not in called or folder == "cli", name
+        assert "httpx" not in roots or name in HTTPX, name
+        assert not {"os.environ", "os.getenv", "os.getenv()", "os.environb"} & called or folder in ENVIRONMENT, name
+        assert not {import_ for import_ in imported if import_.startswith(("os.environ", "os.getenv"))}, name
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -135,16 +141,16 @@ def test_a_folder_says_which_other_folders_it_imports(name: str) -> None:
     assert set(re.findall(r"[a-z]+", sentence)) - {"and", "only"} == imported & {*FOLDERS, "server"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_function_is_not_longer_than_a_screen(name: str) -> None:
-    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
-            assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
+def test_a_function_is_not_longer_than_a_screen() -> None:
+    for name, path in FILES.items():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, (name, node.name)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_module_is_not_too_long(name: str) -> None:
-    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def test_a_module_is_not_too_long() -> None:
+    for name, path in FILES.items():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES, name
 
 
 def test_no_module_shadows_one_of_the_standard_library_or_of_a_dependency() -> None:
@@ -168,7 +174,7 @@ def test_what_leaves_the_working_directory_out_imports_nothing_that_python_has_n
 
 def defined(path: Path) -> Iterator[str]:
     """The public classes, functions and constants at the top of a module."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parsed(path).body:
         names: list[str] = []
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names = [node.name]

@@ -37,19 +37,17 @@ def written(value: Json) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=2000)
+@settings(max_examples=300)
 @given(st.lists(VALUES, min_size=2, max_size=6))
 def test_a_line_holds_what_each_value_gives_alone(values: list[Json]) -> None:
     assert read(values) == [written(value) for value in values]
 
 
 @pytest.mark.parametrize("trigger", "=+-@＝＋－＠")
-@pytest.mark.parametrize(
-    "before", ["", *BLANKS, *INVISIBLE, '\ufeff \u200b"\xad', '"', ' "', '\u3000\xa0"\x1c\x85\u2028'], ids=ascii
-)
-def test_no_text_runs_whatever_it_hides_behind(before: str, trigger: str) -> None:
-    formula = f"{before}{trigger}1+1"
-    assert read(["a", formula, formula]) == ["a", f"'{formula}", f"'{formula}"]
+def test_no_text_runs_whatever_it_hides_behind(trigger: str) -> None:
+    for before in ["", *BLANKS, *INVISIBLE, '\ufeff \u200b"\xad', '"', ' "', '\u3000\xa0"\x1c\x85\u2028']:
+        formula = f"{before}{trigger}1+1"
+        assert read(["a", formula, formula]) == ["a", f"'{formula}", f"'{formula}"]
 
 
 @pytest.mark.parametrize("text", [*"\t\r\n", "a|'/C calc'!A0", "\0=1", "a\0|'b'!", "\\=1\0"], ids=ascii)
