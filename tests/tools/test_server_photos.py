@@ -73,6 +73,8 @@ async def test_the_quality_of_pictures_is_in_the_name_of_the_folder(desk: Desk, 
 async def test_a_post_of_35_pictures_and_one_that_moves(desk: Desk) -> None:
     many = await desk.one(link("many_photos"))
     assert (many["photos"]["count"], names(many["photos"]["dir"])[-2:]) == (35, ["35.jpg", "post.json"])
+    many = await desk.one(link("many_photos"), include="music")
+    assert [file["role"] for file in many["photos"]["files"]] == [*["picture"] * 7, "music"]
     moving = await desk.one(link("moving_photos"))
     assert names(moving["photos"]["dir"]) == ["01.jpg", "02.jpg", "02.mp4", "03.jpg", "03.mp4", "04.jpg", "post.json"]
     assert (moving["photos"]["clips"], moving["photos"]["complete"]) == (2, True)

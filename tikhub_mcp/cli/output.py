@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def _print_files(reply: "VideoReply") -> None:
     if reply.photos:
         _print(f"photos: {reply.photos.dir}{' (were already there)' if reply.photos.reused else ''}")
         warnings = reply.photos.warnings
+        for file in reply.photos.files:
+            if file.role == "music":
+                _print(f"music: {Path(reply.photos.dir, file.name)}")
     for extra in reply.extras or ():
         _print(f"{extra.role}: {extra.path}")
     if reply.transcript:
@@ -104,7 +108,7 @@ def print_batch(reply: "BatchReply") -> None:
         counts = (
             f"{reply.distinct_posts} distinct posts, {reply.on_disk} on disk, {reply.calls_needed} paid calls needed"
         )
-    _print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Videos: {reply.output_dir}")
+    _print(f"{reply.total} links: {counts}; {reply.cost.api_calls} paid API calls. Folder: {reply.output_dir}")
     if reply.results_path:
         _print(f"table: {reply.results_path}")
     if reply.note:

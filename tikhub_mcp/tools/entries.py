@@ -12,7 +12,9 @@ MAX_PHOTO_FILES = 8  # of a photo post
 
 def photos_entry(saved: SavedPhotos) -> PhotosEntry:
     """Return the entry of the folder of a photo post."""
-    shown = (file.model_dump(exclude={"sha256", "duration_ms", "warnings"}) for file in saved.files[:MAX_PHOTO_FILES])
+    music = [file for file in saved.files if file.role == "music"]  # asked for, so it is named in any case
+    others = [file for file in saved.files if file.role != "music"][: MAX_PHOTO_FILES - len(music)]
+    shown = (file.model_dump(exclude={"sha256", "duration_ms", "warnings"}) for file in (*others, *music))
     return PhotosEntry(
         dir=str(saved.folder),
         count=saved.count,

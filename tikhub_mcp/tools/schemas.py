@@ -54,14 +54,14 @@ class PhotosEntry(BaseModel):
     """The folder of a photo post; post.json in it has every file with its hash."""
 
     dir: str
-    count: int = Field(description="Pictures of the post")
+    count: int = Field(description="Pictures of the post, the missing ones too")
     clips: int = Field(description="Moving halves of pictures")
     formats: dict[str, int] = Field(description="Of the pictures")
     size_bytes: int
     complete: bool
-    missing: list[int] = Field(description="Numbers of pictures")
+    missing: list[int] = Field(description="Numbers of pictures that lack the still or the moving half")
     reused: bool
-    files: list[PhotoEntry] = Field(description="The first 8")
+    files: list[PhotoEntry] = Field(description="The first 8, the music among them; post.json in dir has all")
     warnings: list[str]
 
 

@@ -123,7 +123,8 @@ def test_a_picture_that_every_mirror_refuses_is_fetched_alone_by_a_later_call(se
     assert saved.failure.retryable
     assert saved.failure.message == (
         f"Picture 2 of post {wanted.video_id} could not be downloaded (mirrors: 1, attempts: 2): the CDN answered HTTP "
-        "403. Missing of the 3 pictures: 1 (numbers 2). What came is kept: the same call again fetches only the rest."
+        "403. Not complete of the 3 pictures: 1 (numbers 2). "
+        "What came is kept: the same call again fetches only the rest."
     )
     asked(server)
     server.on("/2.jpeg", GOOD)
@@ -143,7 +144,7 @@ def test_a_file_that_is_newer_than_the_receipt_is_not_asked_for_again(server: Fa
 
 
 def test_where_nothing_came_there_is_no_folder(server: Faulty, tmp_path: Path) -> None:
-    with pytest.raises(MediaUnavailable, match=r"Picture 1 of .* Missing of the 2 pictures: 2 \(numbers 1, 2\)\.$"):
+    with pytest.raises(MediaUnavailable, match=r"Picture 1 of .* complete of the 2 pictures: 2 \(numbers 1, 2\)\.$"):
         save(tmp_path, post(*pictures(server, 2, n1=REFUSED, n2=REFUSED)))
     assert names(tmp_path) == []
 

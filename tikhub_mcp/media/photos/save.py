@@ -148,7 +148,7 @@ class _Work:
         retryable = any(failure.retryable for failure in failures)
         kept = "What came is kept" + (": the same call again fetches only the rest." if retryable else ".")
         numbers = first_few([str(number) for number in missing], MAX_NUMBERS)
-        of_all = f"Missing of the {len(self._post.pictures)} pictures: {len(missing)} (numbers {numbers})."
+        of_all = f"Not complete of the {len(self._post.pictures)} pictures: {len(missing)} (numbers {numbers})."
         error = MediaUnavailable(
             " ".join((failures[0].message, of_all, *[kept] * bool(self._folder.have))),
             retry_after=failures[0].retry_after,
