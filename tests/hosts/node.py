@@ -93,7 +93,7 @@ def _install(npm: str, folder: Path) -> None:
             "--no-audit",
             "--no-fund",
             "--loglevel=error",
-            "--fetch-timeout=20000",
+            "--fetch-timeout=90000",  # for a whole file: Claude Code's has 130 MB
             "--fetch-retries=1",
             "--fetch-retry-mintimeout=1000",
             "--fetch-retry-maxtimeout=3000",
@@ -101,7 +101,7 @@ def _install(npm: str, folder: Path) -> None:
         # No package needs its scripts here; a lock file would hold registry addresses.
         command = [npm, "install", "--ignore-scripts", "--no-package-lock", *quiet]
         try:
-            ran = subprocess.run(command, cwd=half, capture_output=True, text=True, timeout=200)
+            ran = subprocess.run(command, cwd=half, capture_output=True, text=True, timeout=300)
         except subprocess.TimeoutExpired:
             pytest.skip("npm's registry does not answer in time")
         if ran.returncode and NO_NETWORK.search(ran.stderr):
