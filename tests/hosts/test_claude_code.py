@@ -1,6 +1,7 @@
 """Claude Code, with a stand-in for the model: what the model is shown of the tools' replies."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.node import Node
-from tests.support.mcp_session import KEY, TOOLS_LIST, shorn
+from tests.support.mcp_session import KEY, TOOLS_LIST
 from tests.support.model_stub import DONE, Model
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -17,11 +18,15 @@ from tikhub_mcp.server import mcp
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # the first run on a machine installs
 
-SHOWN_BYTES = 2048  # of a reply that is kept in a file
+SHOWN_BYTES = 2048  # of a reply that is too long, and is kept in a file
+KEPT = re.compile(r"<persisted-output>\n.* saved to: (.*)\n\nPreview.*:\n(.*)\n\.\.\.\n</persisted-output>")
 HEAD = ["status", "error", "note", "total", "succeeded", "failed", "pending", "skipped", "failed_by_code", "cost"]
 HEAD += ["workers", "output_dir", "raw_dir", "results_path"]
-# What people copy from the address bar.
-TRACKING = "?is_from_webapp=1&sender_device=pc&web_id=7000000000000000000&lang=en&q=origami&t=1700000000000"
+# What the app adds to a link that is shared; with it a hundred entries are too long for this client, whatever they say.
+TRACKING = (
+    "?_r=1&u_code=e0000000000000&preview_pb=0&sharer_language=en&_d=e0000000000000&share_item_id=7000000000000000000"
+    "&source=h5_m&timestamp=1700000000&social_share_type=0&utm_source=copy&utm_campaign=client_share"
+)
 
 Ask = Callable[..., Model]
 
@@ -91,7 +96,7 @@ def test_the_model_is_shown_the_instructions_the_tools_a_video_and_why_another_o
     for tool in tools:
         shown = listed[mine(tool["name"])]
         assert (shown["description"], shown["input_schema"]) == (tool["description"], tool["inputSchema"])
-    _, done, refused = (json.loads(text) if text else None for text in model.shown)
+    done, refused = map(json.loads, model.shown[1:])
     assert (done["status"], done["error"]) == ("ok", None)
     assert Path(done["file"]["path"]).stat().st_size == done["file"]["size_bytes"]
     assert refused["error"]["code"] == "post_unavailable"
@@ -108,15 +113,26 @@ def test_without_a_key_the_model_is_told_to_stop_and_nothing_is_sent(ask: Ask, s
     assert not (home / "out").exists()
 
 
-def test_of_a_long_batch_the_model_is_shown_how_it_stands_and_what_to_ask_again(ask: Ask, sandbox: Sandbox) -> None:
-    links = [f"{good}{TRACKING}" for good in good_links(198)] + [link("deleted"), "https://example.com/video/1"]
+def test_of_a_long_reply_the_model_is_shown_how_the_batch_stands_and_what_to_ask_again(ask: Ask) -> None:
+    links = [f"{good}{TRACKING}" for good in good_links(298)]
+    failing = [link("deleted"), "https://example.com/video/1"]
     batch = mine("batch_download")
-    # Within their time the calls get about 50 of the posts; the last reply is too long for this client.
-    calls = [(batch, {"urls": links}), (batch, {"urls": links[-100:], "refresh": True})]
-    text, cut = ask(*calls, TIKHUB_CALL_SECONDS="5").shown
-    whole = json.loads(text)
-    assert (whole["total"], whole["results_omitted"]) == (200, whole["succeeded"] + whole["pending"] + 1 - 50)
-    assert json.loads(Path(whole["results_path"]).read_text()) 
-    print(text[:2048]); print(cut)
-    assert cut.startswith("<persisted-output>")
-    assert 0
+    # Each gets some 50 of its posts within its time, so that the rest is to be asked again.
+    calls = (batch, {"urls": [*failing, *links[:98]]}), (batch, {"urls": [*failing, *links[98:]]})
+    hundred, two_hundred = ask(*calls, TIKHUB_CALL_SECONDS="5").shown
+    kept = KEPT.fullmatch(hundred)
+    assert kept, hundred
+    whole = Path(kept[1]).read_text(encoding="utf-8")
+    assert whole.startswith(kept[2])
+    for text, preview in (whole, kept[2]), (two_hundred, two_hundred[:SHOWN_BYTES]):
+        reply = json.loads(text)
+        assert len(preview.encode()) <= SHOWN_BYTES
+        head, _, rest = preview.partition(',"retry_urls":[')
+        shown = json.loads(head + "}")
+        assert list(shown)[: len(HEAD)] == HEAD
+        assert shown == {name: reply[name] for name in shown}
+        assert (shown["status"], shown["total"]) == ("partial", shown["succeeded"] + shown["pending"] + len(failing))
+        assert shown["failed_by_code"] == {"post_unavailable": 1, "unsupported_link": 1}
+        named = re.findall(r'"(https://[^"]*)"', rest)
+        assert named == reply["retry_urls"][: len(named)]
+        assert len(named) >= 3
