@@ -49,7 +49,7 @@ def ask(claude: Path, node: Node, sandbox: Sandbox, home: Path) -> Ask:
         entry = {"command": sys.executable, "args": ["-I", "-m", "tikhub_mcp"], "env": given | settings}
         config = home / "mcp.json"
         config.write_text(json.dumps({"mcpServers": {"tikhub": entry}}), encoding="utf-8")
-        options = ["--mcp-config", config, "--strict-mcp-config", "--allowedTools", "mcp__tikhub"]
+        options = ["--mcp-config", str(config), "--strict-mcp-config", "--allowedTools", "mcp__tikhub"]
         with Model(*calls) as model:
             environment = node.environment(home) | {
                 "CLAUDE_CONFIG_DIR": str(home / "claude"),

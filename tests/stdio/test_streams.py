@@ -1,6 +1,7 @@
 """streams.py: what becomes of each line that is sent, and that neither a line nor a reply holds up the next."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -129,3 +130,28 @@ async def test_replies_that_nobody_reads_keep_neither_messages_nor_the_end_of_in
         answers = [reply.message async for reply in wire.replies]
     assert [answer.id for answer in answers if isinstance(answer, JSONRPCResponse)] == list(range(300))
     assert len(answers) == len(lines)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("reason", "goes_on"),
+    [
+        ("timed out after 5.0s", True),
+        ("McpError: MCP error -32001: Request timed out", True),
+        ("request timeout", True),
+        ("TimeoutError: The operation was aborted due to timeout", True),
+        ("context deadline exceeded", True),
+        ("caller cancelled", False),
+        ("AbortError: This operation was aborted", False),
+        ("", False),
+        (None, False),
+        (5, False),
+    ],
+)
+async def test_a_request_is_cancelled_unless_the_client_only_stopped_waiting(reason: object, goes_on: bool) -> None:
+    params = {"requestId": 1} if reason is None else {"requestId": 1, "reason": reason}
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+    with anyio.fail_after(20):
+        async with connected() as line:
+            await line.send(json.dumps(cancelled), json.dumps(cancelled | {"method": "notifications/other"}))
+            assert len(line.taken) == (1 if goes_on else 2)

@@ -6,6 +6,7 @@ it reads no further, and so sees neither a cancellation nor the end of its input
 """
 
 import math
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 from tikhub_mcp.posts.answer import Json, parse_json
 from tikhub_mcp.text import sendable
 
+# The reason that SDKs give: "timed out after 5.0s" (Python's), "McpError: MCP error -32001: Request timed out"
+# (TypeScript's), "request timeout" (Rust's), "context deadline exceeded" (Go's).
+_TIMEOUT = re.compile(r"time[ds]?[ -]?out|deadline exceeded", re.IGNORECASE)
+
 
 @asynccontextmanager
 async def answering_all(
@@ -50,7 +55,8 @@ async def answering_all(
             async for item in incoming:
                 found = _with_usable_id(item) if isinstance(item, SessionMessage) else _parse_message(item)
                 if isinstance(found, SessionMessage):
-                    await valid.send(found)
+                    if not _is_timeout(found):
+                        await valid.send(found)
                 else:
                     await replies.send(SessionMessage(found))
         ended()
@@ -64,6 +70,19 @@ async def answering_all(
         tasks.start_soon(read)
         tasks.start_soon(write)
         yield for_server, replies
+
+
+def _is_timeout(item: SessionMessage) -> bool:
+    """Return whether a message cancels a request because its client waits no longer, not because it is unwanted.
+
+    Such a request goes on, within the time limit of its call, and the repeated call joins it. Otherwise a client with a
+    limit of 5 s would begin each download that takes longer again and again.
+    """
+    message = item.message
+    if not isinstance(message, JSONRPCNotification) or message.method != "notifications/cancelled":
+        return False
+    reason = (message.params or {}).get("reason")
+    return isinstance(reason, str) and _TIMEOUT.search(reason) is not None
 
 
 def _with_usable_id(item: SessionMessage) -> SessionMessage | JSONRPCError:
