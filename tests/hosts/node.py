@@ -1,22 +1,20 @@
 """Node and the programs for it that package.json names, installed once a machine; and uv, which needs no network."""
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-if sys.platform != "win32":
-    import fcntl
 from bundle import build
+from tests.hosts.cache import installed_once
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.server import mcp
 
@@ -68,46 +66,34 @@ def install() -> Node:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm, which installs the Inspector, is not there")
-    key = hashlib.sha256(WANTED.read_bytes()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tikhub-mcp-tests"
-    folder = cache / f"node-{key}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers of this run wait here; the file's end lets go
-        if not folder.exists():
-            _install(npm, folder)
+    folder = installed_once("node", WANTED.read_bytes(), partial(_install, npm))
     node = Node(folder / "node_modules")
-    version = node.run("node", "--version", home=cache).stdout  # the system's, where the registry has none for it
+    version = node.run("node", "--version", home=folder).stdout  # the system's, where the registry has none for it
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_NODE:
         pytest.skip(f"Node is {version.strip()}; the Inspector needs 22.19")
     return node
 
 
 def _install(npm: str, folder: Path) -> None:
-    """Install beside the folder and rename, so that half an installation is never taken for one."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        half = Path(made) / "half"
-        half.mkdir()
-        shutil.copy(WANTED, half)
-        quiet = [
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-            "--fetch-timeout=90000",  # for a whole file: Claude Code's has 130 MB
-            "--fetch-retries=1",
-            "--fetch-retry-mintimeout=1000",
-            "--fetch-retry-maxtimeout=3000",
-        ]
-        # No package needs its scripts here; a lock file would hold registry addresses.
-        command = [npm, "install", "--ignore-scripts", "--no-package-lock", *quiet]
-        try:
-            ran = subprocess.run(command, cwd=half, capture_output=True, text=True, timeout=300)
-        except subprocess.TimeoutExpired:
-            pytest.skip("npm's registry does not answer in time")
-        if ran.returncode and NO_NETWORK.search(ran.stderr):
-            pytest.skip("npm cannot reach its registry")
-        assert ran.returncode == 0, ran.stderr
-        half.rename(folder)
+    shutil.copy(WANTED, folder)
+    quiet = [
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        "--fetch-timeout=90000",  # for a whole file: Claude Code's has 130 MB
+        "--fetch-retries=1",
+        "--fetch-retry-mintimeout=1000",
+        "--fetch-retry-maxtimeout=3000",
+    ]
+    # No package needs its scripts here; a lock file would hold registry addresses.
+    command = [npm, "install", "--ignore-scripts", "--no-package-lock", *quiet]
+    try:
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm's registry does not answer in time")
+    if ran.returncode and NO_NETWORK.search(ran.stderr):
+        pytest.skip("npm cannot reach its registry")
+    assert ran.returncode == 0, ran.stderr
 
 
 def uv_home(home: Path) -> Path:
