@@ -1,6 +1,8 @@
 """What several test modules need."""
 
+import gc
 import json
+import os
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -48,6 +50,16 @@ def target(tmp_path: Path) -> Iterator[Path]:
     path = folder / "tiktok_someone_7000000000000000001.mp4"
     yield path
     assert {entry.name for entry in folder.iterdir()} <= {path.name}
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests wait as much as they compute."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave the tests themselves alone, which are most of what there is."""
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -20,7 +20,7 @@ from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media import boxes, digests, download, mp4
 from tikhub_mcp.media.mp4 import Media, inspect
 
-FUZZ_SECONDS = fuzz_seconds(3)
+FUZZ_SECONDS = fuzz_seconds(1)
 VIDEOS = sorted(MEDIA.glob("*.mp4"))
 
 

@@ -546,7 +546,7 @@ CHANGES = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_damage_gives_a_media_or_media_invalid(
     data: st.DataObject, film: bytes, fast_film: bytes, fragments: bytes, folder: Path
@@ -566,7 +566,7 @@ def test_any_damage_gives_a_media_or_media_invalid(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=400))
 def test_any_bytes_give_a_media_or_media_invalid(content: bytes, folder: Path) -> None:
     path = folder / "random.mp4"

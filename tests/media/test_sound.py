@@ -17,7 +17,7 @@ from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media import sound
 from tikhub_mcp.media.sound import Sound, inspect_sound
 
-FUZZ_SECONDS = fuzz_seconds(1.5)
+FUZZ_SECONDS = fuzz_seconds(0.5)
 ID3 = b"ID3\4\0\0\0\0\1\5" + bytes(133)
 ID3_WITH_FOOTER = b"ID3\4\0\x10\0\0\0\3" + b"abc" + b"3DI\4\0\x10\0\0\0\3"
 TAG = b"TAG" + bytes(125)

@@ -143,14 +143,14 @@ def test_no_field_can_hold_what_makes_reading_fail(value: Json) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(at=st.sampled_from(PATHS), value=anything)
 def test_any_json_in_any_single_field_is_survived(at: tuple[str | int, ...], value: Json) -> None:
     survives(replaced(rich(), at, value))
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(answer=anything)
 @example(answer={"data": {"aweme_id": "\ud800", "aweme_detail": {"desc": 5}}})
 @example(answer={"data": {"aweme_id": None}})

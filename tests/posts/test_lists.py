@@ -369,7 +369,7 @@ TEXTS = st.lists(PIECES | ANY_TEXT, max_size=12).map("".join)
 HOST_LIKE = st.lists(
     st.sampled_from([*HOSTS, "www", "evil", "-", ".", "com", "@", ":", "443", "中", "/", "\\"]), max_size=6
 )
-property_of = settings(max_examples=200, deadline=None, database=None)
+property_of = settings(max_examples=100, deadline=None, database=None)
 
 
 def _understood(understand: Callable[[str], Link], text: str) -> Link | None:

@@ -75,7 +75,7 @@ WORDS = st.text(st.sampled_from("ab1.:@/?#%[] -\\\n"), max_size=8)
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=500, deadline=None, database=None)
+@hypothesis_settings(max_examples=200, deadline=None, database=None)
 @given(WORDS, WORDS, st.sampled_from(["http://", "", "socks5://", "http:"]))
 def test_a_password_before_the_host_is_never_told(before: str, after: str, scheme: str) -> None:
     told = shown.address(f"{scheme}me:{before}{SECRET}{after}@h.example:1")

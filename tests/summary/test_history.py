@@ -316,7 +316,7 @@ def count_of(row: Row, name: str) -> int | None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(snapshot(), max_size=25))
 def test_snapshots_say_what_the_simplest_reckoning_says(answers: list[Object | bytes]) -> None:
     made, found = [row_of(value) for value in answers], Snapshots()

@@ -88,7 +88,7 @@ def test_an_ordinary_answer_takes_the_quick_way_and_gives_what_the_careful_one_g
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.data(), st.booleans())
 def test_both_ways_give_the_same_row_whatever_stands_in_whatever_field(data: st.DataObject, plain: bool) -> None:
     answer = data.draw(st.sampled_from(ANSWERS))

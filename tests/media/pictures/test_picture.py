@@ -23,7 +23,7 @@ from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media.pictures import png, reading
 from tikhub_mcp.media.pictures.picture import Picture, PictureFormat, inspect_picture, inspect_picture_file
 
-FUZZ_SECONDS = fuzz_seconds(1.5)
+FUZZ_SECONDS = fuzz_seconds(0.5)
 EXTENSIONS: dict[str, tuple[PictureFormat, str]] = {
     "JPEG": ("jpeg", ".jpg"),
     "WebP": ("webp", ".webp"),
