@@ -80,6 +80,12 @@ def first(tmp_path: Path, value: Json) -> dict[str, Cell]:
     return cells(made(tmp_path, [value])[0]["Posts"])
 
 
+def each(tmp_path: Path, values: list[Json]) -> list[dict[str, Cell]]:
+    """The cells of the rows that these answers give."""
+    sheet = made(tmp_path, values)[0]["Posts"]
+    return [cells(sheet, number) for number in range(2, len(values) + 2)]
+
+
 def text_of(cell: Cell) -> str:
     """What a cell shows: what XML cannot hold stands in it as _xHHHH_."""
     return unescape(str(cell.value))
@@ -243,27 +249,27 @@ def test_ids_are_text_also_where_they_came_as_numbers(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("stamp", "expected"),
-    [
-        (1_700_000_000, datetime(2023, 11, 14, 22, 13, 20)),  # noqa: DTZ001 - a workbook's dates have no zone
-        ("1700000000", datetime(2023, 11, 14, 22, 13, 20)),  # noqa: DTZ001
-        (1, datetime(1970, 1, 1, 0, 0, 1)),  # noqa: DTZ001
-        (253_402_300_799, datetime(9999, 12, 31, 23, 59, 59)),  # noqa: DTZ001
-        (253_402_300_800, 253_402_300_800),
-        (0, 0),
-        (-5, -5),
-        (1_700_000_000.5, 1_700_000_000.5),
-        ("soon", "soon"),
-        (True, True),
-        ([1], "[1]"),
-        (None, None),
-    ],
-)
-def test_a_time_is_a_date_and_what_is_none_stays_what_it_is(tmp_path: Path, stamp: Json, expected: Json) -> None:
-    cell = first(tmp_path, envelope(tiktok_post(create_time=stamp)))["create_time_unix"]
-    assert (cell.value, type(cell.value)) == (expected, type(expected))
-    assert cell.is_date is isinstance(expected, datetime)
+TIMES: list[tuple[Json, Json]] = [
+    (1_700_000_000, datetime(2023, 11, 14, 22, 13, 20)),  # noqa: DTZ001 - a workbook's dates have no zone
+    ("1700000000", datetime(2023, 11, 14, 22, 13, 20)),  # noqa: DTZ001
+    (1, datetime(1970, 1, 1, 0, 0, 1)),  # noqa: DTZ001
+    (253_402_300_799, datetime(9999, 12, 31, 23, 59, 59)),  # noqa: DTZ001
+    (253_402_300_800, 253_402_300_800),
+    (0, 0),
+    (-5, -5),
+    (1_700_000_000.5, 1_700_000_000.5),
+    ("soon", "soon"),
+    (True, True),
+    ([1], "[1]"),
+    (None, None),
+]
+
+
+def test_a_time_is_a_date_and_what_is_none_stays_what_it_is(tmp_path: Path) -> None:
+    posts = [envelope(tiktok_post(aweme_id=str(at), create_time=stamp)) for at, (stamp, _) in enumerate(TIMES, 1)]
+    found = [row["create_time_unix"] for row in each(tmp_path, posts)]
+    assert [(cell.value, type(cell.value)) for cell in found] == [(value, type(value)) for _, value in TIMES]
+    assert [cell.is_date for cell in found] == [isinstance(value, datetime) for _, value in TIMES]
 
 
 @pytest.mark.parametrize("stamp", ["Z", "soonZ", "2025-13-01T00:00:00Z"])
@@ -290,47 +296,43 @@ def test_numbers_and_dates_are_shown_as_people_read_them(tmp_path: Path) -> None
     assert {row[name].data_type for name in ("parse_ok", "is_ads", "is_latest")} == {"b"}
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (10**15 - 1, 10**15 - 1),
-        (10**15, str(10**15)),
-        (-(10**15), str(-(10**15))),
-        (2**53 + 1, str(2**53 + 1)),
-        (2**64, str(2**64)),
-        (10**3000, str(10**3000)),
-        (1.5e308, "1.5e+308"),
-        (-5, -5),
-        (0, 0),
-        (0.5, 0.5),
-        ("12", "12"),
-    ],
-    ids=lambda value: str(value)[:20],
-)
-def test_a_number_with_more_digits_than_a_spreadsheet_keeps_is_text(
-    tmp_path: Path, number: Json, expected: Json
-) -> None:
-    cell = first(tmp_path, answer("1", digg_count=number))["digg_count"]
-    assert (cell.value, cell.data_type) == (expected, "s" if isinstance(expected, str) else "n")
+NUMBERS: list[tuple[Json, Json]] = [
+    (10**15 - 1, 10**15 - 1),
+    (10**15, str(10**15)),
+    (-(10**15), str(-(10**15))),
+    (2**53 + 1, str(2**53 + 1)),
+    (2**64, str(2**64)),
+    (10**3000, str(10**3000)),
+    (1.5e308, "1.5e+308"),
+    (-5, -5),
+    (0, 0),
+    (0.5, 0.5),
+    ("12", "12"),
+]
+
+
+def test_a_number_with_more_digits_than_a_spreadsheet_keeps_is_text(tmp_path: Path) -> None:
+    posts = [answer(str(at), digg_count=number) for at, (number, _) in enumerate(NUMBERS, 1)]
+    found = [(row["digg_count"].value, row["digg_count"].data_type) for row in each(tmp_path, posts)]
+    assert found == [(value, "s" if isinstance(value, str) else "n") for _, value in NUMBERS]
 
 
 # Texts
 
 
-@pytest.mark.parametrize("formula", [*FORMULAS, "+x", "@SUM(1)", "=1+1", "{=1+1}", "'=1+1"], ids=ascii)
-def test_what_looks_like_a_formula_is_text_and_is_not_changed(tmp_path: Path, formula: str) -> None:
-    book, done = made(tmp_path, [poisoned(formula)])
-    (row,), found = rows(done.paths["json"]), cells(book["Posts"])
-    texts = [name for name, value in row.items() if value == formula]
-    assert len(texts) >= 18
-    assert {(found[name].data_type, text_of(found[name])) for name in texts} == {("s", formula)}
+def test_what_looks_like_a_formula_is_text_and_is_not_changed(tmp_path: Path) -> None:
+    formulas = [*FORMULAS, "+x", "@SUM(1)", "=1+1", "{=1+1}", "'=1+1"]
+    book, done = made(tmp_path, [poisoned(formula) for formula in formulas])
+    for number, (formula, row) in enumerate(zip(formulas, rows(done.paths["json"]), strict=True), 2):
+        texts, found = [name for name, value in row.items() if value == formula], cells(book["Posts"], number)
+        assert len(texts) >= 18
+        assert {(found[name].data_type, text_of(found[name])) for name in texts} == {("s", formula)}
     with zipfile.ZipFile(done.paths["xlsx"]) as parts:
         assert not [name for name in parts.namelist() if b"<f>" in parts.read(name)]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_every_text_comes_back_as_it_was(tmp_path: Path) -> None:
+    given = [
         "a\x00b\x01c\x1f\x7f",
         "a\r\nb\rc\nd\te",
         "_x0041_ and _x005F_",
@@ -338,12 +340,9 @@ def test_what_looks_like_a_formula_is_text_and_is_not_changed(tmp_path: Path, fo
         "\U0001f6a3\u200d♀️ שלום \u202e纸船\u2028",
         "  blanks  ",
         "<b>&amp;'\"]]>",
-    ],
-    ids=ascii,
-)
-def test_every_text_comes_back_as_it_was(tmp_path: Path, text: str) -> None:
-    cell = first(tmp_path, answer("1", content_desc=text))["content_desc"]
-    assert text_of(cell) == text
+    ]
+    found = each(tmp_path, [answer(str(at), content_desc=text) for at, text in enumerate(given, 1)])
+    assert [text_of(row["content_desc"]) for row in found] == given
 
 
 @pytest.mark.parametrize(
@@ -364,10 +363,11 @@ def test_a_text_is_cut_to_what_a_cell_holds(tmp_path: Path, text: str, expected:
 # Links
 
 
-def linked(tmp_path: Path, link: str) -> Cell:
-    cell = first(tmp_path, answer("1", link=link))["link"]
-    assert text_of(cell) == link
-    return cell
+def followed(tmp_path: Path, links: list[str]) -> list[str | None]:
+    """Where clicks on the cells of these links lead."""
+    found = [row["link"] for row in each(tmp_path, [answer(str(at), link=link) for at, link in enumerate(links, 1)])]
+    assert [text_of(cell) for cell in found] == links
+    return [target(cell) for cell in found]
 
 
 def test_links_can_be_followed_and_those_that_give_the_answer_away_are_none(tmp_path: Path) -> None:
@@ -378,16 +378,13 @@ def test_links_can_be_followed_and_those_that_give_the_answer_away_are_none(tmp_
     assert [name for name, cell in row.items() if cell.hyperlink] == ["link", "cover_url", "play_url_sample"]
 
 
-@pytest.mark.parametrize(
-    "link", ["https://a.example/" + "x" * 2061, "http://a.example/?a=1&b=2", "https://纸船.example/"]
-)
-def test_links_of_any_allowed_length_and_script_can_be_followed(tmp_path: Path, link: str) -> None:
-    assert target(linked(tmp_path, link)) == link
+def test_links_of_any_allowed_length_and_script_can_be_followed(tmp_path: Path) -> None:
+    links = ["https://a.example/" + "x" * 2061, "http://a.example/?a=1&b=2", "https://纸船.example/"]
+    assert followed(tmp_path, links) == links
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
+def test_links_that_are_odd_or_too_long_are_plain_text(tmp_path: Path) -> None:
+    links = [
         "https://a.example/" + "x" * 2062,
         "https://a.example/a b",
         "https://a.example/\n",
@@ -399,11 +396,8 @@ def test_links_of_any_allowed_length_and_script_can_be_followed(tmp_path: Path, 
         "mailto:a@b.example",
         "HTTPS://a.example/",
         "5",
-    ],
-    ids=lambda link: ascii(link)[:24],
-)
-def test_links_that_are_odd_or_too_long_are_plain_text(tmp_path: Path, link: str) -> None:
-    assert target(linked(tmp_path, link)) is None
+    ]
+    assert followed(tmp_path, links) == [None] * len(links)
 
 
 @pytest.mark.parametrize(
@@ -411,7 +405,7 @@ def test_links_that_are_odd_or_too_long_are_plain_text(tmp_path: Path, link: str
 )
 @pytest.mark.usefixtures("collected")
 def test_links_with_what_a_workbook_cannot_hold_are_plain_text(tmp_path: Path, odd: str) -> None:
-    assert target(linked(tmp_path, f"https://a.example/{odd}")) is None
+    assert followed(tmp_path, [f"https://a.example/{odd}"]) == [None]
 
 
 def test_a_sheet_has_no_more_links_than_excel_bears_and_the_rest_is_text(
