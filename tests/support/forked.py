@@ -24,28 +24,30 @@ import tikhub_mcp
 class Forked(subprocess.Popen[Any]):
     """As `Popen` of `[sys.executable, "-m", module, ...]`, or `-c` and code; with streams, `cwd` and `env` only."""
 
-    def _execute_child(self, args: list[str], *options: Any) -> None:  # noqa: ANN401 - as Popen has them
-        cwd, env, pipes = options[4], options[5], options[9:15]
-        ends = [given if given != -1 else own for own, given in enumerate((pipes[0], pipes[3], pipes[5]))]
-        order = {"args": args[1:], "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
-        self._told, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with told:
-            socket.send_fds(_helper(), [json.dumps(order).encode()], [*ends, told.fileno()])
-        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
-        self.pid = int(self._told.recv(20))
-        self._child_created = True
+    if sys.platform == "linux":  # elsewhere it is a start of Python
 
-    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
-        if not select.select([self._told], [], [], 0 if wait_flags else None)[0]:
-            return 0, 0
-        with self._told:
-            return self.pid, int(self._told.recv(20))
+        def _execute_child(self, args: list[str], *options: Any) -> None:  # noqa: ANN401 - as Popen has them
+            cwd, env, pipes = options[4], options[5], options[9:15]
+            ends = [given if given != -1 else own for own, given in enumerate((pipes[0], pipes[3], pipes[5]))]
+            order = {"args": args[1:], "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
+            self._told, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with told:
+                socket.send_fds(_helper(), [json.dumps(order).encode()], [*ends, told.fileno()])
+            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+            self.pid = int(self._told.recv(20))
+            self._child_created = True
 
-    def _internal_poll(self, *_: object, **__: object) -> int | None:
-        with self._waitpid_lock:  # type: ignore[attr-defined]
-            if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
-                self._handle_exitstatus(ended[1])  # type: ignore[attr-defined]
-        return self.returncode
+        def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+            if not select.select([self._told], [], [], 0 if wait_flags else None)[0]:
+                return 0, 0
+            with self._told:
+                return self.pid, int(self._told.recv(20))
+
+        def _internal_poll(self, *_: object, **__: object) -> int | None:
+            with self._waitpid_lock:  # type: ignore[attr-defined]
+                if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
+                    self._handle_exitstatus(ended[1])  # type: ignore[attr-defined]
+            return self.returncode
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:  # noqa: ANN401 - as Popen has them
