@@ -21,6 +21,7 @@ _INVISIBLE = (  # first and last of each range: controls but NUL, formats, and w
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "".join(
     chr(code) for ends in _INVISIBLE.split(" ") for code in range(ord(ends[0]), ord(ends[1]) + 1)
 )
+_QUOTE, _TWO_QUOTES = '"', '""'
 _FIRST = frozenset(_TRIGGERS + _BLANKS + '"')
 _FORMULA = re.compile(rf"[\t\r\n]|[{re.escape(_BLANKS)}\"]*[{re.escape(_TRIGGERS)}]|\w+\|'.*'!")
 
@@ -33,10 +34,11 @@ def line(values: Iterable[Json]) -> bytes:
 def _cell(value: Json) -> str:
     if value is None:
         return ""
+    if isinstance(value, str):
+        return f'"{safe(value).replace(_QUOTE, _TWO_QUOTES)}"'
     if isinstance(value, int | float):
-        return encode(value).decode()
-    text = safe(value if isinstance(value, str) else formatted(encode(value), indent=0).decode())
-    return '"' + text.replace('"', '""') + '"'
+        return str(value) if type(value) is int else encode(value).decode()
+    return _cell(formatted(encode(value), indent=0).decode())
 
 
 def safe(text: str) -> str:
