@@ -29,6 +29,7 @@ from tikhub_mcp.extensions import tasks
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import Sandbox, good_links, link
 from tikhub_mcp.server import Server
+from tikhub_mcp.tools import background
 from tikhub_mcp.tools.handlers import Tools
 
 pytestmark = pytest.mark.anyio
@@ -121,9 +122,10 @@ async def test_a_call_that_ends_soon_is_answered_as_ever(patient: TaskDesk, monk
 
 
 async def test_a_call_that_takes_long_is_a_task_whose_result_is_the_reply_without_a_time_limit(
-    patient: TaskDesk, sandbox: Sandbox, environ: dict[str, str]
+    patient: TaskDesk, sandbox: Sandbox, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environ["TIKHUB_CALL_SECONDS"] = "1"
+    monkeypatch.setattr(background, "POLLED_WITHIN_SECONDS", 1.5)
     sandbox.media_bytes_per_second = SOME_SECONDS
     links = good_links(3)
     task = await patient.begin("batch_download", urls=[*links, "https://example.org/"], max_workers=1)
@@ -220,12 +222,27 @@ async def test_of_too_many_at_once_the_others_are_answered_within_their_time_lim
     monkeypatch.setattr(tasks, "MAX_TASKS", 1)
     environ["TIKHUB_CALL_SECONDS"] = "1"
     sandbox.media_bytes_per_second = SOME_SECONDS
-    one, two = good_links(2)
-    task = await patient.begin("download_video", url=one)
-    result = await patient.call("download_video", url=two)
+    created, result = await asyncio.gather(*(patient.call("download_video", url=url) for url in good_links(2)))
+    assert isinstance(created, Created)
     assert isinstance(result, CallToolResult)
     assert checked("download_video", result)["status"] == "pending"
-    await patient.ended(task)
+    await patient.ended(created.task_id)
+    assert await patient.begin("download_video", url=good_links(3)[2])
+
+
+async def test_nothing_more_is_paid_for_a_task_that_no_client_asks_about(
+    patient: TaskDesk, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "POLLED_WITHIN_SECONDS", 1.0)
+    sandbox.media_bytes_per_second = SOME_SECONDS
+    task = await patient.begin("batch_download", urls=good_links(2), max_workers=1)
+    await until(lambda: files(tmp_path, "*.mp4"))
+    told = await patient.ended(task)
+    assert told["result"]["structuredContent"]["pending"] == 2
+    assert len(sandbox.calls) == 1
+    again = (await patient.ended(await patient.begin("batch_download", urls=good_links(2))))["result"]
+    assert again["structuredContent"]["succeeded"] == 2
+    assert len(sandbox.calls) == 2
 
 
 async def test_results_are_kept_for_some_time_and_not_without_number(

@@ -20,7 +20,7 @@ from tikhub_mcp.tools.background import BACKGROUND, Background
 logger = logging.getLogger(__name__)
 
 TASK_AFTER_SECONDS = 3.0  # most calls end before that, and are answered as ever
-MAX_TASKS = 20  # at work at once; further calls are answered within their time limit
+MAX_TASKS = 20  # at once, with the calls that may become tasks; further calls are answered within their time limit
 MAX_FINISHED = 100  # whose results are kept; the oldest goes first
 RESULT_SECONDS = 900.0
 POLL_MS = 2000
@@ -89,7 +89,7 @@ class Tasks(Extension):
 
     def __init__(self) -> None:
         self._tasks: dict[str, _Task] = {}
-        self._abandoned: set[asyncio.Task[HandlerResult]] = set()  # the loop keeps weak references only
+        self._at_work: set[asyncio.Task[HandlerResult]] = set()  # all calls that are, or may become, tasks
 
     def methods(self) -> Sequence[MethodBinding]:
         """Return the methods about tasks."""
@@ -103,21 +103,21 @@ class Tasks(Extension):
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
         """Answer a call with its result or, if it takes long, with a task."""
-        working = sum(task.ended is None for task in self._tasks.values())
-        if params.name not in _TOOLS or not _knows_tasks(ctx) or working >= MAX_TASKS:
+        if params.name not in _TOOLS or not _knows_tasks(ctx) or len(self._at_work) >= MAX_TASKS:
             return await call_next(ctx)
         background = Background()
         work = asyncio.create_task(_run(call_next, ctx, background))
+        self._at_work.add(work)
+        work.add_done_callback(self._at_work.discard)
         try:
             await asyncio.wait([work], timeout=TASK_AFTER_SECONDS)
         except asyncio.CancelledError:
             work.cancel()
-            self._abandoned.add(work)
-            work.add_done_callback(self._abandoned.discard)
             raise
         if work.done():
             return work.result()
         background.is_task = True
+        background.keep_waiting()
         task = _Task(work, background)
         self._tasks[task.id] = task
         work.add_done_callback(lambda _: self._end(task))
@@ -144,6 +144,7 @@ class Tasks(Extension):
 
     async def _get(self, _ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
         task = self._find(params)
+        task.background.keep_waiting()
         return {**task.describe(), **task.result(), **_COMPLETE}
 
     async def _update(self, _ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:

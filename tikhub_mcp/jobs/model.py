@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import SecretStr
 
@@ -111,7 +111,7 @@ class Call:
 
     Attributes:
         key: The API key.
-        seconds: The time limit, in seconds; None for no limit.
+        seconds: The time limit, in seconds from the start or the last `renew`; None for no limit.
         max_api_calls: The maximum number of paid API calls; 0 for no maximum.
         api_calls: Paid API calls so far.
         stops: The errors after which nothing more is paid for, the first one first: failures that only a human can
@@ -138,6 +138,15 @@ class Call:
     def remaining(self) -> float | None:
         """Seconds until the time limit; None for no limit."""
         return None if self.seconds is None else max(0.0, self._start + self.seconds - time.monotonic())
+
+    def renew(self, seconds: float) -> None:
+        """Set the time limit to this many seconds from now."""
+        self.seconds, self._start = seconds, time.monotonic()
+
+    async def wait_for(self, task: asyncio.Task[Any]) -> None:
+        """Wait until a task is done or the time limit, which may be renewed meanwhile, is reached."""
+        while not task.done() and self.remaining() != 0:
+            await asyncio.wait([task], timeout=self.remaining())
 
     def stop(self, error: TikHubMCPError) -> None:
         """Pay for nothing more, or only for posts of the platform that the error does not concern."""

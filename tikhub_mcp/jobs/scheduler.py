@@ -144,14 +144,13 @@ class Jobs:
 
     async def _get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
         while True:
-            remaining = call.remaining()
             job = self._jobs.get((link.key, options))
             if job is None:
-                if self._closed or remaining == 0:
+                if self._closed or call.remaining() == 0:
                     return Outcome()
                 job = self._start(call, link, options)
             watch(job)
-            outcome = await self._wait_for(call, job, remaining)
+            outcome = await self._wait_for(call, job)
             # A call may join a job that is just being abandoned, or that was skipped because no earlier call could pay.
             start_again = job.state is JobState.ABANDONED or (
                 outcome.status == "skipped" and call.refusal(link.platform) is None
@@ -169,7 +168,7 @@ class Jobs:
         while not self._closed:
             plan = self._plans.get(key) or self._start_plan(key, links)
             try:
-                await asyncio.wait([plan], timeout=call.remaining())
+                await call.wait_for(plan)
             except asyncio.CancelledError:
                 plan.cancel()
                 raise
@@ -220,10 +219,10 @@ class Jobs:
         job.task = asyncio.create_task(self._run(key, job))
         return job
 
-    async def _wait_for(self, call: Call, job: Job, seconds: float | None) -> Outcome:
+    async def _wait_for(self, call: Call, job: Job) -> Outcome:
         job.waiting.append(call)
         try:
-            await asyncio.wait([job.task], timeout=seconds)
+            await call.wait_for(job.task)
         except asyncio.CancelledError:
             if job.waiting == [call]:
                 job.task.cancel()

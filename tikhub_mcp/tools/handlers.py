@@ -201,8 +201,11 @@ class Tools:
         settings = load_settings(self._environ)
         if self._jobs is None:
             self._jobs = Jobs.of(settings)
-        seconds = None if BACKGROUND.get() else settings.call_seconds
-        return settings, self._jobs, Call(key, seconds, at_least_none(max_api_calls))
+        call = Call(key, settings.call_seconds, at_least_none(max_api_calls))
+        if background := BACKGROUND.get():
+            background.call = call
+            background.keep_waiting()
+        return settings, self._jobs, call
 
 
 def _given(settings: Settings, urls: list[str], urls_file: str, command: str = "batch") -> Given:
