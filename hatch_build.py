@@ -16,10 +16,10 @@ def key_section(text: str) -> str:
     Raises:
         ValueError: There is no such section.
     """
-    private = _split_skill(text)[1]
-    if not private:
+    private = [line.strip() for line in _split_skill(text)[1].splitlines()]
+    if "## API_KEY" not in private:
         raise ValueError("SKILL.md has no section '## API_KEY'")
-    return "\n".join(line for line in private.splitlines() if not line.startswith("## ")).strip()
+    return "\n".join(line for line in private if not line.startswith("## ")).strip()
 
 
 class SkillHook(BuildHookInterface):

@@ -71,6 +71,7 @@ async def test_its_entry_has_its_fields_size_and_hash_and_its_text_is_a_resource
     assert set(SKILL.splitlines()) - set(read.text.splitlines()) >= {"## API_KEY"}
 
 
+LIKE_KEY_HEADING = ["##  API_KEY:", " ### API_KEY (yours)", "#API-KEY", "## `api_key` ##", "API_KEY\n-------"]
 HEAD = "---\nname: tikhub-mcp\ndescription: of the tests\n---\n\n# Title\n\n"
 
 
@@ -83,6 +84,8 @@ HEAD = "---\nname: tikhub-mcp\ndescription: of the tests\n---\n\n# Title\n\n"
         f"## API_KEY\n### deeper\n{CANARY}\n## After it\nkept\n## API_KEY\n{CANARY}\n",
         f"\ufeff## API_KEY\r\n{CANARY}\r\n".removeprefix("\ufeff"),
         f"<!-- {CANARY} -->\n## API_KEY\n",
+        f"## API_KEY\n```sh\n## the key\n{CANARY}\n```\n## After it\nkept\n",
+        *(f"{like}\n{CANARY}\n## After it\nkept\n" for like in LIKE_KEY_HEADING),
     ],
 )
 async def test_the_section_for_the_key_is_neither_served_nor_hashed(environ: dict[str, str], section: str) -> None:
@@ -92,15 +95,15 @@ async def test_the_section_for_the_key_is_neither_served_nor_hashed(environ: dic
     assert isinstance(read, TextResourceContents)
     assert read.text.startswith(HEAD.strip())
     assert CANARY not in read.text
-    assert "API_KEY" not in read.text
+    assert "API_KEY" not in read.text.upper()
     assert ("kept" in read.text) == ("kept" in section)
     assert entry["resources"][0]["digest"] == f"sha256:{hashlib.sha256(read.text.encode()).hexdigest()}"
 
 
 @pytest.mark.both_eras
-@pytest.mark.parametrize("has_skill", [True, False])
-async def test_what_there_is_nothing_of_is_not_advertised(environ: dict[str, str], era: Era, has_skill: bool) -> None:
-    server = installed(environ, SKILL) if has_skill else Server(Tools(environ))
+@pytest.mark.parametrize("text", [SKILL, "", "# Title\n---\n", "---\nname: without-a-description\n---\n# Title\n"])
+async def test_what_there_is_nothing_of_is_not_advertised(environ: dict[str, str], era: Era, text: str) -> None:
+    server, has_skill = installed(environ, text), text == SKILL
     async with Client(server, mode=era) as client:
         capabilities = client.server_capabilities
         assert capabilities.tools

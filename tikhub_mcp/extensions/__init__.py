@@ -1,4 +1,4 @@
 """Extensions of the protocol that this server has: tasks and skills.
 
-May import posts and tools, and the modules beside the folders.
+May import settings, posts and tools, and the modules beside the folders.
 """

@@ -11,6 +11,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, PaginatedRequestParams, RequestParams
 
 from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.settings.skill_text import front_matter
 
 URI = "skill://tikhub-mcp/SKILL.md"  # the last part of the path before the file is the skill's name
 
@@ -25,7 +26,7 @@ class Skills(Extension):
     """One skill: `skills/list`, `skills/get`, and its file as a resource.
 
     Args:
-        text: The SKILL.md to serve; it must not contain a key.
+        text: The SKILL.md to serve; it must not contain a key, and has a name and a description.
     """
 
     identifier = "io.modelcontextprotocol/skills"
@@ -34,7 +35,7 @@ class Skills(Extension):
         self._text = text
         content = text.encode()
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        self._frontmatter = _frontmatter(text)
+        self._frontmatter = front_matter(text)
         self._entry = {
             "uri": URI,
             "frontmatter": self._frontmatter,
@@ -64,9 +65,3 @@ class Skills(Extension):
 
 
 _MAY_BE_KEPT: Json = {"ttlMs": 0, "cacheScope": "private"}  # an update of the package may bring another text
-
-
-def _frontmatter(text: str) -> dict[str, str]:
-    """Return the fields between the lines `---`: one a line, with values that are plain text."""
-    fields = (line.partition(": ") for line in text.split("---\n", 2)[1].splitlines())
-    return {name: value for name, _, value in fields}

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from tikhub_mcp.errors import KeyMissing
 from tikhub_mcp.messages import IN_ENGLISH, translate
 from tikhub_mcp.settings.environment import value_of
-from tikhub_mcp.settings.skill_text import KEY_HEADING, split_skill
+from tikhub_mcp.settings.skill_text import KEY_HEADING, front_matter, split_skill
 from tikhub_mcp.text import MIN_SECRET_LENGTH
 
 MAX_KEY_LENGTH = 1000  # characters; TikHub's keys have well under 200
@@ -107,9 +107,9 @@ def _unwrap(text: str) -> str:
 
 
 def published_skill() -> str:
-    """Return this installation's SKILL.md without its section for the key; "" when there is none."""
-    texts = (split_skill(_read_skill(path))[0].strip() for path in skill_files({}))
-    return next((f"{text}\n" for text in texts if text), "")
+    """Return this installation's SKILL.md without its section for the key; "" when there is none with a description."""
+    texts = (split_skill(_read_skill(path))[0] for path in skill_files({}))
+    return next((text for text in texts if {"name", "description"} <= front_matter(text).keys()), "")
 
 
 def _read_skill(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The text of a SKILL.md without the section for the API key.
+"""Parts of a SKILL.md: its front matter, and what is published of it, without the section for the API key.
 
 `hatch_build.py` loads this file alone, before anything is installed: it imports nothing but the standard library.
 """
@@ -6,14 +6,17 @@
 import re
 
 KEY_HEADING = "## API_KEY"
+# However people write the heading: a key under one that no key is read from must not be published either.
+_LIKE_KEY_HEADING = re.compile(r"\s*#[\W_]*API[\W_]?KEY\b.*|[\W_]*API[\W_]?KEY[\W_]*", re.IGNORECASE)
+_FENCE = ("```", "~~~")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
 def split_skill(text: str) -> tuple[str, str]:
     """Return a SKILL.md without its sections `## API_KEY`, and these sections with their headings.
 
-    A section ends at the next heading of the second level. Comments are in neither part: one in the section may hold a
-    heading, after which the key would stand in what is published.
+    A section ends at the next heading of the second level, which a line of a code block is not. Comments are in neither
+    part: one in the section may hold a heading, after which the key would stand in what is published.
 
     Args:
         text: The whole file.
@@ -21,9 +24,22 @@ def split_skill(text: str) -> tuple[str, str]:
     published: list[str] = []
     private: list[str] = []
     lines = "\n".join(text.removeprefix("\ufeff").splitlines())
-    inside = False
+    inside = in_code = False
     for line in _COMMENT.sub("", lines).split("\n"):
-        if line.startswith("## "):
-            inside = line.strip() == KEY_HEADING
+        in_code ^= line.lstrip().startswith(_FENCE)
+        if _LIKE_KEY_HEADING.fullmatch(line):
+            inside = True
+        elif line.startswith("## ") and not in_code:
+            inside = False
         (private if inside else published).append(line)
     return "\n".join(published).strip() + "\n", "\n".join(private)
+
+
+def front_matter(text: str) -> dict[str, str]:
+    """Return the fields between the lines `---`: one a line, as plain text; none without these lines.
+
+    Args:
+        text: The whole file, or what `split_skill` publishes of it.
+    """
+    found = re.match(r"---\n(.*?\n)---\n", text, re.DOTALL)
+    return dict(re.findall(r"^([\w-]+): (.+)$", found[1], re.MULTILINE)) if found else {}
