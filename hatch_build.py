@@ -11,7 +11,7 @@ SPLIT_SKILL = Path(__file__).parent / "tikhub_mcp" / "settings" / "skill_text.py
 
 
 def key_section(text: str) -> str:
-    """Return what is in the sections `## API_KEY` of a SKILL.md; "" in one that may be published.
+    """Return what may be a key in a SKILL.md, in a section `## API_KEY` or a comment; "" in one that may be published.
 
     Raises:
         ValueError: There is no such section.
@@ -19,7 +19,8 @@ def key_section(text: str) -> str:
     private = [line.strip() for line in _split_skill(text)[1].splitlines()]
     if "## API_KEY" not in private:
         raise ValueError("SKILL.md has no section '## API_KEY'")
-    return "\n".join(line for line in private if not line.startswith("## ")).strip()
+    found = [line for line in private if not line.startswith("## ")]
+    return "\n".join([*found, text.partition("<!--")[2]]).strip()
 
 
 class SkillHook(BuildHookInterface):
@@ -29,7 +30,7 @@ class SkillHook(BuildHookInterface):
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add SKILL.md to the wheel; the section for the key is left out if anything is in it.
+        """Add SKILL.md to the wheel; comments and the section for the key are left out if there is anything in them.
 
         Raises:
             ValueError: The file has no such section; or a source distribution, which packs the file as it is, would
@@ -42,7 +43,7 @@ class SkillHook(BuildHookInterface):
         has_key = bool(key_section(text))
         if self.target_name != "wheel":
             if has_key:
-                raise ValueError("SKILL.md holds an API key under '## API_KEY': empty that section before packing")
+                raise ValueError("SKILL.md holds an API key under '## API_KEY', or a comment: empty both before packing")
             return
         if has_key:
             self._folder = tempfile.TemporaryDirectory()

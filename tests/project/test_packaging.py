@@ -28,8 +28,6 @@ PACKED = {
 EMPTY = {
     "nothing": "",
     "blank lines": "\n \n\t\n",
-    "a comment": "\n<!-- put your key here -->\n",
-    "a comment of several lines": "\n<!--\nput your\nkey here\n-->\n",
     "another section": f"\n## Errors\n\n{KEY}\n",
 }
 FILLED = {
@@ -42,6 +40,7 @@ FILLED = {
     "a key behind a comment on its line": f"\n<!-- here: --> {KEY}\n",
     "a second section of that name": f"\n\n## Errors\n\n## API_KEY\n{KEY}\n",
     "a key between other line ends": f"\n## Errors\n\u2028## API_KEY\x85{KEY}",
+    "a key in a comment": f"\n<!-- mine:\n{KEY} -->\n",
     "a sub-section": f"\n### Mine\n{KEY}\n",
 }
 
