@@ -43,7 +43,7 @@ class SkillHook(BuildHookInterface):
         has_key = bool(key_section(text))
         if self.target_name != "wheel":
             if has_key:
-                raise ValueError("SKILL.md holds an API key under '## API_KEY', or a comment: empty both before packing")
+                raise ValueError("SKILL.md holds an API key under '## API_KEY' or a comment: empty both before packing")
             return
         if has_key:
             self._folder = tempfile.TemporaryDirectory()

@@ -40,7 +40,7 @@ def gather(folder: Path, root: Path = ROOT) -> str:
         sys.path.remove(str(ROOT))
     for skill in (root / "SKILL.md", *(root / "tikhub_mcp").rglob("SKILL.md")):
         if key_section(skill.read_text(encoding="utf-8")):
-            raise ValueError("SKILL.md holds an API key under '## API_KEY', or a comment: empty both before packing")
+            raise ValueError("SKILL.md holds an API key under '## API_KEY' or a comment: empty both before packing")
     folder.mkdir(parents=True)
     for name in FILES:
         shutil.copy(root / name, folder)

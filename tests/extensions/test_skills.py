@@ -82,7 +82,7 @@ HEAD = "---\nname: tikhub-mcp\ndescription: of the tests\n---\n\n# Title\n\n"
         f"## API_KEY  \n```\n{CANARY}\n```\n\n## After it\n\nkept\n",
         f"## API_KEY\n<!--\n## not a heading\n-->\n{CANARY}\n",
         f"## API_KEY\n### deeper\n{CANARY}\n## After it\nkept\n## API_KEY\n{CANARY}\n",
-        f"\ufeff## API_KEY\r\n{CANARY}\r\n".removeprefix("\ufeff"),
+        f"## API_KEY\r\n{CANARY}\r\n",
         f"<!-- {CANARY} -->\n## API_KEY\n",
         f"## API_KEY\n```sh\n## the key\n{CANARY}\n```\n## After it\nkept\n",
         *(f"{like}\n{CANARY}\n## After it\nkept\n" for like in LIKE_KEY_HEADING),

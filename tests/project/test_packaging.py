@@ -87,7 +87,8 @@ def test_a_skill_without_a_key_is_packed(build: ModuleType, tmp_path: Path, what
 def test_of_a_skill_with_a_key_the_wheel_has_the_rest_and_a_source_distribution_is_refused(
     build: ModuleType, tmp_path: Path, what: str, newline: str
 ) -> None:
-    (tmp_path / "SKILL.md").write_bytes(skill(FILLED[what], newline).encode())
+    encoding = "utf-8-sig" if newline == "\r\n" else "utf-8"  # as editors on Windows write it
+    (tmp_path / "SKILL.md").write_bytes(skill(FILLED[what], newline).encode(encoding))
     build_data: dict[str, dict[str, str]] = {"force_include": {}}
     hook = build.SkillHook(root=str(tmp_path), target_name="wheel")
     hook.initialize("standard", build_data)
