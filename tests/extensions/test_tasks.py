@@ -288,9 +288,9 @@ async def test_a_call_that_is_cancelled_before_it_is_a_task_ends(
     monkeypatch.setattr(tasks, "TASK_AFTER_SECONDS", 30.0)
     sandbox.media_bytes_per_second = SOME_SECONDS
     call = asyncio.create_task(patient.call("download_video", url=link("tiktok")))
-    await until(lambda: files(tmp_path, "*.part"))
+    await until(lambda: files(tmp_path, "videos/*.part"))
     call.cancel()
-    await until(lambda: not files(tmp_path, "*.part"))
+    await until(lambda: not files(tmp_path, "videos/*.part"))
     assert not files(tmp_path, "*.mp4")
 
 
