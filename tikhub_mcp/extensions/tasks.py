@@ -117,7 +117,6 @@ class Tasks(Extension):
         if work.done():
             return work.result()
         background.is_task = True
-        background.keep_waiting()
         task = _Task(work, background)
         self._tasks[task.id] = task
         work.add_done_callback(lambda _: self._end(task))
