@@ -310,7 +310,8 @@ def test_ten_downloads_with_few_numbers_end_well_or_cleanly_and_leak_nothing(
     child = forked.run([sys.executable, "-c", CROWD, sandbox.base_url, str(tmp_path / "root"), str(limit), *links])
     assert (child.returncode, child.stderr) == (0, b"")
     crowded, free = json.loads(child.stdout)
-    assert set(crowded["codes"]) <= {"ok", "not_writable", "media_unavailable", "tikhub_unavailable"}
+    # An answer that cannot be stored ends the payments, so others may be skipped.
+    assert set(crowded["codes"]) <= {"ok", "skipped", "not_writable", "media_unavailable", "tikhub_unavailable"}
     assert free["codes"] == ["ok"] * MAX_TRANSFERS
     assert crowded["paid"] + free["paid"] == MAX_TRANSFERS
     assert crowded["open"] <= free["open"]

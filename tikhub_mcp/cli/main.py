@@ -30,14 +30,10 @@ from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, writ
 
 T = TypeVar("T")
 
-EXITS = (
-    "Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has neither a video nor "
-    "pictures, or is not available."
-)
-CLIENT_EXITS = (
-    "Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, not confirmed, or no such client here; "
-    "3 no usable key."
-)
+EXITS = """Exit codes: 0 done, 1 some failed, 2 usage or no input, 3 no usable key, 4 the post has neither a video nor
+pictures, or is not available."""
+CLIENT_EXITS = """Exit codes: 0 done, or nothing to do; 1 it could not be written; 2 usage, not confirmed, or no such
+client here; 3 no usable key."""
 CLIENT_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode")  # as in install/clients.py
 
 
