@@ -307,11 +307,11 @@ async def _progress(ctx: Context, total: int) -> AsyncIterator[Watch]:
 @asynccontextmanager
 async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -> AsyncIterator[None]:
     background = BACKGROUND.get()
+    ticking: list[asyncio.Task[None]] = []
 
     async def tick() -> None:
         sent = 0.0
         while True:
-            await asyncio.sleep(PROGRESS_SECONDS)
             done, total, message = state()
             done = min(round(done, 3), total)
             if background:
@@ -320,10 +320,14 @@ async def _ticker(ctx: Context, state: Callable[[], tuple[float, float, str]]) -
             if done > sent and not (background and background.is_task):
                 sent = done
                 await ctx.report_progress(done, total, message)
+            await asyncio.sleep(PROGRESS_SECONDS)
 
-    ticking = asyncio.create_task(tick())
+    # A call that is answered from disk ends before that, and takes no time for it.
+    begin = asyncio.get_running_loop().call_later(PROGRESS_SECONDS, lambda: ticking.append(asyncio.create_task(tick())))
     try:
         yield
     finally:
-        ticking.cancel()
-        await asyncio.wait([ticking])  # no notification may follow the result
+        begin.cancel()
+        for task in ticking:
+            task.cancel()
+            await asyncio.wait([task])  # no notification may follow the result
