@@ -279,11 +279,12 @@ def result(reply: Reply) -> CallToolResult:
 
     There are no links to the files: no client can open a `file:` link, and agents built on LangChain fail on it.
     """
+    is_error = failed(reply)
     structured = sendable(reply.model_dump(mode="json"))
     without_nulls = reply.model_dump(mode="json", exclude_none=True)
     text = writable(json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=failed(reply)
+        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=is_error
     )
 
 
