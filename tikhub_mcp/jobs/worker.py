@@ -78,10 +78,10 @@ class Worker:
             TikHubMCPError: The work failed.
             Stopped, NoCallerWaiting: A request would have to be paid for, and no call may pay or is waiting.
         """
-        options, has_files = job.options, job.options.writes_files
+        options = job.options
         newer_than = job.created if options.refresh else min(time.time() - self._reuse_seconds, job.created)
         stored, post = await self._lookup.post(job, newer_than)
-        if not has_files:
+        if not options.writes_files:
             return
         folder = options.photo_folder if post.pictures else options.folder
         async with self._locks.everywhere("file", folder, post.platform, post.video_id, options.quality):

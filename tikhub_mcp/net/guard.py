@@ -41,8 +41,14 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, tls: ssl.SSLContext, loopback: bool) -> None:
         super().__init__(verify=tls, limits=ONE_CONNECTION)
-        pool: Any = self._pool  # httpx has no public argument for the network backend
-        pool._network_backend = _GuardedBackend(loopback)  # noqa: SLF001
+        # httpx has no public argument for the network backend. A pool of httpcore's own has: a backend that is only set
+        # as an attribute would be ignored in silence, and nothing guarded, if a version renamed it.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls,
+            max_connections=ONE_CONNECTION.max_connections,
+            max_keepalive_connections=ONE_CONNECTION.max_keepalive_connections,
+            network_backend=_GuardedBackend(loopback),
+        )
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
