@@ -13,6 +13,7 @@ from mcp_types import INVALID_PARAMS, PaginatedRequestParams, RequestParams
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.skill_text import front_matter
 
+_MAY_BE_KEPT: Json = {"ttlMs": 0, "cacheScope": "private"}  # an update of the package may bring another text
 URI = "skill://tikhub-mcp/SKILL.md"  # the last part of the path before the file is the skill's name
 
 
@@ -62,6 +63,3 @@ class Skills(Extension):
         if params.uri != URI:
             raise MCPError(code=INVALID_PARAMS, message=f"There is no such skill. This server has {URI}.")
         return {"skill": self._entry, **_MAY_BE_KEPT}
-
-
-_MAY_BE_KEPT: Json = {"ttlMs": 0, "cacheScope": "private"}  # an update of the package may bring another text

@@ -24,6 +24,7 @@ MAX_TASKS = 20  # at once, with the calls that may become tasks; further calls a
 MAX_FINISHED = 100  # whose results are kept; the oldest goes first
 RESULT_SECONDS = 900.0
 POLL_MS = 2000
+_COMPLETE: dict[str, Json] = {"resultType": "complete"}
 _TOOLS = {"download_video", "batch_download"}
 _VERSIONS = frozenset(MODERN_PROTOCOL_VERSIONS)  # earlier ones have other tasks under the same names
 
@@ -153,9 +154,6 @@ class Tasks(Extension):
     async def _cancel(self, _ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
         self._find(params).work.cancel()
         return {**_COMPLETE}
-
-
-_COMPLETE: dict[str, Json] = {"resultType": "complete"}
 
 
 async def _run(call_next: CallNext, ctx: ServerRequestContext[Any, Any], background: Background) -> HandlerResult:
