@@ -51,9 +51,18 @@ def first_few(items: Sequence[str], most: int) -> str:
     return ", ".join([*items[:most], *["…"] * (len(items) > most)])
 
 
+def to_json(value: Any) -> str:  # noqa: ANN401 - JSON of any kind
+    """Return a value as compact JSON that can be sent: one lone surrogate in a message ends the server.
+
+    Raises:
+        ValueError: A number is infinite or not a number.
+    """
+    return writable(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+
+
 def json_size(value: Any) -> int:  # noqa: ANN401 - JSON of any kind
-    """Return the size in bytes of a value as compact JSON in UTF-8, after `sendable`."""
-    return len(json.dumps(sendable(value), ensure_ascii=False, separators=(",", ":")).encode())
+    """Return the size in bytes of a value as `to_json` writes it, in UTF-8."""
+    return len(to_json(value).encode())
 
 
 def writable(text: str) -> str:
@@ -62,8 +71,8 @@ def writable(text: str) -> str:
 
 
 def sendable(value: Any) -> Any:  # noqa: ANN401 - JSON of any kind
-    """Return the value with `writable` applied to every string: one lone surrogate in a message ends the server."""
-    return map_json(value, writable)
+    """Return a copy of the value with `writable` applied to every string, the names of object members included."""
+    return json.loads(to_json(value))
 
 
 def map_json(

@@ -3,9 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from tests.support.payloads import TIKTOK_ID, douyin_post, envelope, photo_post, tiktok_post
 from tests.support.summary_inputs import row
@@ -31,7 +32,7 @@ from tikhub_mcp.summary.history import CountTotals, Findings, Top
 from tikhub_mcp.summary.summarize import Summary
 from tikhub_mcp.text import json_size
 from tikhub_mcp.tools import replies
-from tikhub_mcp.tools.schemas import BatchReply, VideoReply
+from tikhub_mcp.tools.schemas import BatchReply, Reply, VideoReply
 
 LINK = parse_link(f"https://www.tiktok.com/@paper.boats/video/{TIKTOK_ID}")
 SHORT = parse_link("https://vm.tiktok.com/ZMabc/")
@@ -46,6 +47,9 @@ def post(**over: Json) -> Post:
 
 def done(**over: Json) -> Outcome:
     return replace(Outcome("ok", post(), SAVED, RAW, api_calls=1), **over)
+
+
+AnyReply = TypeVar("AnyReply", bound=BaseModel)
 
 
 def batch(call: Call | None = None, *outcomes: Outcome, urls: list[str] | None = None) -> BatchReply:
@@ -232,7 +236,7 @@ def test_a_refusal_fits_the_schema_of_its_tool_and_is_an_error(tool: str) -> Non
     error = KeyMissing("stop")
     error.tell_human = "apply for a key"
     for url in ("https://x\x00" + "\U0001f600" * 5000, 5, None):
-        reply = replies.refusal(tool, error, url)
+        reply = sent(replies.refusal(tool, error, url))
         assert json_size(reply.model_dump()) <= 4000
         assert replies.failed(reply)
         assert type(reply).model_validate_json(reply.model_dump_json()) == reply
@@ -289,6 +293,11 @@ def test_a_summary_says_where_it_is_and_what_is_in_it() -> None:
     assert not replies.failed(reply)
 
 
+def sent(reply: AnyReply) -> AnyReply:
+    """The reply as a client reads it from the tool's result."""
+    return type(reply).model_validate(replies.result(cast(Reply, reply)).structured_content)
+
+
 def compact(value: Json) -> bytes:
     def without_nulls(item: Json) -> Json:
         if isinstance(item, dict):
@@ -302,7 +311,9 @@ def test_replies_stay_small_also_with_the_longest_texts() -> None:
     long = post(desc="纸" * 5000, author={"nickname": "船" * 500})
     saved = replace(SAVED, path=Path("/") / ("é" * 60) / f"tiktok_{'船' * 26}_{TIKTOK_ID}.mp4")
     error = MediaUnavailable("x" * 300)
-    reply = replies.video_reply("https://vm.tiktok.com/" + "a" * 200, SHORT, done(post=long, saved=saved, error=error))
+    reply = sent(
+        replies.video_reply("https://vm.tiktok.com/" + "a" * 200, SHORT, done(post=long, saved=saved, error=error))
+    )
     assert len(compact(reply.model_dump(mode="json"))) < 4000
     assert reply.title == "纸" * 299 + "…"
 
@@ -315,7 +326,7 @@ def test_a_link_of_any_length_is_cut_only_as_far_as_the_reply_about_its_video_ne
     char: str, outcome: Outcome
 ) -> None:
     url = "https://www.tiktok.com/@a/video/7000000000000000001?x=" + char * 1900
-    reply = replies.video_reply(url, LINK, outcome)
+    reply = sent(replies.video_reply(url, LINK, outcome))
     whole = json_size(reply.model_copy(update={"url": url}).model_dump())
     assert (reply.url == url) == (whole <= 4000)
     assert url.startswith(reply.url.removesuffix("…"))

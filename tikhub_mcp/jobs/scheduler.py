@@ -148,7 +148,7 @@ class Jobs:
             if job is None:
                 if self._closed or call.remaining() == 0:
                     return Outcome()
-                job = self._start(call, link, options)
+                job = self._start(call, link, options, self._unfinished.since(call, link, options))
             watch(job)
             outcome = await self._wait_for(call, job)
             # A call may join a job that is just being abandoned, or that was skipped because no earlier call could pay.
@@ -212,9 +212,9 @@ class Jobs:
         self._locks.close()
         self._archive.database.close()
 
-    def _start(self, call: Call, link: Link, options: Options) -> Job:
+    def _start(self, call: Call, link: Link, options: Options, since: float) -> Job:
         key = (link.key, options)
-        job = self._jobs[key] = Job(link, options, self._unfinished.since(call, link, options))
+        job = self._jobs[key] = Job(link, options, since)
         job.slots = call.slots
         job.task = asyncio.create_task(self._run(key, job))
         return job

@@ -63,4 +63,4 @@ class Source:
     def has_expired(self) -> bool:
         """Whether links to a first choice have expired, by TikHub's clock: the local one may be wrong."""
         now = self.post.stamp + (time.time() - self.received)
-        return any(file.expired(now) for file in self.firsts)
+        return any(file.expires is not None and file.expires <= now for file in self.firsts)

@@ -80,8 +80,9 @@ class Worker:
         """
         options = job.options
         newer_than = job.created if options.refresh else min(time.time() - self._reuse_seconds, job.created)
+        writes_files = options.writes_files
         stored, post = await self._lookup.post(job, newer_than)
-        if not options.writes_files:
+        if not writes_files:
             return
         folder = options.photo_folder if post.pictures else options.folder
         async with self._locks.everywhere("file", folder, post.platform, post.video_id, options.quality):

@@ -230,7 +230,8 @@ def _address(link: str) -> _Address | None:
 
 def _path_and_query(rest: str) -> tuple[str, str]:
     path, mark, query = rest.partition("#")[0].partition("?")
-    path, mark, query = (decode_delimiters(path) + mark + query).partition("?")
+    if "%" in path:
+        path, mark, query = (decode_delimiters(path) + mark + query).partition("?")
     return path, mark + query
 
 

@@ -62,9 +62,7 @@ class Post:
         metrics: The metrics.
         renditions: The playable files; empty for a photo post.
         pictures: The pictures of a photo post, in their order.
-        music: The files of the music, the first choice first.
-        covers: The files of a video's cover, the first choice first.
-        captions: A video's captions, one per language.
+        aweme: What of the answer music, cover and captions are read from, which few callers ask for.
         has_music: Whether the answer names the post's music, which is also the name of a video's own sound.
         unavailable_reason: Why the post is not available although it is in the answer, or "".
         stamp: When TikHub answered, in Unix seconds of its own clock, against which the links expire.
@@ -81,13 +79,26 @@ class Post:
     unavailable_reason: str
     stamp: float
     pictures: tuple[PostPicture, ...] = ()
-    music: tuple[Rendition, ...] = ()
-    covers: tuple[Rendition, ...] = ()
-    captions: tuple[Caption, ...] = ()
+    aweme: Aweme | None = None
+
+    @property
+    def music(self) -> tuple[Rendition, ...]:
+        """The files of the music, the first choice first."""
+        return parse_music(self.aweme, is_photo_post=self.kind == "images") if self.aweme else ()
+
+    @property
+    def covers(self) -> tuple[Rendition, ...]:
+        """The files of a video's cover, the first choice first."""
+        return parse_covers(self.aweme.video) if self.aweme and self.kind == "video" else ()
+
+    @property
+    def captions(self) -> tuple[Caption, ...]:
+        """A video's captions, one per language."""
+        return parse_captions(self.aweme.video) if self.aweme and self.kind == "video" else ()
 
     def without_files(self) -> "Post":
         """Return the post without its links, which take most of its memory."""
-        return replace(self, renditions=(), pictures=(), music=(), covers=(), captions=())
+        return replace(self, renditions=(), pictures=(), aweme=None)
 
 
 def parse_post(answer: Json, link: Link, received: float) -> Post:
@@ -122,9 +133,7 @@ def parse_post(answer: Json, link: Link, received: float) -> Post:
         unavailable_reason=_unavailable_reason(aweme.status),
         stamp=stamp,
         pictures=pictures,
-        music=parse_music(aweme, is_photo_post=images),
-        covers=() if images else parse_covers(aweme.video),
-        captions=() if images else parse_captions(aweme.video),
+        aweme=aweme,
     )
 
 

@@ -55,10 +55,6 @@ class Rendition:
         """The shorter side in pixels: 720 for "720p"."""
         return min(self.width, self.height)
 
-    def expired(self, now: float) -> bool:
-        """Return whether the links are known to have expired at `now` (Unix seconds)."""
-        return self.expires is not None and self.expires <= now
-
 
 def parse_renditions(video: Video) -> Iterator[Rendition]:
     """Yield every playable file of a video once: several fields name the same file, and `bit_rate` may lack one."""

@@ -1,6 +1,5 @@
 """Makes the replies of the three tools from outcomes and summaries."""
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from tikhub_mcp.summary import history
 from tikhub_mcp.summary.history import Top
 from tikhub_mcp.summary.rows import own_words, reported
 from tikhub_mcp.summary.summarize import Summary
-from tikhub_mcp.text import clean, json_size, sendable, shortened, writable
+from tikhub_mcp.text import clean, json_size, sendable, shortened, to_json
 from tikhub_mcp.tools.entries import extra_file, photos_entry, transcript_entry
 from tikhub_mcp.tools.schemas import (
     BatchItem,
@@ -71,9 +70,9 @@ def describe(error: TikHubMCPError) -> Error:
 def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "") -> VideoReply:
     """Return the reply about one link; `link` is None if the given text has no valid link."""
     post = outcome.post
-    reply = VideoReply(
+    return VideoReply(
         status="ok" if outcome.status == "ok" else "pending" if outcome.status == "pending" else "failed",
-        url="",
+        url=clean(given, MAX_URL_LENGTH),
         platform=link.platform if link else None,
         video_id=_video_id(link, outcome),
         kind=post.kind if post else None,
@@ -88,20 +87,6 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
         note=_video_note(outcome, note),
         error=describe(outcome.error) if outcome.error else None,
     )
-    return _with_url(_within_limit(reply), given)
-
-
-def _with_url(reply: VideoReply, given: str) -> VideoReply:
-    """Return the reply with its link, which is cut so that the reply fits into MAX_VIDEO_BYTES."""
-    url = clean(given, MAX_URL_LENGTH)
-    if json_size(url) > MIN_URL_BYTES:  # for which there is room in any reply
-        url = shortened(url, max(MIN_URL_BYTES, MAX_VIDEO_BYTES - _size(reply)))
-    return reply.model_copy(update={"url": url})
-
-
-def _size(reply: VideoReply) -> int:
-    """The size of a reply without its transcript, in bytes."""
-    return json_size(reply.model_copy(update={"transcript": None}).model_dump(mode="json"))
 
 
 def _video_note(outcome: Outcome, note: str) -> str | None:
@@ -111,7 +96,8 @@ def _video_note(outcome: Outcome, note: str) -> str | None:
 
 
 def _within_limit(reply: VideoReply) -> VideoReply:
-    """Name fewer files and warnings, and cut the title, until the reply is of MAX_VIDEO_BYTES or less."""
+    """Name fewer files and warnings, and cut the title and then the link, until the reply is of MAX_VIDEO_BYTES."""
+    url, reply.url, reply.transcript, spoken = reply.url, "", None, reply.transcript
     room = MAX_VIDEO_BYTES - MIN_URL_BYTES
     lists: list[list[PhotoEntry] | list[ExtraFile]] = [reply.photos.files if reply.photos else [], reply.extras or []]
     while any(lists) and _size(reply) > room:
@@ -123,7 +109,12 @@ def _within_limit(reply: VideoReply) -> VideoReply:
         warnings.pop()
     if reply.title and (excess := _size(reply) - room) > 0:
         reply.title = shortened(reply.title, max(MIN_TITLE_BYTES, json_size(reply.title) - len('""') - excess))
-    return reply
+    url = shortened(url, max(MIN_URL_BYTES, MAX_VIDEO_BYTES - _size(reply)))
+    return reply.model_copy(update={"url": url, "transcript": spoken})
+
+
+def _size(reply: VideoReply) -> int:
+    return json_size(reply.model_dump(mode="json"))
 
 
 def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
@@ -266,8 +257,8 @@ def refusal(tool: str, error: TikHubMCPError, url: object = "") -> Reply:
     """Return the reply of a tool that failed before any work began; it matches the tool's output schema."""
     free, described = Cost(api_calls=0, reused_answer=False), describe(error)
     if tool == "download_video":
-        reply = VideoReply(status="failed", url="", cost=free, error=described)
-        return _with_url(reply, url if isinstance(url, str) else "")
+        given = clean(url, MAX_URL_LENGTH) if isinstance(url, str) else ""
+        return VideoReply(status="failed", url=given, cost=free, error=described)
     if tool == "summarize_raw":
         return SummaryReply(status="failed", error=described)
     nothing = dict.fromkeys(("total", "succeeded", "failed", "pending", "skipped", "workers"), 0)
@@ -280,11 +271,13 @@ def result(reply: Reply) -> CallToolResult:
     There are no links to the files: no client can open a `file:` link, and agents built on LangChain fail on it.
     """
     is_error = failed(reply)
-    structured = sendable(reply.model_dump(mode="json"))
-    without_nulls = reply.model_dump(mode="json", exclude_none=True)
-    text = writable(json.dumps(without_nulls, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    structured = reply.model_dump(mode="json")
+    if isinstance(reply, VideoReply) and json_size(structured | {"transcript": None}) > MAX_VIDEO_BYTES:
+        reply = _within_limit(reply)
+        structured = reply.model_dump(mode="json")
+    text = to_json(reply.model_dump(mode="json", exclude_none=True))
     return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=structured, is_error=is_error
+        content=[TextContent(type="text", text=text)], structured_content=sendable(structured), is_error=is_error
     )
 
 
