@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
+_TAGS = "\U000e0000", "\U000e0fff"  # invisible tags and variation selectors, from the first to the last
 _JOINERS = "\u200c\u200d"  # format characters that some scripts and composed emoji need
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control and bidirectional characters, surrogates, private use
 
@@ -27,7 +29,8 @@ def clean(text: str, limit: int = 300) -> str:
     """
     # Reading four times the limit bounds the work, and allows for characters that are removed.
     text_read = text[: 4 * limit]
-    if not (text_read.isascii() and text_read.isprintable()):  # else nothing is removed; lists have very many lines
+    # Most texts have nothing that is removed: of what is printable for Python, only variation selectors are.
+    if not text_read.isprintable() or max(text_read, default="") >= _TAGS[0]:
         text_read = "".join(map(_visible, text_read))
     line = " ".join(text_read.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip(_JOINERS) + "…"
@@ -105,6 +108,7 @@ def map_json(
     return value
 
 
+@lru_cache(maxsize=4096)
 def _visible(char: str) -> str:
-    hidden = unicodedata.category(char) in _DROPPED or "\U000e0000" <= char <= "\U000e0fff"
+    hidden = unicodedata.category(char) in _DROPPED or _TAGS[0] <= char <= _TAGS[1]
     return " " if hidden and char not in _JOINERS else char

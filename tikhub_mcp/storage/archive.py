@@ -205,9 +205,8 @@ class Archive:
         A time in the future is from a wrong clock: such an answer would satisfy every refresh, and never expire.
         """
         query = "SELECT received, file FROM answers WHERE key = ?"
-        self._build()
         rows = self.database.read(query, link.key)
-        if not self.database.is_built():  # the file was lost meanwhile
+        if not self.database.is_built():  # asked afterwards: the file may be lost meanwhile
             self._build()
             rows = self.database.read(query, link.key)
         entries = [
