@@ -55,8 +55,9 @@ _CLOSING = ".,;:!?()[]{}<>\"'*|~+"  # where a link ends with them, they are the 
 # A character as JSON, a script or HTML may write it; a backslash may have been doubled any number of times.
 _ESCAPED = re.compile(r"(?<!\\)\\++(?:/|(?:u00|x)(?P<code>2[6fF]|3[adfADF]|40))|&#(?:x2[fF]|47);")
 # A link that was percent-encoded as a whole: its scheme, or the slash behind our host. %252F was encoded twice.
+_ENCODED_HOST = rf"{_OUR_HOST}(?=(?ai:%(?:25)*2f))"
 _ENCODED = re.compile(
-    rf"(?:{_FREE}(?ai:https?%(?:25)*3a%(?:25)*2f%(?:25)*2f)|(?:{_WEB}|{_FREE}){_OUR_HOST}(?=(?ai:%(?:25)*2f))){_REST}"
+    rf"(?:{_FREE}(?:(?ai:https?%(?:25)*3a%(?:25)*2f%(?:25)*2f)|{_ENCODED_HOST})|{_WEB}{_ENCODED_HOST}){_REST}"
 )
 _DELIMITER = re.compile("%(?:2[356fF]|3[adfADF]|40)")  # # % & / : = ? @
 _MAX_ENCODINGS = 3

@@ -18,12 +18,10 @@ _INVISIBLE = (  # first and last of each range: controls but NUL, formats, and w
     "\u3164\u3164 \ufe00\ufe0f \ufeff\ufeff \uffa0\uffa0 \ufff0\ufffb \U000110bd\U000110bd \U000110cd\U000110cd "
     "\U00013430\U0001343f \U0001bca0\U0001bca3 \U0001d173\U0001d17a \U000e0000\U000e0fff"
 )
-_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "".join(
-    chr(code) for ends in _INVISIBLE.split(" ") for code in range(ord(ends[0]), ord(ends[1]) + 1)
-)
+_BLANK = r"\s" + "".join(f"{ends[0]}-{ends[1]}" for ends in _INVISIBLE.split(" "))
 _QUOTE, _TWO_QUOTES = '"', '""'
-_FIRST = frozenset(_TRIGGERS + _BLANKS + '"')
-_FORMULA = re.compile(rf"[\t\r\n]|[{re.escape(_BLANKS)}\"]*[{re.escape(_TRIGGERS)}]|\w+\|'.*'!")
+_UNUSUAL = re.compile(rf"[{re.escape(_TRIGGERS)}{_BLANK}\"]")
+_FORMULA = re.compile(rf"[\t\r\n]|[{_BLANK}\"]*[{re.escape(_TRIGGERS)}]|\w+\|'.*'!")
 
 
 def line(values: Iterable[Json]) -> bytes:
@@ -46,7 +44,7 @@ def safe(text: str) -> str:
 
     A text that would be executed gets an apostrophe in front. NUL is removed, because some programs stop reading there.
     """
-    if text[:1] in _FIRST or "|'" in text or "\0" in text:  # this check takes a tenth of the time of the pattern
+    if _UNUSUAL.match(text) or "|'" in text or "\0" in text:  # this check takes a tenth of the time of the pattern
         text = text.replace("\0", "")
         text = f"'{text}" if _FORMULA.match(text) else text
     return fitting(text)
