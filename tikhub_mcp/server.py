@@ -9,8 +9,9 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
+import anyio
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.mcpserver import Context
@@ -28,6 +29,7 @@ from tikhub_mcp.extensions.tasks import Tasks
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.api_key import published_skill
 from tikhub_mcp.stdio import lifetime
+from tikhub_mcp.stdio.input import Input
 from tikhub_mcp.stdio.streams import answering_all
 from tikhub_mcp.text import clean
 from tikhub_mcp.tools import replies
@@ -83,6 +85,7 @@ class Server(MCPServer[None]):
 
         skill = published_skill()
         self._ours = {tool.name: tool for tool in _declare(tools)}
+        self._input: Input | None = None
         super().__init__(
             "tikhub-mcp",
             title="TikHub: TikTok and Douyin videos",
@@ -102,8 +105,9 @@ class Server(MCPServer[None]):
         Args:
             ended: Called when the input has ended.
         """
-        server = self._lowlevel_server
-        async with stdio_server() as (lines, out), answering_all(lines, out, ended) as (reader, writer):
+        server, self._input = self._lowlevel_server, Input.claim()
+        stdin = cast("anyio.AsyncFile[str]", self._input)  # the SDK only iterates over it
+        async with stdio_server(stdin) as (lines, out), answering_all(lines, out, ended) as (reader, writer):
             await server.run(reader, writer, server.create_initialization_options())
 
     async def call_tool(
@@ -122,6 +126,8 @@ class Server(MCPServer[None]):
         tool = self._ours.get(name)
         if tool is None:
             raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool. This server has {', '.join(self._ours)}.")
+        if self._input:
+            await self._input.turn()
         # Some clients send null for omitted arguments.
         arguments = {key: value for key, value in arguments.items() if value is not None}
         try:

@@ -138,6 +138,19 @@ def test_a_message_behind_many_calls_that_are_cancelled_at_once_is_answered_befo
     caller.end()
 
 
+@pytest.mark.parametrize("caller", [{}, DISCOVERY], ids=["legacy", "auto"], indirect=True)
+def test_calls_that_are_cancelled_before_they_begin_ask_for_nothing(caller: Caller, sandbox: Uneven) -> None:
+    sandbox.quick = MANY
+    calls = [
+        caller.request(number, "tools/call", name="download_video", arguments={"url": url})
+        for number, url in enumerate(good_links(3 * MAX_TRANSFERS))
+    ]
+    caller.wire.send(*calls, *map(caller.cancellation, range(len(calls))))
+    assert caller.call(MANY, "download_video", {"url": LINKS[0]})["cost"]["api_calls"] == 1
+    assert [asked.share_url for asked in sandbox.calls] == [LINKS[0]]
+    caller.end()
+
+
 def test_calls_with_one_and_the_same_id_are_all_answered(caller: Caller, sandbox: Uneven) -> None:
     sandbox.quick = MANY
     for url in good_links(MAX_TRANSFERS):

@@ -68,10 +68,11 @@ class Wire:
         for line in self.process.stdout:
             self.lines.put(line)
 
-    def send(self, message: Json) -> None:
-        line = message if isinstance(message, bytes) else json.dumps(message).encode()
+    def send(self, *messages: Json) -> None:
+        """Send messages in one write, which the server reads at once if they have less than 64 KiB."""
+        lines = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
         assert self.process.stdin is not None
-        self.process.stdin.write(line + b"\n")
+        self.process.stdin.write(b"".join(line + b"\n" for line in lines))
         self.process.stdin.flush()
 
     def ask(self, number: int | str, method: str, params: Json = None) -> Json:
@@ -118,12 +119,17 @@ class Caller:
 
     def begin(self, number: int, tool: str, arguments: Json) -> None:
         """Call without waiting for the reply."""
-        params = {"name": tool, "arguments": arguments, "_meta": self.meta}
-        self.wire.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+        self.wire.send(self.request(number, "tools/call", name=tool, arguments=arguments))
 
     def cancel(self, number: Json) -> None:
+        self.wire.send(self.cancellation(number))
+
+    def request(self, number: int, method: str, **params: Json) -> Json:
+        return {"jsonrpc": "2.0", "id": number, "method": method, "params": {**params, "_meta": self.meta}}
+
+    def cancellation(self, number: Json) -> Json:
         cancelled = {"requestId": number, "reason": "changed its mind", "_meta": self.meta}
-        self.wire.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled}
 
     def call(self, number: int, tool: str, arguments: Json) -> Reply:
         return self.wire.call(number, tool, arguments, self.meta)

@@ -1,0 +1,60 @@
+"""Standard input: all lines that the client has sent are handed on before a call begins its work.
+
+Otherwise each further line waits for the work of the calls before it: a ping behind a hundred calls for all of them,
+and a cancellation until there is nothing left to save.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Self
+
+import anyio
+
+_PIECE = 2**20  # bytes of one read; a pipe of Linux holds 64 KiB
+
+
+class Input:
+    """The lines of a client, and the turns of the calls in them.
+
+    Args:
+        descriptor: The file descriptor to read from. Reads may block.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._is_handed_on = asyncio.Event()
+        self._turns = asyncio.Lock()
+
+    @classmethod
+    def claim(cls) -> Self:
+        """Return standard input, which from then on is empty for child processes and for anything else that reads."""
+        own = os.dup(0)
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        os.close(empty)
+        return cls(own)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Yield each line without its end; bytes that are not UTF-8 are replaced."""
+        begun: list[bytes] = []  # pieces of one line, joined once, because a line may have megabytes
+        while piece := await self._read():
+            first, *others = piece.split(b"\n")
+            begun.append(first)
+            for other in others:
+                yield b"".join(begun).decode(errors="replace")
+                begun = [other]
+        if last := b"".join(begun):
+            yield last.decode(errors="replace")
+
+    async def turn(self) -> None:
+        """Wait until a call may begin: one at a time, and only while no line waits to be handed on."""
+        async with self._turns:
+            await self._is_handed_on.wait()
+
+    async def _read(self) -> bytes:
+        self._is_handed_on.set()
+        piece = await anyio.to_thread.run_sync(os.read, self._descriptor, _PIECE)
+        if piece:  # after the end, nothing waits
+            self._is_handed_on.clear()
+        return piece
