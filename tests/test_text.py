@@ -1,13 +1,14 @@
 """Other people's text: what of it is carried on, and what is not."""
 
 import json
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tikhub_mcp.text import clean, first_few, map_json, sendable, shortened, writable
+from tikhub_mcp.text import clean, first_few, map_json, printable, sendable, shortened, writable
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 ANY_TEXT = st.text(st.characters(), max_size=500)
@@ -43,6 +44,13 @@ def tags(text: str) -> str:
 )
 def test_what_people_see_stays_and_what_could_act_unseen_goes(given: str, kept: str) -> None:
     assert clean(given) == kept
+
+
+def test_of_all_control_and_format_characters_only_joiners_are_printed() -> None:
+    chars = [chr(code) for code in range(sys.maxunicode + 1)]
+    acting = {char for char in chars if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}}
+    assert {char for char in acting if printable(char) != " "} == {"\u200c", "\u200d"}
+    assert {char for char in chars if unicodedata.category(char)[0] in "LMNPS" and printable(char) != char} == set()
 
 
 @pytest.mark.parametrize(

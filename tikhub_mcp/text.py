@@ -11,7 +11,9 @@ from typing import Any
 MIN_SECRET_LENGTH = 12  # characters; a shorter text may be a word of anybody's, so it cannot be removed reliably
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
 _TAGS = "\U000e0000", "\U000e0fff"  # invisible tags and variation selectors, from the first to the last
 _JOINERS = "\u200c\u200d"  # format characters that some scripts and composed emoji need
@@ -37,7 +39,10 @@ def clean(text: str, limit: int = 300) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with a space for each control or direction character; bytes of a path that are not UTF-8 stay."""
+    """Return the text with a space for each control or format character, except joiners.
+
+    Bytes of a path that are not UTF-8 stay.
+    """
     return _UNPRINTABLE.sub(" ", text)
 
 
