@@ -209,16 +209,14 @@ class Archive:
         if not self.database.is_built():  # asked afterwards: the file may be lost meanwhile
             self._build()
             rows = self.database.read(query, link.key)
-        entries = [
-            _Entry(float(received), self.folder / str(name)) for received, name in rows if _is_row(received, name)
-        ]
+        entries = [entry for row in rows if (entry := _entry(self.folder, *row))]
         if (unsaved := self._unsaved.get(link.key)) is not None:
             entries.append(unsaved)
         now = time.time() + _CLOCK_STEP_SECONDS
         found = [entry for entry in entries if newer_than < entry.received <= now]
         return iter(sorted(found, key=lambda entry: entry.received, reverse=True))
 
-    def _add_rows(self, rows: list[tuple[str, str, float]]) -> None:
+    def _add_rows(self, rows: list[tuple[str, str | bytes, float]]) -> None:
         """Add answers to the index, each by key, name and time, and remove those that are old."""
         now = time.time()
         self.database.write_all(_ADD, [(*row, now) for row in rows])
@@ -244,7 +242,7 @@ class Archive:
         files = sorted(self._young_files())
         for first in range(0, len(files), _FILES_AT_ONCE):
             rows = [
-                (key, path.name, received)
+                (key, _indexed(path.name), received)
                 for modified, path in files[first : first + _FILES_AT_ONCE]
                 for key, received in _keys(path, modified)
             ]
@@ -254,7 +252,7 @@ class Archive:
     def _young_files(self) -> list[tuple[float, Path]]:
         try:
             with os.scandir(self.folder) as entries:
-                times = [(_modified(entry), Path(entry.path)) for entry in entries if _may_be_ours(entry.name)]
+                times = [(_modified(entry), Path(entry.path)) for entry in entries if entry.name.endswith(".json")]
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # no folder yet, or no access to it
             return []
         except OSError as error:
@@ -263,9 +261,9 @@ class Archive:
         return [(at, path) for at, path in times if now - max(self._reuse_seconds, _MIN_YOUNG_SECONDS) < at <= now]
 
 
-def _may_be_ours(name: str) -> bool:
-    """Whether a file may be a raw answer; the index cannot hold a name that is not UTF-8, which is none of ours."""
-    return name.endswith(".json") and writable(name) == name
+def _indexed(name: str) -> str | bytes:
+    """Return a file name as the index holds it: as bytes where it is not UTF-8, which no text of SQLite can hold."""
+    return name if writable(name) == name else os.fsencode(name)
 
 
 def _modified(entry: os.DirEntry[str]) -> float:
@@ -291,9 +289,12 @@ def _unread(error: OSError, folder: Path) -> NotWritable:
     return NotWritable(f"The saved answers in {folder} could not be read: {error.strerror}. Nothing was paid for.")
 
 
-def _is_row(received: object, name: object) -> bool:
-    """Whether a row of the index, which another program may have changed, names a file in the folder."""
-    return isinstance(received, float) and isinstance(name, str) and name == Path(name).name and "\0" not in name
+def _entry(folder: Path, received: object, name: object) -> _Entry | None:
+    """Return the file that a row of the index names; None for a row that another program has changed."""
+    if not (isinstance(received, float) and isinstance(name, str | bytes)):
+        return None
+    text = os.fsdecode(name)
+    return _Entry(received, folder / text) if text == Path(text).name and "\0" not in text else None
 
 
 def _keys(path: Path, modified: float) -> list[tuple[str, float]]:

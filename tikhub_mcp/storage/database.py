@@ -38,7 +38,8 @@ _RETRY_SECONDS = 10.0  # after a failure the file is left alone for this long
 
 _BESIDE = ("-wal", "-shm", "-journal")  # endings of the names of the files that SQLite makes beside it
 
-_Row = tuple[str | float, ...]
+_Cell = str | bytes | float
+_Row = tuple[_Cell, ...]
 
 
 class Database:
@@ -84,7 +85,7 @@ class Database:
                     file.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             self._built.append(file)
 
-    def read(self, query: str, *values: str | float) -> list[_Row]:
+    def read(self, query: str, *values: _Cell) -> list[_Row]:
         """Return the rows of a query, those of the file first."""
         with self._lock:
             rows: list[_Row] = []
@@ -95,18 +96,18 @@ class Database:
                     self._give_up(error)
             return rows + self._memory.execute(query, values).fetchall()
 
-    def write(self, statement: str, *values: str | float, both: bool = False) -> None:
+    def write(self, statement: str, *values: _Cell, both: bool = False) -> None:
         """Run a statement on the file; on the memory if that fails, or also if `both`."""
         self.write_all(statement, [values], both=both)
 
-    def write_all(self, statement: str, rows: Sequence[Sequence[str | float]], *, both: bool = False) -> None:
+    def write_all(self, statement: str, rows: Sequence[Sequence[_Cell]], *, both: bool = False) -> None:
         """Run a statement for each row in one transaction, as `write` does."""
         with self._lock:
             done = (file := self._open(create=True)) is not None and self._wrote(file, statement, rows)
             if both or not done:
                 self._memory.executemany(statement, rows)
 
-    def _wrote(self, file: sqlite3.Connection, statement: str, rows: Sequence[Sequence[str | float]]) -> bool:
+    def _wrote(self, file: sqlite3.Connection, statement: str, rows: Sequence[Sequence[_Cell]]) -> bool:
         try:
             with file:
                 file.execute("BEGIN IMMEDIATE")
