@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -54,6 +55,9 @@ def test_a_stranger_sees_it_work_without_key_or_settings_and_finds_one_folder(tm
         assert found, words
         at = found.end()
     assert len(ran.stdout.splitlines()) < 60
+    [following] = re.findall("^Next: `(.+?)`", ran.stdout, re.MULTILINE)
+    usage = subprocess.run(f"{following} --help", shell=True, cwd=tmp_path, env=environment, capture_output=True)
+    assert usage.stdout.startswith(b"usage: tikhub-mcp install")
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]  # nothing in the home directory
     (folder,) = set(temporary.glob(f"{demo.PREFIX}*")) - {running}
     assert f"The files are in {folder};" in ran.stdout

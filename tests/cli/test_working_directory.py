@@ -27,6 +27,7 @@ from tikhub_mcp.doctor import checks
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.install import entries
 from tikhub_mcp.sandbox import Sandbox, link
+from tikhub_mcp.settings.program import server_command
 from tikhub_mcp.summary import page
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 26, 10, 15, tzinfo=UTC)
 SCRIPT = Path(sys.executable).with_name("tikhub-mcp")
 MODULE = [sys.executable, "-m", "tikhub_mcp"]
-NO_SCRIPT = entries.server_command(platform="win32")  # of an installation whose script is not beside Python
+NO_SCRIPT = server_command(platform="win32")  # of an installation whose script is not beside Python
 SITE = {"sitecustomize", "usercustomize"}  # tried before anything else, and not there as a rule
 MODULES = set(sys.stdlib_module_names) | set(packages_distributions()) | SITE | {"a_plugin"}
 PROGRAMS = ("uname", "python", "python3", "tikhub-mcp", "ldconfig", "gcc", "uv", "node", "sh")
@@ -426,7 +427,7 @@ def test_an_entry_without_a_script_is_isolated_and_an_old_one_is_brought_up_to_d
 
 def test_a_python_that_does_not_know_where_it_is_is_not_put_into_an_entry() -> None:
     with pytest.raises(InvalidInput, match="does not know its own path"):
-        entries.server_command("")
+        server_command("")
 
 
 @pytest.mark.parametrize(

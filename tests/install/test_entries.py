@@ -1,7 +1,6 @@
 """install/entries.py: the server's entry, and what of the file is ours."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ from pydantic import SecretStr
 
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.install.clients import CLIENTS
-from tikhub_mcp.install.entries import install, server_command, uninstall
+from tikhub_mcp.install.entries import install, uninstall
 from tikhub_mcp.install.files import Change
 from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.settings.program import shell_command
 
 KEY = "a-key-that-nobody-may-see"
 COMMAND = ["/opt/tikhub/bin/tikhub-mcp"]
@@ -118,6 +118,8 @@ def test_a_file_or_entry_of_another_form_is_left_alone_and_the_entry_is_shown(
     said, _, by_hand = refused.value.message.partition("\n")
     assert said.startswith(f"{path} is left as it is: ")
     assert reason in said
+    if "something else" in reason:
+        assert f"`{shell_command('uninstall', name, '--file', str(path))}` takes that out" in said
     assert json.loads(by_hand)[CLIENTS[name].servers]["tikhub"].items() >= BY_MODULE.items()
     assert KEY not in by_hand
     if '"tikhub"' in text:
@@ -201,18 +203,6 @@ def test_a_chinese_reader_reads_chinese_and_the_entry_hands_the_locale_on(
     assert after(change)["mcpServers"]["tikhub"]["env"] == {"TIKHUB_API_KEY": KEY, "LANG": "zh_CN.UTF-8"}
     assert "其他 1 个服务器和 1 项设置保持不变。API 密钥会写入条目。" in change.question
     assert change.notes[-1].startswith("下一步：")
-
-
-def test_the_command_is_the_script_beside_python_or_python_itself_by_its_link(tmp_path: Path) -> None:
-    (tmp_path / "real").touch()
-    python = tmp_path / "python"
-    python.symlink_to("real")
-    by_module = [str(python), "-E", "-P", "-m", "tikhub_mcp"]
-    assert server_command(str(python)) == by_module
-    (tmp_path / "tikhub-mcp.exe").touch()
-    assert server_command(str(python), "linux") == by_module
-    assert server_command(str(python), "win32") == [str(tmp_path / "tikhub-mcp.exe")]
-    assert server_command() == [str(Path(sys.executable).with_name("tikhub-mcp"))]
 
 
 def test_a_path_that_is_not_utf_8_is_written_as_an_escape(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tikhub_mcp import isolation
 from tikhub_mcp.cli.output import print_at_once, print_batch, print_video
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import translate
+from tikhub_mcp.settings.program import shell_command
 
 # post of the sandbox → expected outcome
 BATCH = {"tiktok": "ok", "photos": "ok", "douyin": "ok", "private": "post_unavailable"}
@@ -58,7 +59,7 @@ def run(folder: Path | None = None) -> int:
     if not wrong:
         print_at_once(translate("demo.right"))
     print_at_once(translate("demo.files", folder=target))
-    print_at_once(translate("demo.next"))
+    print_at_once(translate("demo.next", install=shell_command("install", "claude-desktop")))
     return int(bool(wrong))
 
 

@@ -12,6 +12,7 @@ from tikhub_mcp.install import entries
 from tikhub_mcp.install.clients import find_files
 from tikhub_mcp.messages import translate
 from tikhub_mcp.settings.api_key import find_key, key_places, why_unusable
+from tikhub_mcp.settings.program import server_command
 
 
 def run(name: str, project: Path | None, file: Path | None, *, adds: bool, with_key: bool, yes: bool) -> int:
@@ -31,9 +32,9 @@ def run(name: str, project: Path | None, file: Path | None, *, adds: bool, with_
     asks = is_terminal() and not (yes or project)
     for path in find_files(name, project, file):
         if adds:
-            change = entries.install(name, path, entries.server_command(), key)
+            change = entries.install(name, path, server_command(), key)
             if change.lacks_key and asks and (key := _ask_for_key()):
-                change = entries.install(name, path, entries.server_command(), key)
+                change = entries.install(name, path, server_command(), key)
         else:
             change = entries.uninstall(name, path)
         if change.needed:

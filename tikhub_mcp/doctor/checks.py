@@ -32,6 +32,7 @@ from tikhub_mcp.sandbox import Sandbox, link
 from tikhub_mcp.settings import shown
 from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
 from tikhub_mcp.settings.environment import NON_SECRET_VARIABLES, Settings, load_settings, variables
+from tikhub_mcp.settings.program import shell_command
 from tikhub_mcp.storage.temporary import temporary_folder
 
 ROUND_TRIP_SECONDS = 30.0  # includes the start of Python and the imports
@@ -131,20 +132,23 @@ def _clients() -> list[Finding]:
         finding("clients", "problem", "unreadable", client=client, path=path, reason=reason)
         for client, path, reason in unreadable_settings()
     ]
-    return [*unreadable, *starmap(_entry, client_entries())] or [finding("clients", "ok", "no_entry")]
+    return [*unreadable, *starmap(_entry, client_entries())] or [
+        finding("clients", "ok", "no_entry", install=shell_command("install", "claude-desktop"))
+    ]
 
 
 def _entry(client: ClientProgram, path: Path, entry: dict[str, Any]) -> Finding:
-    command = str(entry.get("command", ""))
+    command, who = str(entry.get("command", "")), client.title
+    install = shell_command("install", client.name)
     # A relative path is resolved against this process's working directory; the client's is another one.
     if not Path(shutil.which(command) or "").is_absolute():
         safe = shown.command(command)
-        return finding("clients", "problem", "command_missing", client=client.title, command=safe, path=path)
+        return finding("clients", "problem", "command_missing", client=who, command=safe, path=path, install=install)
     if _imports_from_project(entry):
-        return finding("clients", "warning", "imports_from_project", client=client.title, path=path)
+        return finding("clients", "warning", "imports_from_project", client=who, path=path, install=install)
     if not has_key(client, entry):  # a client does not pass this shell's environment on
-        return finding("clients", "warning", "entry_without_key", client=client.title, path=path)
-    return finding("clients", "ok", "entry_works", client=client.title, command=command)
+        return finding("clients", "warning", "entry_without_key", client=who, path=path, install=install)
+    return finding("clients", "ok", "entry_works", client=who, command=command)
 
 
 def _settings(wrong: str) -> Iterator[Finding]:
@@ -192,7 +196,7 @@ def _round_trip() -> Iterator[Finding]:
     if status == "ok":
         yield finding("sandbox", "ok", "round_trip", seconds=time.monotonic() - began)
     else:
-        yield finding("sandbox", "problem", "round_trip_failed", status=status)
+        yield finding("sandbox", "problem", "round_trip_failed", status=status, demo=shell_command("demo"))
 
 
 async def _one_call() -> str:

@@ -16,6 +16,7 @@ class ClientProgram:
     """An MCP client, and the form of its settings.
 
     Attributes:
+        name: Its name on the command line.
         title: Its name, as users know it.
         servers: The member of the settings object that holds the servers.
         typed: Whether its entries have `"type": "stdio"`.
@@ -25,6 +26,7 @@ class ClientProgram:
         project: The settings file of a project, relative to the project; empty if the client has none.
     """
 
+    name: str
     title: str
     servers: str = "mcpServers"
     typed: bool = False
@@ -36,10 +38,13 @@ class ClientProgram:
 
 # `CLIENT_NAMES` in cli/main.py repeats the names, so that `--help` need not import this module; a test compares them.
 CLIENTS = {
-    "claude-desktop": ClientProgram("Claude Desktop", expands=False),
-    "claude-code": ClientProgram("Claude Code", typed=True, project=".mcp.json"),
-    "cursor": ClientProgram("Cursor", comments=True, project=".cursor/mcp.json"),
-    "vscode": ClientProgram("VS Code", "servers", typed=True, asks=True, comments=True, project=".vscode/mcp.json"),
+    client.name: client
+    for client in (
+        ClientProgram("claude-desktop", "Claude Desktop", expands=False),
+        ClientProgram("claude-code", "Claude Code", typed=True, project=".mcp.json"),
+        ClientProgram("cursor", "Cursor", comments=True, project=".cursor/mcp.json"),
+        ClientProgram("vscode", "VS Code", "servers", typed=True, asks=True, comments=True, project=".vscode/mcp.json"),
+    )
 }
 
 

@@ -5,7 +5,6 @@ https://code.visualstudio.com/docs/copilot/reference/mcp-configuration.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,33 +18,12 @@ from tikhub_mcp.install.files import Change, Members, edit, parse, read_file
 from tikhub_mcp.messages import said, translate
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.settings.api_key import find_key, skill_files, why_unusable
+from tikhub_mcp.settings.program import shell_command
 
 NAME = "tikhub"
 KEY = "TIKHUB_API_KEY"
 _INPUT = {"type": "promptString", "id": "tikhub-key", "description": "TikHub API key", "password": True}
 _PROMPTED = "${input:tikhub-key}"
-
-
-def server_command(python: str = sys.executable, platform: str = sys.platform) -> list[str]:
-    """The command that starts the server of this installation from any working directory.
-
-    It is the script `tikhub-mcp` beside Python; without one, Python with the module.
-
-    Args:
-        python: The path of the interpreter.
-        platform: As `sys.platform`.
-
-    Raises:
-        InvalidInput: The path of the interpreter is unknown.
-    """
-    if not python:
-        raise InvalidInput("Python does not know its own path: run this by the path of its script, …/bin/tikhub-mcp.")
-    # Symbolic links stay: Python finds a virtual environment by the link inside it.
-    interpreter = Path(python).absolute()
-    script = interpreter.with_name("tikhub-mcp.exe" if platform == "win32" else "tikhub-mcp")
-    # -P excludes the working directory from the import path, -E excludes PYTHONPATH. -I would also exclude the user's
-    # site-packages, where an installation without a script beside Python may be.
-    return [str(script)] if script.is_file() else [str(interpreter), "-E", "-P", "-m", "tikhub_mcp"]
 
 
 def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None = None) -> Change:
@@ -65,7 +43,7 @@ def install(name: str, path: Path, command: Sequence[str], key: SecretStr | None
     """
     client, secret, before = CLIENTS[name], key.get_secret_value() if key else "", read_file(path)
     try:
-        old, new, after = edit(before, lambda members: _with_entry(client, members, command, secret))
+        old, new, after = edit(before, lambda members: _with_entry(client, path, members, command, secret))
     except InvalidInput as error:
         entry = {**_wanted(client, command), "env": {KEY: _PROMPTED if client.asks else "YOUR_API_KEY"}}
         whole = ({"inputs": [_INPUT]} if client.asks else {}) | {client.servers: {NAME: entry}}
@@ -180,10 +158,13 @@ def _wanted(client: ClientProgram, command: Sequence[str]) -> Members:
     return entry | {"command": command[0]} | ({"args": list(command[1:])} if command[1:] else {})
 
 
-def _with_entry(client: ClientProgram, old: Members, command: Sequence[str], secret: str) -> Members:
+def _with_entry(client: ClientProgram, path: Path, old: Members, command: Sequence[str], secret: str) -> Members:
     servers, wanted = _servers(client, old), _wanted(client, command)
     if NAME in servers:
-        entry = _updated(servers[NAME], wanted, secret)
+        if not _is_ours(old_entry := servers[NAME]):
+            remedy = shell_command("uninstall", client.name, "--file", str(path))
+            raise InvalidInput(f'its entry "{NAME}" is for something else; `{remedy}` takes that out')
+        entry = _updated(old_entry, wanted, secret)
     else:
         key = secret or (_PROMPTED if client.asks else "")
         locale = said("", "zh_CN.UTF-8")  # clients do not pass their own locale on
@@ -200,9 +181,7 @@ def _without_entry(client: ClientProgram, old: Members) -> Members:
     return _with_prompt_if_used(new) if client.asks else new
 
 
-def _updated(entry: Json, wanted: Members, secret: str) -> Members:
-    if not _is_ours(entry):
-        raise InvalidInput(f'its entry "{NAME}" is for something else; `tikhub-mcp uninstall` takes that out')
+def _updated(entry: Members, wanted: Members, secret: str) -> Members:
     new = entry | wanted
     if entry.get("args") and "args" not in wanted:
         del new["args"]
