@@ -3,24 +3,12 @@
 import importlib.util
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SPLIT_SKILL = Path(__file__).parent / "tikhub_mcp" / "settings" / "skill_text.py"
-
-
-def key_section(text: str) -> str:
-    """Return what may be a key in a SKILL.md, in a section `## API_KEY` or a comment; "" in one that may be published.
-
-    Raises:
-        ValueError: There is no such section.
-    """
-    private = [line.strip() for line in _split_skill(text)[1].splitlines()]
-    if "## API_KEY" not in private:
-        raise ValueError("SKILL.md has no section '## API_KEY'")
-    found = [line for line in private if not line.startswith("## ")]
-    return "\n".join([*found, text.partition("<!--")[2]]).strip()
+SKILL_TEXT = Path(__file__).parent / "tikhub_mcp" / "settings" / "skill_text.py"
 
 
 class SkillHook(BuildHookInterface):
@@ -40,7 +28,8 @@ class SkillHook(BuildHookInterface):
             return
         skill = Path(self.root) / "SKILL.md"
         text = skill.read_text(encoding="utf-8")
-        has_key = bool(key_section(text))
+        skill_text = _skill_text()
+        has_key = bool(skill_text.key_section(text))
         if self.target_name != "wheel":
             if has_key:
                 raise ValueError("SKILL.md holds an API key under '## API_KEY' or a comment: empty both before packing")
@@ -48,7 +37,7 @@ class SkillHook(BuildHookInterface):
         if has_key:
             self._folder = tempfile.TemporaryDirectory()
             skill = Path(self._folder.name) / "SKILL.md"
-            skill.write_text(_split_skill(text)[0], encoding="utf-8")
+            skill.write_text(skill_text.split_skill(text)[0], encoding="utf-8")
         build_data["force_include"][str(skill)] = "tikhub_mcp/SKILL.md"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
@@ -57,11 +46,11 @@ class SkillHook(BuildHookInterface):
             self._folder.cleanup()
 
 
-def _split_skill(text: str) -> tuple[str, str]:
-    """Call `split_skill` of the package, which is not installed when it is built."""
-    spec = importlib.util.spec_from_file_location("skill_text", SPLIT_SKILL)
+def _skill_text() -> ModuleType:
+    """The module of the package, which is not installed when it is built."""
+    spec = importlib.util.spec_from_file_location("skill_text", SKILL_TEXT)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{SPLIT_SKILL} is missing")
+        raise ValueError(f"{SKILL_TEXT} is missing")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.split_skill(text)
+    return module

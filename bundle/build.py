@@ -1,8 +1,8 @@
 """Build dist/tikhub-mcp-VERSION.mcpb, the bundle that Claude Desktop installs.
 
-    .venv/bin/python bundle/build.py
+    python3 bundle/build.py
 
-Needs the extra `dev`, and Node: `mcpb` from PATH, or else npx, which downloads it.
+Needs Python 3.11 or newer without any package, and Node: `mcpb` from PATH, or else npx, which downloads it.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "SKILL.md")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-PINNED = ROOT / "tests" / "clients" / "package.json"
+PINNED = ROOT / "tests" / "hosts" / "package.json"
 
 
 def gather(folder: Path, root: Path = ROOT) -> str:
@@ -35,7 +35,7 @@ def gather(folder: Path, root: Path = ROOT) -> str:
     """
     sys.path.insert(0, str(ROOT))  # a script's sys.path begins with its own folder
     try:
-        from hatch_build import key_section
+        from tikhub_mcp.settings.skill_text import key_section
     finally:
         sys.path.remove(str(ROOT))
     for skill in (root / "SKILL.md", *(root / "tikhub_mcp").rglob("SKILL.md")):
@@ -58,8 +58,10 @@ def packer(given: str) -> list[str]:
     found = given or shutil.which("mcpb")
     if found:
         return [found]
+    if not (npx := shutil.which("npx")):
+        sys.exit("npx, which fetches the packer, is missing: it comes with Node (https://nodejs.org/).")
     version = json.loads(PINNED.read_text(encoding="utf-8"))["dependencies"]["@anthropic-ai/mcpb"]
-    return [shutil.which("npx") or "npx", "--yes", f"@anthropic-ai/mcpb@{version}"]
+    return [npx, "--yes", f"@anthropic-ai/mcpb@{version}"]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,8 +75,6 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(temporary) / "bundle"
         try:
             version = gather(folder)
-        except ModuleNotFoundError as error:
-            sys.exit(f"{error.name} is missing: .venv/bin/pip install -e '.[dev]'")
         except ValueError as error:
             sys.exit(str(error))
         options.out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Packaging: what is in the wheel, and that no filled-in API key ever is."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from bundle import build as bundle_build
 from tikhub_mcp.settings import api_key
+from tikhub_mcp.settings.skill_text import key_section
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-that-nobody-has"
@@ -120,7 +123,7 @@ def test_a_skill_without_the_section_is_not_packed(build: ModuleType, tmp_path: 
 
 
 def test_the_skill_of_this_repository_can_be_packed(build: ModuleType) -> None:
-    assert build.key_section((ROOT / "SKILL.md").read_text(encoding="utf-8")) == ""
+    assert key_section((ROOT / "SKILL.md").read_text(encoding="utf-8")) == ""
     assert initialize(build, ROOT, "wheel") == {str(ROOT / "SKILL.md"): "tikhub_mcp/SKILL.md"}
 
 
@@ -135,6 +138,26 @@ def test_the_hook_and_the_command_are_declared_and_what_they_need_is_there_and_n
     for name in PACKED:
         assert (ROOT / name).is_file()
         assert not ignored.match_file(name)  # hatchling leaves out what git ignores
+
+
+def test_an_old_pip_gets_as_far_as_the_version_of_python_that_is_needed() -> None:
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    ran = subprocess.run([sys.executable, ROOT / "setup.py"], capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 1
+    assert f"Python {needed.removeprefix('>=')} or newer" in ran.stderr
+
+
+def test_the_bundle_is_packed_by_the_pinned_packer_which_npx_fetches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="comes with Node"):
+        bundle_build.packer("")
+    npx = tmp_path / "npx"
+    npx.touch(0o700)
+    program, *options = bundle_build.packer("")
+    assert (program, options[0]) == (str(npx), "--yes")
+    assert re.fullmatch(r"@anthropic-ai/mcpb@[\d.]+", options[1])
 
 
 @pytest.mark.slow

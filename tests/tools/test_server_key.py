@@ -13,6 +13,7 @@ from tests.support.mcp_session import CANARY, Desk, content, listing
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.sandbox import good_links, link
 from tikhub_mcp.settings import api_key
+from tikhub_mcp.settings.program import shell_command
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -41,6 +42,7 @@ CALLS: list[tuple[str, dict[str, Json]]] = [
     ("batch_download", {"urls": [link("tiktok")], "dry_run": True}),
     ("batch_download", {"urls_file": "links.txt"}),
 ]
+DEMO = shell_command("demo", anywhere=True)
 PARTS = [
     "Stop this task now",
     "Tell the human user",
@@ -92,7 +94,7 @@ async def test_without_a_key_the_agent_is_told_to_stop_and_nothing_is_touched(
         assert places == sorted(places)
         assert places[0] == 0
         assert str(skill) in reply.message
-        for part in (*PARTS[3:6], "apply for your own paid personal API key", str(skill)):
+        for part in (*PARTS[3:6], "apply for your own paid personal API key", str(skill), DEMO):
             assert part in error["tell_human"]
         assert CANARY not in reply.text
         assert reply["status"] == ("failed" if tool == "download_video" else "stopped")

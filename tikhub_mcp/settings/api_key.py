@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from tikhub_mcp.errors import KeyMissing
 from tikhub_mcp.messages import IN_ENGLISH, translate
 from tikhub_mcp.settings.environment import value_of
+from tikhub_mcp.settings.program import shell_command
 from tikhub_mcp.settings.skill_text import KEY_HEADING, front_matter, split_skill
 from tikhub_mcp.text import MIN_SECRET_LENGTH
 
@@ -158,5 +159,6 @@ def _key_missing(env: Mapping[str, str]) -> KeyMissing:
         f"into the section '## API_KEY' of the SKILL.md at {skill}. Until then do not continue with download, data "
         f"fetching, retries, workarounds or made-up output.{_why_missing(env, IN_ENGLISH)}"
     )
-    error.tell_human = translate("key.tell_human", env, skill=skill, found=_why_missing(env, env))
+    demo = shell_command("demo", anywhere=True)
+    error.tell_human = translate("key.tell_human", env, skill=skill, demo=demo, found=_why_missing(env, env))
     return error

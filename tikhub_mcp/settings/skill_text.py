@@ -1,6 +1,6 @@
 """Parts of a SKILL.md: its front matter, and what is published of it, without the section for the API key.
 
-`hatch_build.py` loads this file alone, before anything is installed: it imports nothing but the standard library.
+`hatch_build.py` and `bundle/build.py` load it before anything is installed: it imports the standard library alone.
 """
 
 import re
@@ -33,6 +33,22 @@ def split_skill(text: str) -> tuple[str, str]:
             inside = False
         (private if inside else published).append(line)
     return "\n".join(published).strip() + "\n", "\n".join(private)
+
+
+def key_section(text: str) -> str:
+    """Return what may be a key in a SKILL.md, in a section `## API_KEY` or a comment; "" in one that may be published.
+
+    Args:
+        text: The whole file.
+
+    Raises:
+        ValueError: There is no such section.
+    """
+    private = [line.strip() for line in split_skill(text)[1].splitlines()]
+    if KEY_HEADING not in private:
+        raise ValueError(f"SKILL.md has no section '{KEY_HEADING}'")
+    found = [line for line in private if not line.startswith("## ")]
+    return "\n".join([*found, text.partition("<!--")[2]]).strip()
 
 
 def front_matter(text: str) -> dict[str, str]:
