@@ -36,7 +36,7 @@ QUIET = 2  # seconds without a byte; the read timeout of every tool that has one
 LIMITS = Limits(seconds=15, read_timeout=QUIET, slow_seconds=2, slow_bytes=2048, pause=0.2, longest_pause=3)
 AT_ONCE = 4
 NAME = "video.mp4"
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).with_name("README.md")
 OUTCOMES = ("recovered", "clean failure", "debris", "silent", "wrong, but said so", "over the deadline")
 
 MD5 = hashlib.md5(GOOD, usedforsecurity=False).hexdigest()
@@ -179,7 +179,7 @@ def sums(results: dict[tuple[str, Cell], str], tools: list[str]) -> str:
 
 
 def into_readme(table: str) -> None:
-    """Replace the table in README.md between its markers."""
+    """Replace the table in benchmarks/README.md between its markers."""
     text = README.read_text(encoding="utf-8")
     before, rest = text.split("<!-- faults -->\n")
     _, after = rest.split("<!-- /faults -->")
@@ -189,7 +189,7 @@ def into_readme(table: str) -> None:
 async def main() -> int:
     arguments = argparse.ArgumentParser(description="The fault matrix.")
     arguments.add_argument("--all", action="store_true", help="print every cell, not only the sums")
-    arguments.add_argument("--readme", action="store_true", help="put the sums into README.md")
+    arguments.add_argument("--readme", action="store_true", help="put the sums into benchmarks/README.md")
     options = arguments.parse_args()
     there = [tool for tool, command in TOOLS.items() if shutil.which(command[0])]
     versions = [await release(tool) for tool in there if tool != "httpx script"]
