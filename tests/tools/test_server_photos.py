@@ -184,6 +184,11 @@ async def test_beside_a_video_stand_its_music_its_cover_and_its_captions(desk: D
     media(desk)
     again = await desk.one(link("tiktok"), include='["captions","cover","music"]')
     assert (again["extras"], again["transcript"], media(desk)) == (reply["extras"], reply["transcript"], 0)
+    batch = await desk.batch([link("tiktok"), link("douyin")], include=["captions", "cover", "music"])
+    assert [Path(batch["output_dir"], name) for name in batch["results"][0]["extras"]] == [
+        Path(extra["path"]) for extra in reply["extras"]
+    ]
+    assert (await desk.batch([link("tiktok")]))["results"][0]["extras"] is None
 
 
 async def test_captions_alone_are_the_cheapest_call(desk: Desk) -> None:

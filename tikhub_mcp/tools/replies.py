@@ -128,6 +128,7 @@ def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
         path=_text(saved.path) if saved else _text(photos.folder) if photos else None,
         size_bytes=saved.size if saved else photos.size if photos else None,
         photos_count=photos.count if photos else None,
+        extras=[extra.path.name for extra in outcome.extras] or None,
         warnings=warnings or None,
         raw_json_path=_text(outcome.raw_path),
         metrics=outcome.post.metrics if outcome.post else None,

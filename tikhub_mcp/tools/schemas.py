@@ -118,6 +118,7 @@ class BatchItem(BaseModel):
     path: str | None = Field(None, description="The video, or the folder of a photo post")
     size_bytes: int | None = None
     photos_count: int | None = None
+    extras: list[str] | None = Field(None, description="Names of the files of include, in output_dir")
     warnings: list[str] | None = None
     raw_json_path: str | None = None
     metrics: Metrics | None = None
