@@ -557,6 +557,8 @@ def test_the_sandbox_answers_until_it_is_interrupted(root: Path, sandbox: Sandbo
         while "Ctrl-C" not in said:
             said += process.stdout.readline()
         url = said.split("TIKHUB_BASE_URL=")[1].split()[0]
+        # The answers of another port, whose links lead nowhere now, are not used again.
+        assert said.split("TIKHUB_OUTPUT_DIR=")[1].split()[0].endswith(url.rpartition(":")[2])
         answer = httpx.get(f"{url}/api/v1/tikhub/user/get_user_info", headers={"Authorization": "Bearer sandbox"})
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=5)

@@ -311,8 +311,8 @@ def _sandbox(args: argparse.Namespace) -> int:
         raise InvalidInput(f"Port {args.port} cannot be used ({error.strerror}). Try --port 0.") from None
     try:
         print("A stand-in for TikHub runs on this machine. Point the server (or `tikhub-mcp one`) at it with\n")
-        # A separate folder keeps the sandbox's invented answers apart from those of real posts.
-        folder = Path(tempfile.gettempdir()) / "tikhub-mcp-sandbox"
+        # Apart from the answers of real posts, and from those of other ports, whose links lead nowhere now.
+        folder = Path(tempfile.gettempdir()) / f"tikhub-mcp-sandbox-{sandbox.base_url.rpartition(':')[2]}"
         print(
             f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=any-key-will-do TIKHUB_OUTPUT_DIR={folder}\n"
         )
