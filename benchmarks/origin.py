@@ -45,6 +45,7 @@ class Reply:
         start: The offset of the body in the object.
         end: "close" closes the connection (FIN), "reset" sends RST, "stall" keeps it open without sending more.
         pause: Seconds after each piece of the body.
+        wait: Seconds before the response.
     """
 
     status: int = 200
@@ -53,6 +54,7 @@ class Reply:
     start: int = 0
     end: Literal["close", "reset", "stall"] = "close"
     pause: float = 0.0
+    wait: float = 0.0
 
     def head(self) -> bytes:
         lines = [f"HTTP/1.1 {self.status} X", *(f"{name}: {value}" for name, value in self.headers.items())]
@@ -127,6 +129,11 @@ def drip(act: Act, piece: int, pause: float) -> Act:
     return dripping
 
 
+def late(act: Act, wait: float) -> Act:
+    """The same response after `wait` seconds."""
+    return lambda request: replace(act(request), wait=wait)
+
+
 def refuse(status: int, **headers: str) -> Act:
     """A response without a body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -194,6 +201,8 @@ class Origin:
     async def _play(
         self, reply: Reply, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        if reply.wait:
+            await asyncio.sleep(reply.wait)
         if reply.status:  # 0: no headers
             writer.write(reply.head())
         for piece in reply.body if request.method == "GET" else ():

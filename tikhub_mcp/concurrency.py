@@ -1,4 +1,4 @@
-"""Tasks and threads that run to completion even when the code awaiting them is cancelled."""
+"""Tasks and threads that run to completion even when the code awaiting them is cancelled; limits on tasks."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import Event
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 THREADS = 32
 
@@ -88,3 +88,37 @@ def check_cancelled() -> None:
     cancelled = _cancelled.get()
     if cancelled is not None and cancelled.is_set():
         raise asyncio.CancelledError
+
+
+class Slot:
+    """A place under several limits at once, which its holder may give back early; an asynchronous context manager.
+
+    Args:
+        limits: The limits, in the order in which they are waited for.
+    """
+
+    def __init__(self, *limits: asyncio.Semaphore) -> None:
+        self._limits = limits
+        self._held: list[asyncio.Semaphore] = []
+
+    async def acquire(self) -> None:
+        """Wait for the place, unless it is held."""
+        for limit in self._limits[len(self._held) :]:
+            await limit.acquire()
+            self._held.append(limit)
+
+    def release(self) -> None:
+        """Give the place back, if it is held."""
+        while self._held:
+            self._held.pop().release()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.acquire()
+        except BaseException:
+            self.release()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()

@@ -251,6 +251,12 @@ def test_a_request_carries_no_cookie_no_password_and_nothing_of_netrc(
         }
 
 
+def test_a_header_that_cannot_be_sent_is_a_failed_request(server: Faulty) -> None:
+    with pytest.raises(httpx.LocalProtocolError):
+        get(server.on("/", Act()), loopback=True, headers={"Referer": "密"})
+    assert server.requests == []
+
+
 def test_a_redirect_is_handed_back_and_not_followed(server: Faulty) -> None:
     assert get(server.on("/", redirect("/other")), loopback=True) == (302, b"")
     assert server.asked() == ["/"]

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from tests.support.payloads import ANSWERED, envelope, tiktok_post
 from tikhub_mcp.api.client import Budget, TikHub
+from tikhub_mcp.concurrency import Slot
 from tikhub_mcp.errors import TikHubMCPError, UnexpectedAnswer
 from tikhub_mcp.jobs.model import Call, Job, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
@@ -97,6 +98,7 @@ class FakeDownloader(Downloader):
         *,
         staging: Path | None = None,
         name: str = "",
+        slot: Slot | None = None,
     ) -> Saved:
         self.targets.append(target)
         self.left.append((until or self.time_is_up()) - time.monotonic())

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tikhub_mcp.api.client import TikHub
-from tikhub_mcp.concurrency import in_thread
+from tikhub_mcp.concurrency import Slot, in_thread
 from tikhub_mcp.errors import MediaInvalid, TikHubMCPError
 from tikhub_mcp.jobs.lookup import Lookup
 from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options
@@ -200,10 +200,12 @@ class Worker:
         file, *rest = source.files[: None if others else 1]
         job.expected, progress = file.size, partial(setattr, job, "received")
         # Only a transfer holds a slot: whoever waits for a lock or an answer would hold up the files of others.
-        async with job.slots, self._transfers:
+        async with Slot(job.slots, self._transfers) as slot:
             began, until = time.monotonic(), self._deadline(job)
             try:
-                return await self._downloader.fetch(file, source.post.platform, source.target, progress, until, rest)
+                return await self._downloader.fetch(
+                    file, source.post.platform, source.target, progress, until, rest, slot=slot
+                )
             finally:
                 job.transfer_seconds += time.monotonic() - began
 
@@ -218,9 +220,9 @@ class Worker:
     ) -> Saved:
         """Wait for a slot, and download one of several files of a post."""
         first, *others = files
-        async with job.slots, self._transfers:
+        async with Slot(job.slots, self._transfers) as slot:
             return await self._downloader.fetch(
-                first, job.link.platform, target, progress, others=others, staging=staging, name=name
+                first, job.link.platform, target, progress, others=others, staging=staging, name=name, slot=slot
             )
 
     def _deadline(self, job: Job) -> float:

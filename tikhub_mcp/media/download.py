@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from tikhub_mcp.concurrency import check_cancelled, in_thread
+from tikhub_mcp.concurrency import Slot, check_cancelled, in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.media.contents import inspect_content
 from tikhub_mcp.media.mp4 import Media, inspect
@@ -27,6 +27,7 @@ from tikhub_mcp.storage.atomic import Part, check_room, os_errors
 from tikhub_mcp.storage.reading import regular_status
 
 MAX_OTHERS = 2  # renditions that are tried after the first choice has failed
+MAX_CHECKS = 10  # files that are verified and flushed to disk at once: each takes a thread
 _UNSIZED = "no size was given for the file, so its size is not confirmed"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -138,6 +139,7 @@ class Downloader:
     def __init__(self, network: Network, limits: Limits) -> None:
         self._network = network
         self._limits = limits
+        self._checks = asyncio.Semaphore(MAX_CHECKS)
 
     @property
     def largest(self) -> int:
@@ -159,6 +161,7 @@ class Downloader:
         *,
         staging: Path | None = None,
         name: str = "",
+        slot: Slot | None = None,
     ) -> Saved:
         """Download and verify one file; `target` appears only if both succeed.
 
@@ -172,6 +175,8 @@ class Downloader:
             others: The renditions to try if that fails, the best first; MAX_OTHERS of them at most.
             staging: The path beside which the part file is written, on the same file system; by default `target`.
             name: What an error calls the file; by default the post's id, from the target's name.
+            slot: The place under the limits on transfers, if there are any. It is given back when the file has come, so
+                that another transfer begins while it is verified.
 
         Raises:
             MediaUnavailable: Every mirror failed in every round, or the deadline passed.
@@ -179,7 +184,14 @@ class Downloader:
             SoundInPlaceOfClip: A clip was expected, and a mirror sent music.
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
-        attempt = partial(self._attempt, platform=platform, target=target, staging=staging or target, progress=progress)
+        attempt = partial(
+            self._attempt,
+            platform=platform,
+            target=target,
+            staging=staging or target,
+            progress=progress,
+            slot=slot or Slot(),
+        )
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
@@ -199,6 +211,7 @@ class Downloader:
         target: Path,
         staging: Path,
         progress: Callable[[int], None],
+        slot: Slot,
     ) -> Saved:
         """Download the file from one mirror, verify it and give it its final name."""
         needed, md5 = file.size, has_md5(file)
@@ -207,11 +220,14 @@ class Downloader:
         try:
             with os_errors(target), Part(staging) as part:
                 transfer = Transfer(self._network, self._limits, part, file.size, progress, kind=file.kind, md5=md5)
+                await slot.acquire()  # it was given back if another mirror's file was refused
                 try:
                     await transfer.receive(url, cdn_headers(platform))
                 finally:
                     needed = needed or transfer.expected_size
-                return await in_thread(_publish, part, transfer, file, target)
+                async with self._checks:
+                    slot.release()
+                    return await in_thread(_publish, part, transfer, file, target)
         except DiskFull as full:
             if full.__cause__ is None:  # found before writing; the message has the needed and the free bytes already
                 raise

@@ -34,14 +34,11 @@ class WatchedTransport(httpx.AsyncHTTPTransport):
             httpx.HTTPError: The request failed.
         """
         try:
-            response = await super().handle_async_request(request)
+            return await super().handle_async_request(request)
         except (httpx.NetworkError, httpx.ProtocolError) as error:
             if not self._watched.answered:
                 raise
             raise UnreadableResponse("the response began, and its head could not be read") from error
-        # httpx parses a redirect although it does not follow it, and raises when it leads to no address.
-        response.headers.pop("Location", None)
-        return response
 
 
 class _WatchedBackend(httpcore.AsyncNetworkBackend):

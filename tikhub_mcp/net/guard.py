@@ -32,23 +32,22 @@ ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=0)
 
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
-    """An httpx transport that checks each resolved address before it connects.
+    """An httpx transport for one request that checks each resolved address before it connects.
 
     Args:
+        url: The link of the request.
         tls: The TLS context.
         loopback: Whether this machine's own addresses are allowed.
     """
 
-    def __init__(self, tls: ssl.SSLContext, loopback: bool) -> None:
-        super().__init__(verify=tls, limits=ONE_CONNECTION)
-        # httpx has no public argument for the network backend. A pool of httpcore's own has: a backend that is only set
-        # as an attribute would be ignored in silence, and nothing guarded, if a version renamed it.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
-            max_connections=ONE_CONNECTION.max_connections,
-            max_keepalive_connections=ONE_CONNECTION.max_keepalive_connections,
-            network_backend=_GuardedBackend(loopback),
+    def __init__(self, url: httpx.URL, tls: ssl.SSLContext, loopback: bool) -> None:
+        address = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=b"/")
+        connection: Any = httpcore.AsyncHTTPConnection(
+            address.origin, ssl_context=tls, network_backend=_GuardedBackend(loopback)
         )
+        # It stands for the pool that httpx would make, for which httpx has no argument. If a version of httpx renames
+        # the attribute, every request fails; a backend set as an attribute would be ignored, and nothing guarded.
+        self._pool = connection
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):

@@ -1,8 +1,8 @@
 """Sends HTTP requests, with the certificates and proxies of the system.
 
-Every request has its own client and connection, because a shared connection pool of httpx loses slots under
-cancellation (encode/httpcore#1093). Creating a client takes 14 µs. The TLS context is expensive to create, so it is
-shared.
+Every request has its own connection, because a shared connection pool of httpx loses slots under cancellation
+(encode/httpcore#1093), and takes bytes after the length of a response for the next one. The TLS context is expensive to
+create, so it is shared.
 """
 
 import ssl
@@ -32,8 +32,6 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 # fail at once, as the import system documents.
 if find_spec("sniffio") is None:
     sys.modules["sniffio"] = None  # type: ignore[assignment]
-
-_NO_AUTH = httpx.Auth()  # otherwise httpx sends a user name in the link as basic authentication
 
 
 class Network:
@@ -79,12 +77,17 @@ class Network:
         fixed = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
         target = _parse_url(url)
         with _as_httpx():
-            transport = self._transport or self._open(target, public_only)
-            async with (
-                httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
-                client.stream("GET", target, params=params, headers={**fixed, **headers}, auth=_NO_AUTH) as response,
-            ):
-                yield response
+            # Without a client of httpx: its redirects, cookies and authentication are not wanted here and take a quarter
+            # of the processor time of a small file.
+            request = httpx.Request(
+                "GET", target, params=params, headers={**fixed, **headers}, extensions={"timeout": timeout.as_dict()}
+            )
+            async with self._transport or self._open(target, public_only) as transport:
+                response = await transport.handle_async_request(request)
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
 
     def _open(self, url: httpx.URL, public_only: bool) -> httpx.AsyncHTTPTransport:
         proxy = _proxy_for(url)
@@ -92,7 +95,7 @@ class Network:
             # The proxy resolves names, so only an address in the link itself can be checked.
             check_literal(url, self._loopback_media)
         if public_only and not proxy:
-            return GuardedTransport(self._tls, self._loopback_media)
+            return GuardedTransport(url, self._tls, self._loopback_media)
         try:
             return WatchedTransport(self._tls, proxy)
         except (ValueError, httpx.InvalidURL):  # their messages contain the proxy's password
@@ -123,11 +126,12 @@ def _parse_url(url: str) -> httpx.URL:
     """Parse a URL.
 
     Raises:
-        httpx.InvalidURL: The URL is invalid. For some invalid URLs httpx and ssl raise other exceptions.
+        httpx.InvalidURL: The URL is invalid, or neither http nor https. For some invalid URLs httpx and ssl raise other
+            exceptions.
     """
     try:
         target = httpx.URL(url)
-        if not target.host.startswith("."):
+        if target.scheme in ("http", "https") and target.host and not target.host.startswith("."):
             return target
     except UnicodeError:  # a lone surrogate, or a host that is invalid IDNA
         pass
@@ -141,7 +145,7 @@ def _as_httpx() -> Iterator[None]:
         yield
     except ssl.SSLError as error:  # after the handshake: a record that cannot be decrypted
         raise httpx.ReadError(f"TLS failed: {getattr(error, 'reason', '')}") from error
-    except UnicodeError as error:  # httpx parses a redirect's Location even when it does not follow it
-        raise httpx.RemoteProtocolError("it redirects to what is no address") from error
+    except UnicodeError as error:  # a header that is not ASCII
+        raise httpx.LocalProtocolError("a header has characters that cannot be sent") from error
     except socksio.SOCKSError as error:
         raise httpx.ProxyError(NOT_SOCKS) from error

@@ -1,0 +1,81 @@
+"""download.py: how many files are transferred and how many are verified at once."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.downloads import GOOD, PAGE, QUICK, SIZE, nothing, rendition
+from tests.support.fault_server import Act, Faulty
+from tikhub_mcp.concurrency import Slot
+from tikhub_mcp.media import download
+from tikhub_mcp.media.contents import Content, inspect_content
+from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.transfer import Transfer
+from tikhub_mcp.net.transport import Network
+from tikhub_mcp.posts.renditions import FileKind, Rendition
+
+
+def fetch_all(files: list[Rendition], folder: Path, at_once: int) -> list[Saved]:
+    """Download files side by side, with so many transfers at once."""
+
+    async def run() -> list[Saved]:
+        downloader, limit = Downloader(Network(loopback_media=True), QUICK), asyncio.Semaphore(at_once)
+
+        async def one(number: int, file: Rendition) -> Saved:
+            async with Slot(limit) as slot:
+                return await downloader.fetch(file, "tiktok", folder / f"{number}.mp4", nothing, slot=slot)
+
+        return await asyncio.gather(*(one(*each) for each in enumerate(files)))
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_while_files_are_verified_others_are_transferred(
+    server: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = threading.Barrier(2, timeout=10)
+
+    def inspect(path: Path, kind: FileKind) -> Content:
+        two.wait()  # the first file is not verified before the second has come
+        return inspect_content(path, kind)
+
+    monkeypatch.setattr(download, "inspect_content", inspect)
+    files = [rendition(server.on(f"/{number}", GOOD)) for number in range(2)]
+    assert [saved.size for saved in fetch_all(files, tmp_path, at_once=1)] == [SIZE] * 2
+
+
+def test_only_so_many_files_are_verified_at_once(
+    server: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = threading.Barrier(3, timeout=0.2)
+
+    def inspect(path: Path, kind: FileKind) -> Content:
+        with pytest.raises(threading.BrokenBarrierError):
+            three.wait()
+        return inspect_content(path, kind)
+
+    monkeypatch.setattr(download, "MAX_CHECKS", 2)
+    monkeypatch.setattr(download, "inspect_content", inspect)
+    files = [rendition(server.on(f"/{number}", GOOD)) for number in range(4)]
+    assert len(fetch_all(files, tmp_path, at_once=4)) == 4
+
+
+def test_the_transfer_from_another_mirror_waits_for_its_turn_again(
+    server: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, counts, receive = list[int](), list[int](), Transfer.receive
+
+    async def counted(transfer: Transfer, url: str, headers: Mapping[str, str]) -> None:
+        now.append(1)
+        counts.append(len(now))
+        await receive(transfer, url, headers)
+        now.pop()
+
+    monkeypatch.setattr(Transfer, "receive", counted)
+    broken = Act(body=PAGE[:SIZE].ljust(SIZE), wait=0.01)
+    files = [rendition(server.on(f"/{n}/a", broken), server.on(f"/{n}/b", GOOD)) for n in range(6)]
+    assert len(fetch_all(files, tmp_path, at_once=1)) == 6
+    assert (max(counts), len(counts)) == (1, 12)
