@@ -151,6 +151,25 @@ def test_a_newer_answer_that_another_link_brought_is_used_instead_of_a_renewal(t
     show(tmp_path, story)
 
 
+def test_what_stands_beside_a_video_comes_from_the_newer_answer_too(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        short = parse_link("https://vm.tiktok.com/ZMabc12/")
+
+        def answer(expires: int, music: str) -> None:
+            post = video(expires) | {"music": {"play_url": {"url_list": [f"https://cdn.example/{music}.mp3"]}}}
+            world.tikhub.posts[short.key] = world.tikhub.posts[link().key] = post
+
+        answer(-10, "old")
+        await world.get(call(), short, metrics_only=True)
+        answer(36_000, "new")
+        newer = await world.get(call(), link(), metrics_only=True, refresh=True)
+        outcome = await world.get(call(), short, include=("music",))
+        assert (outcome.status, outcome.api_calls, outcome.raw_path) == ("ok", 0, newer.raw_path)
+        assert world.downloader.urls[-1] == "https://cdn.example/new.mp3"
+
+    show(tmp_path, story)
+
+
 @pytest.mark.parametrize("was_video", [True, False])
 def test_a_post_that_has_changed_its_kind_is_taken_as_it_is_by_the_next_call(tmp_path: Path, was_video: bool) -> None:
     async def story(world: World) -> None:

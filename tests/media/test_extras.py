@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from tests.support.downloads import MUSIC, PAGE, QUICK
-from tests.support.fault_server import Faulty
+from tests.support.fault_server import Act, Faulty
 from tests.support.make_pictures import PICTURES
 from tests.support.payloads import ANSWERED, envelope, tiktok_post, video
 from tests.support.photo_posts import as_type
@@ -26,7 +26,7 @@ from tikhub_mcp.posts.renditions import Rendition
 SHORT = parse_link("https://vm.tiktok.com/ZMmadeup1/")
 WORDS = b"WEBVTT\n\n00:00.000 --> 00:01.000\nPaper boats\n"
 OTHER = WORDS.replace(b"Paper boats", b"private words")
-JPEG, HEIC = (PICTURES[name]() for name in ("JPEG baseline", "HEIC"))
+JPEG, WEBP, HEIC = (PICTURES[name]() for name in ("JPEG baseline", "WebP lossy", "HEIC"))
 
 
 def post(server: Faulty, *covers: str) -> Post:
@@ -111,3 +111,17 @@ def test_an_extra_that_does_not_fit_the_limit_is_left_out(server: Faulty, tmp_pa
     extras, (warning,) = save(tmp_path, post(server), ["music"], most=len(MUSIC) - 1)
     assert (extras, list(tmp_path.iterdir())) == ((), [])
     assert warning.startswith("The music of post 7300000000000000001 is left out. The files of post")
+
+
+def test_a_warning_about_an_extra_that_was_fetched_names_it(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(server, server.on("/a.jpeg", Act(status=403)), server.on("/a.webp", as_type(WEBP, "image/webp")))
+    server.on("/en", Act(status=404))
+    server.on("/music", Act(body=MUSIC, headers=[("Content-Type", "audio/mp4")], framing="none"))
+    extras, warnings = save(tmp_path, wanted)
+    assert [extra.path.name for extra in extras] == ["v.m4a", "v.cover.webp"]
+    about = "of post 7300000000000000001"
+    assert warnings == (
+        f"The captions in en {about} could not be downloaded (mirrors: 1, attempts: 2): the CDN answered HTTP 404.",
+        f"The music {about}: no size was given for the file, so its size is not confirmed",
+        f"The cover {about}: this is not the first choice (jpeg): the CDN answered HTTP 403",
+    )

@@ -74,6 +74,7 @@ class FakeDownloader(Downloader):
         self.go, self.began = asyncio.Event(), asyncio.Event()
         self.go.set()
         self.targets: list[Path] = []
+        self.urls: list[str] = []  # the first link of each file
         self.left: list[float] = []  # seconds until the deadline of each, when it began
         self.failures: list[TikHubMCPError] = []
         self.cancelled = 0
@@ -101,6 +102,7 @@ class FakeDownloader(Downloader):
         slot: Slot | None = None,
     ) -> Saved:
         self.targets.append(target)
+        self.urls.append(file.urls[0])
         self.left.append((until or self.time_is_up()) - time.monotonic())
         self.now += 1
         self.most = max(self.most, self.now)

@@ -92,6 +92,7 @@ class Renewals:
                 f"The last answer about post {post.video_id} has a video in the place of pictures, or the reverse; "
                 "the same call again takes what is there now."
             )
+        job.outcome.post, job.outcome.raw_path = post, newer.path  # with the links to what stands beside a video
         return await in_thread(Source.of, job.options, newer, post)
 
     async def _newer_answer(self, job: Job, source: Source) -> StoredAnswer | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media.captions import read_captions
-from tikhub_mcp.media.mp4 import NO_VIDEO_TRACK, Media, inspect, refused
+from tikhub_mcp.media.mp4 import Media, NoVideoTrack, inspect, refused
 from tikhub_mcp.media.pictures.picture import inspect_picture
 from tikhub_mcp.media.sound import inspect_sound
 from tikhub_mcp.posts.renditions import FileKind
@@ -102,6 +102,6 @@ def _inspect_clip(path: Path) -> Content:
 
 def _is_music(path: Path, invalid: MediaInvalid) -> bool:
     try:
-        return inspect_sound(path).format == "mp3" or invalid.message == NO_VIDEO_TRACK
+        return inspect_sound(path).format == "mp3" or isinstance(invalid, NoVideoTrack)
     except MediaInvalid:
         return False

@@ -9,7 +9,7 @@ from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import FileError
 from tikhub_mcp.media.captions import read_captions, transcribe
 from tikhub_mcp.media.contents import EXTENSIONS, find_content
-from tikhub_mcp.media.download import Fetch
+from tikhub_mcp.media.download import Fetch, Saved
 from tikhub_mcp.media.size_limit import OverLimit, SizeLimit
 from tikhub_mcp.posts.extras import Caption, Extra
 from tikhub_mcp.posts.post import Post
@@ -83,7 +83,7 @@ async def save_extras(
     fetch: Fetch,
     newer_than: float,
 ) -> tuple[tuple[SavedExtra, ...], tuple[str, ...]]:
-    """Return the extras of a post, after fetching those that are not on disk, and warnings about those that failed.
+    """Return the extras of a post, after fetching those that are not on disk, and warnings about what was fetched.
 
     Args:
         post: The post.
@@ -94,29 +94,31 @@ async def save_extras(
         newer_than: Files on disk that are older, in Unix seconds, are fetched again.
     """
 
-    async def fetch_one(item: _Item) -> Path:
+    async def fetch_one(item: _Item, name: str) -> Saved:
         staging = stem.with_name(f"{post.platform}_{post.video_id}.{item.role}")
-        return (await fetch(item.files, item.target, staging, item.in_words(post.video_id), limit.counter(item))).path
+        return await fetch(item.files, item.target, staging, name, limit.counter(item))
 
-    async def save_one(item: _Item) -> SavedExtra | str:
+    async def save_one(item: _Item) -> tuple[SavedExtra | None, list[str]]:
+        name = item.in_words(post.video_id)
         try:
-            path = await in_thread(item.find, newer_than) or await fetch_one(item)
+            if path := await in_thread(item.find, newer_than):
+                return SavedExtra(item.role, path, item.caption), []
+            saved = await fetch_one(item, name)
         except OverLimit:
-            failure = f"{item.in_words(post.video_id)} is left out. {limit.message(post.video_id)}"
+            failure = f"{name} is left out. {limit.message(post.video_id)}"
         except FileError as error:
             failure = error.message
         else:
-            return SavedExtra(item.role, path, item.caption)
+            return SavedExtra(item.role, saved.path, item.caption), [f"{name}: {each}" for each in saved.warnings]
         limit.forget(item)
-        return failure
+        return None, [failure]
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(save_one(item)) for item in _items(post, include, stem)]
     results = [task.result() for task in tasks]
-    return (
-        tuple(result for result in results if isinstance(result, SavedExtra)),
-        tuple(result for result in results if isinstance(result, str))[:MAX_EXTRA_WARNINGS],
-    )
+    failures_first = sorted(results, key=lambda result: result[0] is not None)
+    warnings = [warning for _, about in failures_first for warning in about]
+    return tuple(extra for extra, _ in results if extra), tuple(warnings[:MAX_EXTRA_WARNINGS])
 
 
 def spoken_text(extras: Collection[SavedExtra]) -> SpokenText | None:

@@ -38,10 +38,15 @@ CODECS = {
 }
 ENCRYPTED = (b"encv", b"enca", b"drmi", b"drms")  # ISO/IEC 14496-12, 8.12: video and sound; and Apple's own
 NAL_LENGTHS = {b"avcC": 4, b"hvcC": 21}  # the offset of lengthSizeMinusOne in a decoder configuration record
-NO_VIDEO_TRACK = "it has no video track"
 EMPTIED = "its media is damaged: where a picture should begin there is something else"
 _large = threading.Lock()  # held while an index is read that is larger than ORDINARY_INDEX_BYTES
 T = TypeVar("T")
+
+
+class NoVideoTrack(MediaInvalid):
+    """The file has no video track: new links would bring the same."""
+
+    refused_content = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def _playable(tracks: list[_Track]) -> _Track:
     """Return the video track of a file whose tracks can be played."""
     pictures = [track for track in tracks if track.handler == b"vide" and track.entry]
     if not pictures:
-        raise refused(NO_VIDEO_TRACK)
+        raise NoVideoTrack("it has no video track")
     video = max(pictures, key=lambda track: track.samples)  # chapter images are a video track too
     if not video.samples:
         raise MediaInvalid("its video track is empty")

@@ -77,7 +77,7 @@ class Network:
         fixed = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
         target = _parse_url(url)
         with _as_httpx():
-            # Without a client of httpx: its redirects, cookies and authentication are not wanted here and take a quarter
+            # Without a client of httpx: its redirects, cookies and authentication are not wanted, and take a quarter
             # of the processor time of a small file.
             request = httpx.Request(
                 "GET", target, params=params, headers={**fixed, **headers}, extensions={"timeout": timeout.as_dict()}

@@ -24,7 +24,7 @@ from tikhub_mcp.media.photos.save import MAX_WARNINGS, save_photos
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.renditions import Rendition
 
-WEBP, HEIC = PICTURES["WebP lossy"](), PICTURES["HEIC"]()
+WEBP, PNG = (PICTURES[name]() for name in ("WebP lossy", "PNG"))
 FOLDER = "tiktok_Ada_Paper_7500000000000000003"
 REFUSED = Act(status=403)
 
@@ -112,6 +112,31 @@ def test_a_file_that_was_changed_and_is_whole_stays(server: Faulty, tmp_path: Pa
     (folder / "02.jpg").write_bytes(edited)
     assert save(tmp_path, wanted).files[1].sha256 == hashlib.sha256(edited).hexdigest()
     assert (asked(server), (folder / "02.jpg").read_bytes()) == ([], edited)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_damaged_file_goes_when_another_format_takes_its_place(
+    server: Faulty, tmp_path: Path, interrupted: bool
+) -> None:
+    wanted = post(*pictures(server, 2))
+    folder = save(tmp_path, wanted).folder
+    (folder / "01.png").write_bytes(PNG)  # of the user
+    (folder / "02.jpg").write_bytes(JPEG[:-9])
+    (folder / "02.heic").symlink_to(folder / "02.jpg")
+    if interrupted:  # before the receipt
+        (folder / "02.webp").write_bytes(WEBP)
+    server.on("/2.jpeg", as_type(WEBP, "image/webp"))
+    assert [file.name for file in save(tmp_path, wanted).files] == ["01.jpg", "02.webp"]
+    assert names(folder) == ["01.jpg", "01.png", "02.heic", "02.webp", "post.json"]
+
+
+def test_a_damaged_file_stays_where_nothing_takes_its_place(server: Faulty, tmp_path: Path) -> None:
+    wanted = post(*pictures(server, 2))
+    folder = save(tmp_path, wanted).folder
+    (folder / "02.jpg").write_bytes(JPEG[:-9])
+    server.on("/2.jpeg", REFUSED)
+    assert save(tmp_path, wanted).missing == (2,)
+    assert (folder / "02.jpg").read_bytes() == JPEG[:-9]
 
 
 def test_a_picture_that_every_mirror_refuses_is_fetched_alone_by_a_later_call(server: Faulty, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tikhub_mcp.media.contents import EXTENSIONS
+from tikhub_mcp.media.contents import EXTENSIONS, find_content
 from tikhub_mcp.media.photos.receipt import KINDS, PhotoFile, Receipt, Role, read_receipt
 from tikhub_mcp.posts.aweme import MAX_PHOTOS
 from tikhub_mcp.posts.pictures import order_stills
@@ -25,6 +25,11 @@ class Wanted:
     number: int | None
     files: tuple[Rendition, ...]
     stem: str
+
+    @property
+    def names(self) -> list[str]:
+        """The names that the file may have, by its format."""
+        return [f"{self.stem}{extension}" for extension in EXTENSIONS[KINDS[self.role]]]
 
     def in_words(self, post_id: str) -> str:
         """What messages call the file."""
@@ -54,6 +59,19 @@ class Folder:
         return (wanted.role, wanted.number) in self.have or (
             wanted.role == "clip" and wanted.number in self.without_clip
         )
+
+    def remove_damaged(self) -> None:
+        """Remove the damaged files in whose place there is a whole one in another format.
+
+        Raises:
+            CancelledError: The caller of the thread that this runs in was cancelled.
+        """
+        for each in self.wanted:
+            there = self.have.get((each.role, each.number))
+            for path in (self.path / name for name in each.names if there and name != there.name):
+                if path.is_file() and not path.is_symlink() and find_content(path, KINDS[each.role]) is None:
+                    with suppress(OSError):
+                        path.unlink()
 
     def new_receipt(self, post: Post, missing: list[int]) -> Receipt:
         """Return the receipt of what is there now."""
@@ -138,10 +156,7 @@ def _examine(path: Path, receipt: Receipt, wanted: list[Wanted]) -> Folder:
             folder.have[file.role, file.n] = checked
     for each in wanted:
         if not folder.has(each):
-            others = (
-                PhotoFile.find(path / f"{each.stem}{end}", each.role, each.number)
-                for end in EXTENSIONS[KINDS[each.role]]
-            )
+            others = (PhotoFile.find(path / name, each.role, each.number) for name in each.names)
             if there := next(filter(None, others), None):
                 folder.have[each.role, each.number] = there
     return folder

@@ -175,6 +175,7 @@ def _warnings(files: Iterable[PhotoFile]) -> list[str]:
 def _finish(receipt: Receipt, folder: Folder, part: PartFolder | None, staging: Path) -> None:
     """Write the receipt if it is a new one, and give a new folder its final name."""
     if receipt != folder.receipt:
+        folder.remove_damaged()  # before the receipt, after which nothing would look for them again
         receipt.write(part.path if part else folder.path, staging)
     if part:
         with os_errors(folder.path):
