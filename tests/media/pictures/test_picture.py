@@ -164,6 +164,8 @@ def test_a_missing_part_between_restart_markers_is_seen(name: str) -> None:
         assert "restart marker" in reason(jpeg[:first] + jpeg[second:])
     assert "restart marker" in reason(jpeg[:-2] + b"\xff\xd0" * 9 + jpeg[-2:])
     assert "restart marker" in reason(jpeg.replace(b"\xff\xdd\0\4", b"\xff\xfe\0\4"))
+    without = made("JPEG baseline")
+    assert "restart marker" in reason(without[:-2] + b"\xff\xd0" + without[-2:])
 
 
 def test_a_restart_marker_after_the_last_unit_is_let_pass() -> None:
@@ -180,6 +182,10 @@ def test_a_progressive_picture_needs_all_of_its_scans(name: str) -> None:
     for scan in scans:
         header = jpeg.rindex(b"\xff\xda", 0, scan)
         assert "cut" in reason(jpeg[:header] + b"\xff\xd9")
+    headers = [jpeg.rindex(b"\xff\xda", 0, scan_data(jpeg, number)) for number in range(jpeg.count(b"\xff\xda"))]
+    pieces = [jpeg[start:end] for start, end in itertools.pairwise([*headers, len(jpeg) - 2])]
+    of_details = [piece for piece in pieces if piece[5 + 2 * piece[4]]]  # the first coefficient in none of them
+    assert "cut" in reason(jpeg[: headers[0]] + b"".join(of_details) + b"\xff\xd9")
 
 
 def test_a_baseline_picture_needs_a_scan_of_every_component_and_bits_for_every_block() -> None:
@@ -276,7 +282,7 @@ def test_a_webp_without_its_last_padding_byte_passes_if_its_length_says_so() -> 
 
 def test_webp_chunks_that_do_not_fit_together_are_refused() -> None:
     lossy, alpha = parts(made("WebP lossy"))[b"VP8 "], parts(made("WebP alpha"))
-    animated = parts(made("WebP animated"))
+    animated, lossless = parts(made("WebP animated")), parts(made("WebP lossless"))[b"VP8L"]
     canvas, frame = animated[b"VP8X"], animated[b"ANMF"]
     head, vp8, alph = part(b"VP8X", alpha[b"VP8X"]), part(b"VP8 ", alpha[b"VP8 "]), part(b"ALPH", alpha[b"ALPH"])
     assert look(riff(head, alph, vp8))
@@ -302,7 +308,9 @@ def test_webp_chunks_that_do_not_fit_together_are_refused() -> None:
         riff(part(b"VP8 ", b"\1" + lossy[1:])),
         riff(part(b"VP8 ", lossy[:3] + bytes(3) + lossy[6:])),
         riff(part(b"VP8 ", lossy[:6] + bytes(4) + lossy[10:])),
+        riff(part(b"VP8X", canvas), part(b"ANMF", frame[:3] + b"\1" + frame[4:])),
         riff(part(b"VP8L", lossy)),
+        riff(part(b"VP8L", lossless[:4] + bytes([lossless[4] | 0x20]) + lossless[5:])),  # another version
         riff(part(b"VP8 ", lossy), b"JUNK"),
     ):
         assert "accepted" not in reason(damaged)
@@ -338,6 +346,9 @@ def test_png_data_is_as_long_as_its_pixels() -> None:
         joined(head, halves[0], end),
         joined(head, halves[0], (b"tEXt", b"a\0b"), halves[1], end),
         joined(head, *halves, (b"IDAT", b"more"), end),
+        joined(head, (b"IDAT", data[:-4]), end),  # without the checksum of the compressed data
+        joined((b"IHDX", head[1]), *halves, end),
+        joined((b"IHDR", head[1][:9] + b"\3\0\0\0"), (b"IDAT", zlib.compress(bytes((1 + SIZE[0]) * SIZE[1]))), end),
         joined(head, *halves),
         joined(head, (b"NEED", b""), *halves, end),
         joined(head, head, *halves, end),
@@ -388,6 +399,11 @@ def test_heic_items_lie_in_the_media_data() -> None:
     moved = whole[: at - 8] + box(b"free", bytes(len(whole) - at)) + whole[at - 8 :]
     assert "not in the file" in reason(moved)
     assert "has no 'meta' box" in reason(whole.replace(b"meta", b"free", 1))
+    size = whole.index(struct.pack(">HHHH", 2, 0, 0, 1)) + 12  # of a tile
+    for wrong in (0, len(whole)):
+        assert "not in the file" in reason(whole[:size] + struct.pack(">I", wrong) + whole[size + 4 :])
+    meta = whole.index(b"meta") - 4
+    assert "damaged" in reason(whole + whole[meta : meta + struct.unpack_from(">I", whole, meta)[0]])
 
 
 @pytest.mark.parametrize(
@@ -403,6 +419,9 @@ def test_heic_items_lie_in_the_media_data() -> None:
         (b"\0\0\1\2\0\x75\0\x53", b"\0\0\1\1\0\x75\0\x53", "damaged"),  # of the grid: fewer columns
         (b"\0\0\1\2\0\x75\0\x53", b"\0\0\1\2\0\x74\0\x53", "damaged"),  # of the grid: another width
         (struct.pack(">II", 64, 64), struct.pack(">II", 32, 64), "damaged"),  # of the tiles
+        (struct.pack(">HH4s", 2, 0, b"hvc1"), struct.pack(">HH4s", 2, 1, b"hvc1"), "encrypted"),
+        (struct.pack(">HHHH", 2, 0, 0, 1), struct.pack(">HHHH", 2, 0, 1, 1), "in other files"),
+        (b"\2\x82\3", b"\2\x82\4", "damaged"),  # a property that is not there
     ],
 )
 def test_a_heic_index_that_cannot_be_right_is_refused(old: bytes, new: bytes, why: str) -> None:
