@@ -175,8 +175,7 @@ class Downloader:
             others: The renditions to try if that fails, the best first; MAX_OTHERS of them at most.
             staging: The path beside which the part file is written, on the same file system; by default `target`.
             name: What an error calls the file; by default the post's id, from the target's name.
-            slot: The place under the limits on transfers, if there are any. It is given back when the file has come, so
-                that another transfer begins while it is verified.
+            slot: The place under the limits on transfers, given back when the file has come, before it is verified.
 
         Raises:
             MediaUnavailable: Every mirror failed in every round, or the deadline passed.
@@ -184,14 +183,8 @@ class Downloader:
             SoundInPlaceOfClip: A clip was expected, and a mirror sent music.
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
-        attempt = partial(
-            self._attempt,
-            platform=platform,
-            target=target,
-            staging=staging or target,
-            progress=progress,
-            slot=slot or Slot(),
-        )
+        where = {"target": target, "staging": staging or target}
+        attempt = partial(self._attempt, platform=platform, progress=progress, slot=slot or Slot(), **where)
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
