@@ -183,8 +183,10 @@ class Downloader:
             SoundInPlaceOfClip: A clip was expected, and a mirror sent music.
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
-        where = {"target": target, "staging": staging or target}
-        attempt = partial(self._attempt, platform=platform, progress=progress, slot=slot or Slot(), **where)
+        staging, slot = staging or target, slot or Slot()
+        attempt = partial(
+            self._attempt, platform=platform, target=target, staging=staging, progress=progress, slot=slot
+        )
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
             async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
