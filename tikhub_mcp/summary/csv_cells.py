@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from msgspec import Raw
 from msgspec.json import encode
 from msgspec.json import format as formatted
 
@@ -19,24 +20,32 @@ _INVISIBLE = (  # first and last of each range: controls but NUL, formats, and w
     "\U00013430\U0001343f \U0001bca0\U0001bca3 \U0001d173\U0001d17a \U000e0000\U000e0fff"
 )
 _BLANK = r"\s" + "".join(f"{ends[0]}-{ends[1]}" for ends in _INVISIBLE.split(" "))
+_FLAT, _EMPTY = frozenset((str, int, float, bool)), Raw(b"")
 _QUOTE, _TWO_QUOTES = '"', '""'
-_UNUSUAL = re.compile(rf"[{re.escape(_TRIGGERS)}{_BLANK}\"]")
+_FIRST = frozenset(_TRIGGERS + _QUOTE).union(
+    filter(str.isspace, map(chr, range(0x3001))),
+    (chr(code) for ends in _INVISIBLE.split(" ") for code in range(ord(ends[0]), ord(ends[1]) + 1)),
+)
 _FORMULA = re.compile(rf"[\t\r\n]|[{_BLANK}\"]*[{re.escape(_TRIGGERS)}]|\w+\|'.*'!")
 
 
 def line(values: Iterable[Json]) -> bytes:
     """Return a line of CSV (RFC 4180) without its line end: texts are quoted, None is an empty cell."""
-    return ",".join([_cell(value) for value in values]).encode()
+    cells = [value if type(value) in _FLAT else _EMPTY if value is None else _nested(value) for value in values]
+    # A JSON array of such cells is a line of CSV but for its escapes, and takes a third of the time.
+    text = encode(cells)[1:-1]
+    simple = text.count(b"\\") == text.count(b'\\"') + text.count(b"\\n") and len(text) <= MAX_CELL_UNITS // 2
+    if not simple or b"|'" in text or not _FIRST.isdisjoint([cell[:1] for cell in cells if type(cell) is str]):
+        return b",".join([_quoted(safe(cell)) if type(cell) is str else encode(cell) for cell in cells])
+    return text.replace(b'\\"', b'""').replace(b"\\n", b"\n")
 
 
-def _cell(value: Json) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f'"{safe(value).replace(_QUOTE, _TWO_QUOTES)}"'
-    if isinstance(value, int | float):
-        return str(value) if type(value) is int else encode(value).decode()
-    return _cell(formatted(encode(value), indent=0).decode())
+def _quoted(text: str) -> bytes:
+    return f'"{text.replace(_QUOTE, _TWO_QUOTES)}"'.encode()
+
+
+def _nested(value: Json) -> str:
+    return formatted(encode(value), indent=0).decode()
 
 
 def safe(text: str) -> str:
@@ -44,7 +53,7 @@ def safe(text: str) -> str:
 
     A text that would be executed gets an apostrophe in front. NUL is removed, because some programs stop reading there.
     """
-    if _UNUSUAL.match(text) or "|'" in text or "\0" in text:  # this check takes a tenth of the time of the pattern
+    if text[:1] in _FIRST or "|'" in text or "\0" in text:  # this check takes a tenth of the time of the pattern
         text = text.replace("\0", "")
         text = f"'{text}" if _FORMULA.match(text) else text
     return fitting(text)

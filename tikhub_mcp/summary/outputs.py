@@ -69,7 +69,8 @@ class Spool:
         """
         for number in numbers:
             row = self[number]
-            yield row | {"is_latest": number in newest if row["parse_ok"] else None}
+            row["is_latest"] = number in newest if row["parse_ok"] else None
+            yield row
 
 
 class Output(Part):
