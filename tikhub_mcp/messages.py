@@ -27,6 +27,16 @@ def translate(name: str, environ: Mapping[str, str] | None = None, /, **values: 
     return said(english, chinese, environ).format_map(values)
 
 
+def translations(section: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return all messages of a section by name, in the language of the locale, as they stand in `messages.json`.
+
+    Args:
+        section: The section in `messages.json`.
+        environ: The environment to read the locale from; by default this process's.
+    """
+    return {name: said(english, chinese, environ) for name, (english, chinese) in _TABLE[section].items()}
+
+
 def said(english: str, in_chinese: str, environ: Mapping[str, str] | None = None) -> str:
     """Return one of two texts, by the language of the locale.
 

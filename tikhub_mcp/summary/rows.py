@@ -68,7 +68,7 @@ def reported(row: Row) -> dict[str, int | None]:
 def is_deep(value: Json, levels: int = MAX_DEPTH) -> bool:
     """Whether a row, or a value in it, is nested too deeply for the outputs."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any([is_deep(item, levels - 1) for item in inner if type(item) in (dict, list)])
+    return levels < 0 or any(is_deep(item, levels - 1) for item in inner if type(item) in (dict, list))
 
 
 def without_unreported(row: Row) -> Row:

@@ -211,7 +211,7 @@ def _outputs(formats: Collection[Format], out_dir: Path, source: Path, rows: Siz
     if "html" in formats:
         from tikhub_mcp.summary.page import Report
 
-        yield "html", Report(out_dir / HTML_NAME, source)
+        yield "html", Report(out_dir / HTML_NAME)
     if "json" in formats:
         yield "json", JsonTable(out_dir / JSON_NAME, writable(str(source)), rows)
 
