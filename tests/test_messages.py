@@ -11,7 +11,9 @@ import pytest
 
 import tikhub_mcp
 from tikhub_mcp.messages import _TABLE, translate
+from tikhub_mcp.posts import answer
 from tikhub_mcp.settings import api_key
+from tikhub_mcp.summary import page as summary_page
 
 MESSAGES = {f"{section}.{name}": texts for section, table in _TABLE.items() for name, texts in table.items()}
 CJK = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
@@ -41,6 +43,9 @@ def uses() -> Iterator[tuple[list[str], set[str]]]:
             function, given = ast.unparse(node.func), {str(keyword.arg) for keyword in node.keywords}
             if function == "translate":
                 yield from (([name], given) for name in named(node.args[0]))
+            elif function == "translations":
+                section = f"{ast.literal_eval(node.args[0])}."
+                yield from (([name], given) for name in MESSAGES if name.startswith(section))
             elif function == "finding":
                 with_advice = ast.unparse(node.args[1]) != "'ok'"
                 for name in named(node.args[2], "doctor."):
@@ -69,6 +74,17 @@ def test_each_reason_against_a_key_is_a_message() -> None:
     source = ast.parse(inspect.getsource(api_key.why_unusable))
     reasons = {ast.literal_eval(node.value) for node in ast.walk(source) if isinstance(node, ast.Return) and node.value}
     assert reasons - {""} == set(_TABLE["unusable_key"])
+
+
+def test_the_page_uses_each_of_its_messages_and_has_each_reason_why_a_post_is_missing() -> None:
+    template = summary_page.TEMPLATE.read_text(encoding="utf-8")
+    unused = {name for name in _TABLE["page"] if not re.search(rf"@{name}@|\b{name.removesuffix('_one')}\b", template)}
+    assert unused - {"most_plays", "most_likes", "most_rate"} == set()
+    asked = set(re.findall(r"@([a-z_]+)@", template)) | set(re.findall(r"(?:say|several)\(\"(\w+)\"", template))
+    assert asked <= _TABLE["page"].keys()
+    reasons = {*answer._REASONS.values(), answer._UNKNOWN_REASON, answer._NEW_REASON.partition(":")[0]}
+    of_posts = {name.removeprefix("The post ") for name in _TABLE["missing_post"] if name.startswith("The post ")}
+    assert of_posts == reasons
 
 
 @pytest.mark.parametrize(("locale", "expected"), [("zh_CN.UTF-8", "a 不可达（b）"), ("C", "a is not reached (b)")])

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.hosts.node import Node
 from tests.support.pages import EVIL, POISONED, TITLE, written
-from tests.support.payloads import private_answer
+from tests.support.payloads import envelope, photo_post, private_answer
 from tests.support.summary_inputs import answer
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import page as summary_page
@@ -57,7 +58,7 @@ def with_script(page: Path, script: str) -> Path:
     end = f"""<script type="module">
     const text = (id) => document.getElementById(id).innerText;
     const all = (what) => [...document.querySelectorAll(what)];
-    const names = () => all("#body tr td:first-child").map((cell) => cell.firstChild.textContent);
+    const names = () => all("#body td.author bdi:first-child").map((name) => name.textContent);
     const change = (id, value, kind) => {{
       document.getElementById(id).value = value;
       document.getElementById(id).dispatchEvent(new Event(kind));
@@ -101,8 +102,9 @@ MANY: list[Json] = [
     answer("3004", 0, play_count=500, digg_count=60, author={"nickname": "Cy"}, desc="paper kites"),
     private_answer(),
 ]
+NAMED = {"Ada", "Bo", "Cy", "paper", "boats", "kites", "user"}  # words of the posts
 TOUR = """
-  const table = {first: names(), sorted: all("th").map((head) => head.getAttribute("aria-sort"))};
+  const table = {first: names(), sorted: all("#head th").map((head) => head.getAttribute("aria-sort"))};
   const head = (field) => document.querySelector(`th[data-field=${field}] button`);
   head("likes").click(); table.likes = names();
   head("likes").click(); table.fewest = names();
@@ -116,15 +118,15 @@ TOUR = """
   change("filter", "", "input");
   change("platform", "douyin", "change"); table.douyin = names();
   change("platform", "", "change"); table.all = names();
-  const drawn = (id) => all(`#${id} svg [role="graphics-symbol"]`).length;
-  const bars = all("#ranks .chart").map((chart) => [chart.id, all(`#${chart.id} svg .mark-rect path`).length]);
+  const ranks = all("#ranks .card").map((card) => [card.id, card.querySelectorAll("li").length]);
   const growth = [document.getElementById("growth").hidden, all("#growth-chart svg .mark-line path").length];
   const choices = all("#growth-count option").map((option) => option.value);
   const clock = all("#growth-chart svg .role-axis-label text").map((label) => label.textContent);
-  const broken = all("#broken li").map((item) => item.textContent);
-  return {table, bars, growth, choices, clock, broken, about: text("about"),
+  const missing = all("#missing li").map((item) => item.innerText);
+  const grown = all("#growth-body tr").map((row) => row.innerText.replace(/\\s+/g, " "));
+  return {table, ranks, growth, choices, clock, missing, grown, about: text("about"),
     totals: all("#totals .card").map((card) => card.innerText.replace(/\\s+/g, " ")),
-    cells: all("#body tr").map((row) => [...row.cells].slice(1).map((cell) => cell.innerText)),
+    cells: all("#body tr").map((row) => [...row.cells].slice(2).map((cell) => cell.innerText)),
     links: all("#body a").map((link) => [link.href, link.rel, link.target])};
 """
 
@@ -132,15 +134,16 @@ TOUR = """
 def test_the_page_shows_totals_rankings_growth_and_a_table_to_sort_and_to_filter(tmp_path: Path) -> None:
     page = seen(written(tmp_path, MANY), TOUR, "--window-size=1280,2000")
     told, table = page.told, page.told["table"]
-    assert told["about"].startswith(f"7 files read from {tmp_path / 'raw'}, 1 of them without a post.")
+    assert told["about"].startswith("7 files read, 1 of them without a post.")
     assert told["totals"][:3] == ["4 posts", "4,000 plays (of 3 posts)", "240 likes"]
-    assert told["bars"] == [["rank-plays", 3], ["rank-likes", 4], ["rank-rate", 3]]
+    assert told["ranks"] == [["rank-plays", 3], ["rank-likes", 4], ["rank-rate", 3]]
     assert told["growth"] == [False, 1]
-    assert any(re.fullmatch(r"\d\d:\d\d UTC", label) for label in told["clock"]), told["clock"]
-    assert told["broken"] == ["0006.json: The post is private."]
+    assert any(re.fullmatch(r"Oct \d+, \d\d:\d\d UTC", label) for label in told["clock"]), told["clock"]
+    assert told["missing"] == ["https://vm.example/ABC/\nThe post is private."]
+    assert told["grown"] == ["paper boats Ada · 3001 1,000 Oct 9, 2025 1,500 Oct 10, 2025 +500 +500"]
     assert told["choices"] == ["plays", "likes", "comments", "shares", "saves"]
     assert table["first"] == ["Bo", "Ada", "Cy", "纸船"]
-    assert table["sorted"] == ["none", "none", "descending", *["none"] * 6]
+    assert table["sorted"] == ["none", "none", "none", "descending", *["none"] * 6]
     assert (table["likes"], table["fewest"]) == (["Ada", "纸船", "Cy", "Bo"], ["Bo", "Cy", "纸船", "Ada"])
     assert table["authors"] == ["Ada", "Bo", "Cy", "纸船"]
     assert table["rates"] == ["Cy", "Ada", "Bo", "纸船"]
@@ -148,14 +151,14 @@ def test_the_page_shows_totals_rankings_growth_and_a_table_to_sort_and_to_filter
     assert table["nothing"] == [[], "0 of 4 posts match"]
     assert (table["douyin"], table["all"]) == (["纸船"], table["first"])
     assert told["cells"][1] == [
-        "2023-11-14",
+        "Nov 14, 2023",
         "1,500",
         "95",
         "87",
         "65",
         "43",
         f"{100 * (95 + 87 + 65 + 43) / 1500:.2f}%",
-        "2025-10-10",
+        "Oct 10, 2025",
     ]
     assert told["cells"][3][1] == told["cells"][3][6] == "–"
     assert told["links"] == [["https://vm.example/ABC/", "noopener noreferrer", "_blank"]] * 4
@@ -167,30 +170,53 @@ def test_no_text_of_a_post_runs_and_nothing_is_asked_of_the_network(tmp_path: Pa
       all("th button").forEach((button) => button.click());
       const body = document.getElementById("body").innerText;
       return {body, images: document.images.length, scripts: document.scripts.length,
-        links: all("main a").map((link) => link.protocol), about: text("about"),
+        links: all("#body a").map((link) => link.protocol),
         resources: performance.getEntriesByType("resource").length};
     """
-    folder = EVIL[1].replace("/", "")
     history = [answer("77", day, author={"nickname": EVIL[0]}) for day in (0, 1)]
-    page = seen(written(tmp_path, [*POISONED, *history], folder), script, "--window-size=1280,2000")
+    page = seen(written(tmp_path, [*POISONED, *history]), script, "--window-size=1280,2000")
     assert page.title == TITLE
     assert (page.told["images"], page.told["resources"]) == (0, 0)
     assert page.told["scripts"] == 4  # the page's own three, and the one of this test
     assert set(page.told["links"]) == {"https:"}
     assert len(page.told["links"]) == len(EVIL) + 1  # what has an odd link, or none, has none
     assert all(text in page.told["body"] for text in EVIL if "\u2028" not in text)
-    assert folder in page.told["about"]
     assert [address for address in page.asked if "example" in address or "vega" in address] == []
     assert console(page.log) == []
 
 
 def test_without_history_and_without_plays_the_page_shows_what_there_is(tmp_path: Path) -> None:
-    script = """return {hidden: document.getElementById("growth").offsetParent === null, first: names(),
+    script = """return {hidden: document.getElementById("growth").offsetParent === null,
+      first: all("#body td.words .soft").map((span) => span.innerText),
+      heads: all("#head th").map((th) => th.innerText),
       charts: all("#ranks h2").map((head) => head.innerText), sorted: document.getElementById("order").value};"""
     answers = [answer(str(likes), douyin=True, digg_count=likes, author={}) for likes in (5, 9)]
     page = seen(written(tmp_path, answers), script)
-    assert page.told == {"hidden": True, "first": ["9", "5"], "charts": ["Most likes"], "sorted": "likes"}
+    assert page.told == {
+        "hidden": True,
+        "first": ["Douyin · 9", "Douyin · 5"],
+        "heads": ["post", "posted", "likes ▼", "comments", "shares", "saves", "as of"],
+        "charts": ["Most likes"],
+        "sorted": "likes",
+    }
     assert console(page.log) == []
+
+
+def test_the_page_speaks_chinese_where_the_locale_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    script = """change("filter", "3003", "input");
+      return [document.querySelector("main").innerText.replace(/UTC|ID|JSON|CSV|TikTok/g, ""),
+        all("#body td.date")[0].innerText, text("shown"), text("growth-body")];"""
+    told, day, shown, growth = seen(written(tmp_path, MANY), script, "--window-size=1280,2000").told
+    assert set(re.findall(r"[A-Za-z]+", told)) == {"https", "vm", "example", "ABC", *NAMED}
+    assert (day, shown) == ("2023年11月14日", "4 个作品中有 1 个符合")
+    assert "2025年10月9日" in growth
+
+
+def test_a_photo_post_is_marked(tmp_path: Path) -> None:
+    photos = envelope(photo_post(image_post_info={"title": "Boats", "images": [{}, {}]}))
+    script = 'return all("#body .photos").map((mark) => mark.innerText);'
+    assert seen(written(tmp_path, [answer("1"), photos]), script).told == ["photo post · 2 pictures"]
 
 
 def test_a_page_without_any_post_says_so_without_an_error(tmp_path: Path) -> None:
@@ -239,20 +265,14 @@ def on_phone(page: Path, width: int, script: str) -> Json:
     return json.loads(html.unescape(told[1]))
 
 
-@pytest.mark.parametrize(
-    ("plays", "folder"),
-    [
-        (10**7, "raw"),
-        (10**10, "raw"),
-        (10**7, "x" * 100),
-    ],
-    ids=["long texts", "long numbers", "a long name"],
-)
-def test_the_page_fits_on_a_phone(tmp_path: Path, plays: int, folder: str) -> None:
+@pytest.mark.parametrize("plays", [10**7, 10**10], ids=["long texts", "long numbers"])
+@pytest.mark.parametrize("locale", ["C.UTF-8", "zh_CN.UTF-8"])
+def test_the_page_fits_on_a_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plays: int, locale: str) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
     script = """const wide = all("main *:not(svg *)").filter((node) => node.scrollWidth > node.clientWidth + 1);
       return [innerWidth, document.documentElement.scrollWidth <= innerWidth,
         wide.filter((node) => node.clientWidth).map((node) => node.outerHTML)];"""
-    assert on_phone(written(tmp_path, lengthy(plays), folder), 400, script) == [400, True, []]
+    assert on_phone(written(tmp_path, lengthy(plays)), 390, script) == [390, True, []]
 
 
 def test_no_word_of_a_chart_is_cut_off_on_a_phone(tmp_path: Path) -> None:
@@ -262,63 +282,22 @@ def test_no_word_of_a_chart_is_cut_off_on_a_phone(tmp_path: Path) -> None:
     assert on_phone(written(tmp_path, lengthy(1000)), 400, script) == []
 
 
-WHOLE = """const end = (node) => node.getBoundingClientRect().right;
-  return all("#ranks svg.marks").map((chart) => [...chart.querySelectorAll(".role-mark text")]
-    .filter((word) => end(word) <= end(chart) + 1).length);"""
-
-
-def test_no_number_of_a_ranking_is_cut_off_on_a_screen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [360, 730, 800, 1115, 1280])
+def test_no_number_is_cut_off_and_posts_of_one_author_are_told_apart_however_wide_the_page_is(
+    tmp_path: Path, width: int
+) -> None:
+    script = """const end = (node) => node.getBoundingClientRect().right;
+      return [all("#ranks .number").filter((node) => end(node) > end(node.closest(".card"))).length,
+        all("#growth-chart svg .mark-line path").length,
+        all("#growth-body .words").map((cell) => cell.innerText.replace(/\\s+/g, " "))];"""
+    author = {"nickname": "每日一图"}
     answers = [
-        answer(str(at), play_count=plays, digg_count=plays - at) for at, plays in enumerate((10**10, 999_999_999))
-    ]
-    assert seen(written(tmp_path, answers), WHOLE, "--window-size=1280,2000").told == [2, 2, 2]
-    answers = [answer(str(at), play_count=999_999_999, digg_count=999_999_999 - at) for at in range(2)]
-    assert seen(written(tmp_path, answers, "other"), WHOLE, "--window-size=1280,2000").told == [2, 2, 2]
-
-
-@pytest.mark.parametrize("width", [360, 730, 800, 1115, 1165])
-def test_no_number_of_a_ranking_is_cut_off_however_wide_the_page_is(tmp_path: Path, width: int) -> None:
-    author = {"nickname": "Paper boats on the river"}
-    answers = [
-        answer(str(at), play_count=123_456_789 - at, digg_count=123_456_789 - at, author=author) for at in (0, 1)
-    ]
-    assert on_phone(written(tmp_path, answers), width, WHOLE) == [2, 2, 2]
-
-
-@pytest.mark.parametrize("width", [390, 700, 1280])
-def test_lines_of_growth_are_told_apart_by_their_ids_also_behind_chinese_texts(tmp_path: Path, width: int) -> None:
-    script = """const chart = document.querySelector("#growth-chart svg").getBoundingClientRect();
-      const labels = all("#growth-chart .role-legend-label text");
-      return [new Set(labels.map((label) => label.textContent)).size,
-        labels.filter((label) => label.getBoundingClientRect().right > chart.right + 1).length];"""
-    text = "每日一图系列作品之城市与海洋的故事合集大全第三集"
-    answers = [
-        answer(str(7300000000000000001 + at * 137), day, author={"nickname": "每日一图官方账号"}, desc=text)
-        for at in range(6)
+        answer(post, day, play_count=10**10 - at, digg_count=123_456_789 - at, author=author, desc=f"第{post}集")
+        for at, post in enumerate(("11234", "21234", "5"))
         for day in (0, 1)
     ]
-    assert on_phone(written(tmp_path, answers), width, script) == [6, 0]
-
-
-def test_posts_of_one_author_are_told_apart_by_how_their_texts_begin(tmp_path: Path) -> None:
-    script = """const texts = (id) => all(`${id} text`).map((text) => text.textContent.replace(/[\u2068\u2069]/g, ""));
-      return [texts("#rank-plays .role-axis-label"), texts("#growth-chart .role-legend-label")];"""
-    posts = [("Ada", "Paper boats on the river, and a very long story"), ("Ada", "Kites"), ("Bo", "Boats"), ("Ada", "")]
-    answers = [
-        answer(str(1001 + at), day, play_count=10 - at + day, author={"nickname": name}, desc=text)
-        for at, (name, text) in enumerate(posts)
-        for day in (0, 1)
-    ]
-    ranked, grown = seen(written(tmp_path, answers), script, "--window-size=1280,2000").told
-    assert [label[:14] for label in ranked] == ["1. Paper boats", "2. Kites", "3. Bo", "4. Ada"]
-    assert grown == ["Paper boats on the rive… …1001", "Kites …1002", "Bo …1003", "Ada …1004"]
-
-
-def test_posts_whose_ids_end_alike_have_lines_of_their_own(tmp_path: Path) -> None:
-    script = """return [all("#growth-chart svg .mark-line path").length,
-      all("#growth-chart .role-legend-label text").map((text) => text.textContent.split(" ").pop())];"""
-    answers = [answer(post, day) for post in ("11234", "21234", "5") for day in (0, 1)]
-    assert seen(written(tmp_path, answers), script, "--window-size=1280,2000").told == [3, ["11234", "21234", "…5"]]
+    named = [f"第{post}集 每日一图 · {post}" for post in ("11234", "21234", "5")]
+    assert on_phone(written(tmp_path, answers), width, script) == [0, 3, named]
 
 
 def test_the_times_of_growth_are_utc_wherever_the_page_is_opened(
@@ -332,7 +311,7 @@ def test_the_times_of_growth_are_utc_wherever_the_page_is_opened(
       return [new Date(0).getTimezoneOffset(), document.querySelector("#vg-tooltip-element").innerText];"""
     offset, tip = seen(written(tmp_path, [answer("1", day) for day in (0, 1)]), script, "--window-size=1280,2000").told
     assert offset == 300
-    assert "2025-10-09 08:53 UTC" in tip
+    assert "Oct 9, 2025, 08:53 UTC" in tip
 
 
 def corner(picture: Path) -> tuple[int, ...]:
@@ -372,7 +351,7 @@ def contrast(front: str, behind: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
 def test_all_text_stands_out_from_what_is_behind_it(tmp_path: Path, scheme: int) -> None:
     script = """const style = (what) => getComputedStyle(document.querySelector(what));
-      const label = document.querySelector("#rank-plays svg .role-axis-label text");
+      const label = document.querySelector("#growth-chart svg .role-axis-label text");
       return {card: style(".card").backgroundColor, page: style("body").backgroundColor,
         on_card: [style(".total b").color, style(".total span").color, style("#body a").color,
           style("#body td:nth-child(3)").color, getComputedStyle(label).fill],
@@ -381,3 +360,19 @@ def test_all_text_stands_out_from_what_is_behind_it(tmp_path: Path, scheme: int)
     assert (luminance(told["page"]) < 0.1) is (scheme == 0)
     assert min(contrast(colour, told["card"]) for colour in told["on_card"]) >= 4.5
     assert min(contrast(colour, told["page"]) for colour in told["on_page"]) >= 4.5
+
+
+def test_axe_finds_nothing_in_both_languages_light_and_dark_wide_and_narrow(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = []
+    for locale in ("C.UTF-8", "zh_CN.UTF-8"):
+        monkeypatch.setenv("LC_ALL", locale)
+        answers = [*MANY, *lengthy(10**9), envelope(photo_post(image_post_info={"images": [{}]}))]
+        pages.append(written(tmp_path / locale, answers).as_uri())
+    script = Path(__file__).with_name("axe.cjs")
+    ran = node.run("node", script, node.modules, str(CHROMIUM), *pages, home=tmp_path, timeout=150)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert [(page["wrong"], page["beyond"]) for page in found] == [([], 0)] * 8
+    assert min(page["checked"] for page in found) > 20  # rules

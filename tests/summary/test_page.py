@@ -1,6 +1,7 @@
 """page.py and report.html: one file that a browser without any network shows, and in which no text of a post runs."""
 
 import json
+import re
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.pages import EVIL, POISONED, written
+from tests.support.pages import EVIL, POISONED, TITLE, written
 from tests.support.payloads import PHOTO_ID, Object, envelope, photo_post, private_answer
 from tests.support.summary_inputs import answer
 from tikhub_mcp.posts.answer import Json
@@ -91,7 +92,7 @@ def test_the_page_forbids_itself_all_connections(tmp_path: Path) -> None:
 def test_no_text_of_a_post_ends_the_element_that_it_stands_in(tmp_path: Path) -> None:
     page = written(tmp_path, POISONED)
     assert "<" not in Tags(page).scripts[0]
-    texts = {post["text"] for post in data_of(page)["posts"]}
+    texts = {post["title"] for post in data_of(page)["posts"]}
     assert {text for text in EVIL if "\u2028" not in text} <= texts
     assert "a b c" in texts  # they could end a line
 
@@ -106,12 +107,12 @@ def test_totals_are_over_all_posts_and_say_of_how_many(tmp_path: Path) -> None:
     ]
     data = data_of(written(tmp_path, answers))
     assert data["totals"] == [
-        ["posts", 3, ""],
-        ["plays", 1500, "of 2 posts"],
-        ["likes", 60, ""],
-        ["comments", 3, ""],
-        ["shares", 6, ""],
-        ["saves", 9, "of 2 posts"],
+        ["posts", 3, 3],
+        ["plays", 1500, 2],
+        ["likes", 60, 3],
+        ["comments", 3, 3],
+        ["shares", 6, 3],
+        ["saves", 9, 2],
     ]
     assert (data["rows"], data["broken"], data["count"]) == (5, 1, 3)
 
@@ -154,7 +155,7 @@ def test_the_rankings_are_over_all_posts_and_not_over_those_that_are_kept(
 def test_a_photo_post_is_marked_with_its_pictures_and_its_title_comes_first(tmp_path: Path) -> None:
     photos = envelope(photo_post(image_post_info={"title": "Boats", "images": [{}, {}]}, desc="#boats"))
     posts = data_of(written(tmp_path, [answer("1"), photos]))["posts"]
-    assert {post["id"]: (post["photos"], post["text"]) for post in posts} == {
+    assert {post["id"]: (post["photos"], post["title"]) for post in posts} == {
         "1": (None, "Paper boats on the canal #boats #canal"),
         PHOTO_ID: (2, "Boats #boats"),
     }
@@ -166,15 +167,43 @@ def test_posts_without_plays_are_kept_by_their_likes(tmp_path: Path, monkeypatch
     assert [post["likes"] for post in data_of(written(tmp_path, answers))["posts"]] == [9, 6]
 
 
-def test_files_without_a_post_are_named_with_the_reason_the_first_of_them(
+@pytest.mark.parametrize(
+    ("locale", "empty", "private"),
+    [
+        ("C.UTF-8", "The file holds no readable JSON: it is empty.", "The post is private."),
+        ("zh_CN.UTF-8", "文件中没有可读的 JSON", "此作品是私密作品"),
+    ],
+)
+def test_missing_posts_stand_with_the_link_that_was_asked_for_and_the_reason_the_first_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str, empty: str, private: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.setattr(summary_page, "MAX_MISSING", 2)
+    asked = private_answer()
+    asked["params"] = {"share_url": "https://vm.example/PRIVATE/"}
+    data = data_of(written(tmp_path, [b"", answer("1"), asked, b"?"]))
+    assert (data["broken"], data["missing"]) == (
+        3,
+        [["", "0000.json", empty], ["https://vm.example/PRIVATE/", "0002.json", private]],
+    )
+
+
+def test_the_page_names_no_folder_and_is_in_the_language_of_the_locale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary_page, "MAX_BROKEN_FILES", 2)
-    data = data_of(written(tmp_path, [b"", answer("1"), private_answer(), b"?"]))
-    assert (data["broken"], data["without"]) == (
-        3,
-        [["0000.json", "The file holds no readable JSON: it is empty."], ["0002.json", "The post is private."]],
-    )
+    for locale, language, title in (("C.UTF-8", "en", TITLE), ("zh_CN.UTF-8", "zh-CN", "TikTok 与抖音作品")):
+        monkeypatch.setenv("LC_ALL", locale)
+        page = written(tmp_path, [answer("1"), b""])
+        text = page.read_text(encoding="utf-8")
+        assert str(tmp_path) not in text
+        assert f"<title>{title}</title>" in text
+        assert ("html", {"lang": language}) in Tags(page).found
+        assert not re.search("@[a-z_A-Z]+@", text)
+
+
+def test_a_count_that_no_post_has_has_no_total(tmp_path: Path) -> None:
+    data = data_of(written(tmp_path, [answer("1", douyin=True, collect_count=None)]))
+    assert [name for name, *_ in data["totals"]] == ["posts", "likes", "comments", "shares"]
 
 
 def test_growth_is_told_of_the_largest_posts_and_of_their_newest_answers(
@@ -189,5 +218,8 @@ def test_growth_is_told_of_the_largest_posts_and_of_their_newest_answers(
     assert [point["as_of"][:10] for point in history[0]["points"]] == ["2025-10-11", "2025-10-12", "2025-10-13"]
 
 
-def test_without_history_there_is_no_growth(tmp_path: Path) -> None:
-    assert data_of(written(tmp_path, [answer("1"), answer("2"), b""]))["history"] == []
+@pytest.mark.parametrize("answers", [[answer("1"), answer("2"), b""], [answer("1"), answer("1"), answer("1", None)]])
+def test_without_two_times_there_is_no_growth_and_no_script_for_it(tmp_path: Path, answers: list[Json]) -> None:
+    page = written(tmp_path, answers)
+    assert data_of(page)["history"] == []
+    assert page.stat().st_size < 50_000
