@@ -31,7 +31,7 @@ from tikhub_mcp.summary.columns import COLUMNS
 from tikhub_mcp.summary.history import HISTORY
 from tikhub_mcp.summary.rows import Row
 from tikhub_mcp.summary.summarize import XLSX_NAME, Summary, summarize
-from tikhub_mcp.summary.xlsx import CHANGES, POSTS
+from tikhub_mcp.summary.xlsx import HISTORY_COLUMNS, POSTS
 
 pytestmark = pytest.mark.slow  # these start servers, programs or libraries that take long
 
@@ -107,8 +107,8 @@ def test_the_sheets_are_posts_history_and_columns(tmp_path: Path) -> None:
     book, _ = made(tmp_path, MIXED)
     assert book.sheetnames == ["Posts", "History", "Columns"]
     assert [cell.value for cell in book["Posts"][1]] == list(POSTS)
-    assert [cell.value for cell in book["History"][1]] == list(CHANGES)
-    assert (sorted(POSTS), sorted(CHANGES)) == (sorted(COLUMNS), sorted(HISTORY))
+    assert [cell.value for cell in book["History"][1]] == list(HISTORY_COLUMNS)
+    assert (sorted(POSTS), sorted(HISTORY_COLUMNS)) == (sorted(COLUMNS), sorted(HISTORY))
     assert POSTS[:5] == ("author_nickname", "desc", "create_time_unix", "platform", "play_count")
     assert book["History"].sheet_state == "visible"
 
@@ -150,13 +150,34 @@ def test_the_last_sheet_says_what_every_column_of_the_others_means(tmp_path: Pat
     assert header == ("column", "meaning", "comes from")
     told = {str(name): (str(meaning), source) for name, meaning, source in meanings}
     assert len(told) == len(meanings)
-    assert told.keys() == COLUMNS.keys() | HISTORY.keys()
-    assert all(told[name][0] == meaning for name, meaning in COLUMNS.items())
-    assert all(told[name][0] == meaning for name, meaning in HISTORY.items() if name not in COLUMNS)
+    assert told.keys() == {*COLUMNS, *HISTORY}
+    assert told["play_count"][0].startswith("Plays, as the API counts them")
+    assert told["digg_count_per_day"] == ("That change, per day", "tikhub-mcp")
     ours = {"source_file", "parse_ok", "error", "platform", "as_of", "engagement_rate", "is_latest", "link"}
     ours |= {"kind", "image_count", "clip_count"}
     api = {name for name, (_, source) in told.items() if source == "the API"}
-    assert api == COLUMNS.keys() - ours
+    assert api == set(COLUMNS) - ours
+
+
+def test_headings_and_meanings_are_chinese_where_the_locale_is_and_the_csv_keeps_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    book, done = made(tmp_path, MIXED)
+    assert book.sheetnames == ["作品", "历史", "列说明"]
+    header, *meanings = book["列说明"].iter_rows(values_only=True)
+    assert header == ("列", "含义", "来源", "CSV 和 JSON 中的列名")
+    by_name = {name: heading for heading, _, _, name in meanings}
+    assert [cell.value for cell in book["作品"][1]] == [by_name[name] for name in POSTS]
+    assert [cell.value for cell in book["历史"][1]] == [by_name[name] for name in HISTORY_COLUMNS]
+    assert len({*by_name.values()}) == len(by_name)
+    assert by_name["digg_count_per_day"] == "点赞每天变化"
+    assert all(
+        re.search("[\u4e00-\u9fff]", f"{heading}") and re.search("[\u4e00-\u9fff]", f"{meaning}")
+        for heading, meaning, _, _ in meanings
+    )
+    csv = done.paths["csv"].read_text(encoding="utf-8-sig")
+    assert csv.splitlines()[0] == ",".join(COLUMNS)
 
 
 # Cells

@@ -1,17 +1,8 @@
-"""The counts of a post: their names here and in the API, and their meaning."""
+"""The counts of a post: their names in the API, and here."""
 
 from typing import Final
 
-COUNTS: Final = {
-    "play_count": "Plays, as the API counts them; Douyin does not report plays and gives 0",
-    "digg_count": "Likes",
-    "comment_count": "Comments",
-    "share_count": "Shares",
-    "collect_count": "Saves (favourites)",
-    "download_count": "Downloads",
-}
-
-
+COUNTS: Final = ("play_count", "digg_count", "comment_count", "share_count", "collect_count", "download_count")
 API_COUNTS = {  # the name here → the name in the API
     "likes": "digg_count",
     "comments": "comment_count",

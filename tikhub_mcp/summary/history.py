@@ -8,32 +8,24 @@ from heapq import nlargest
 from typing import Final
 
 from tikhub_mcp.posts.counts import COUNTS
-from tikhub_mcp.summary.columns import OURS
+from tikhub_mcp.summary.columns import CHANGES
 from tikhub_mcp.summary.rows import Row, reported
 
 SECONDS_A_DAY = 86_400
 MAX_TOP_POSTS = 5  # posts in each ranking
 _UNKNOWN = -1  # stands for a count that was not reported
 
-HISTORY: Final = {
-    "aweme_id": "Id of the post",
-    "platform": "tiktok or douyin",
-    "author_nickname": "The author's name as shown then",
-    "as_of": "Time of the numbers (ISO 8601, UTC)",
-    "days_since_previous": "Since the answer before",
-    **{
-        column: meaning
-        for count, what in COUNTS.items()
-        for column, meaning in (
-            (count, what.partition(",")[0]),
-            (f"{count}_change", "Change since the answer before"),
-            (f"{count}_per_day", "That change, per day"),
-        )
-    },
-    "engagement_rate": OURS["engagement_rate"],
-    "is_latest": "Whether it is the newest",
-    "source_file": "Name of the raw file",
-}
+HISTORY: Final = (
+    "aweme_id",
+    "platform",
+    "author_nickname",
+    "as_of",
+    "days_since_previous",
+    *(column for count in COUNTS for column in (count, *(f"{count}_{end}" for end in CHANGES))),
+    "engagement_rate",
+    "is_latest",
+    "source_file",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.messages import said, translate
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.storage.atomic import os_errors
 from tikhub_mcp.storage.temporary import temporary_folder
-from tikhub_mcp.summary.columns import COLUMNS, OURS
+from tikhub_mcp.summary.columns import COLUMNS, OURS, describe
 from tikhub_mcp.summary.csv_cells import fitting
 from tikhub_mcp.summary.history import HISTORY, Findings
 from tikhub_mcp.summary.outputs import Output
@@ -47,7 +48,7 @@ _FOREMOST: Final = (  # the columns that people look for come first, then the ot
     "error",
 )
 POSTS: Final = tuple(dict.fromkeys((*_FOREMOST, *COLUMNS)))
-CHANGES: Final = tuple(dict.fromkeys(("author_nickname", *HISTORY)))
+HISTORY_COLUMNS: Final = tuple(dict.fromkeys(("author_nickname", *HISTORY)))
 
 _MOMENTS: Final = {"create_time_unix", "as_of"}
 _LINKS: Final = {"link", "cover_url", "play_url_sample"}
@@ -95,8 +96,8 @@ class Workbook(Output):
         self._buffer = io.BufferedRandom(self.file)  # an unbuffered write may write a part of the data only
         self._book = xlsxwriter.Workbook(self._buffer, options)
         self._bold = self._book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
-        self._posts = _Sheet(self._new_sheet("Posts"), self._book, POSTS, self._bold)
-        self._history = _Sheet(self._new_sheet("History"), self._book, CHANGES, self._bold)
+        self._posts = _Sheet(self._new_sheet(translate("workbook.posts")), self._book, POSTS, self._bold)
+        self._history = _Sheet(self._new_sheet(translate("workbook.history")), self._book, HISTORY_COLUMNS, self._bold)
 
     def _new_sheet(self, name: str) -> Worksheet:
         sheet = self._book.add_worksheet(name)
@@ -135,20 +136,18 @@ class Workbook(Output):
         self._resources.close()
 
     def _add_columns_sheet(self) -> None:
-        sheet = self._new_sheet("Columns")
+        sheet = self._new_sheet(translate("workbook.columns"))
         sheet.freeze_panes(1, 0)
         sheet.set_column(0, 0, 32)
         sheet.set_column(1, 1, 90)
         sheet.set_column(2, 2, 14)
-        sheet.write_row(0, 0, ["column", "meaning", "comes from"], self._bold)
-        meanings = {name: COLUMNS.get(name) or HISTORY[name] for name in dict.fromkeys((*POSTS, *CHANGES))}
-        for number, (name, meaning) in enumerate(meanings.items(), 1):
-            source = (
-                "the API"
-                if name in COLUMNS and name not in {*OURS, "source_file", "parse_ok", "error"}
-                else "tikhub-mcp"
-            )
-            sheet.write_row(number, 0, [name, meaning, source])
+        sheet.set_column(3, 3, 32)
+        header = ("column", "meaning", "source", "name")[: 4 if said("", "zh") else 3]  # in English headings are names
+        sheet.write_row(0, 0, [translate(f"workbook.{name}") for name in header], self._bold)
+        for number, name in enumerate(dict.fromkeys((*POSTS, *HISTORY_COLUMNS)), 1):
+            of_api = name in COLUMNS and name not in {*OURS, "source_file", "parse_ok", "error"}
+            source = translate("workbook.api") if of_api else translate("workbook.ours")
+            sheet.write_row(number, 0, [*describe(name), source, name][: len(header)])
 
 
 class _Sheet:
@@ -166,8 +165,10 @@ class _Sheet:
         self.sheet.set_landscape()
         self.sheet.repeat_rows(0)
         for at, column in enumerate(columns):
-            self.sheet.set_column(at, at, _WIDTHS.get(column, max(12, len(column) + 4)))  # 4 for the filter button
-            self.sheet.write_string(0, at, column, bold)
+            heading, _ = describe(column)
+            width = sum(2 if character > "\u2e7f" else 1 for character in heading)  # a Chinese one is as wide as two
+            self.sheet.set_column(at, at, _WIDTHS.get(column, max(12, width + 4)))  # 4 for the filter button
+            self.sheet.write_string(0, at, heading, bold)
 
     def add(self, row: Row) -> None:
         """Append a row.
