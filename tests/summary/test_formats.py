@@ -22,7 +22,6 @@ from tests.support.held_summaries import Held, cancel, start
 from tests.support.mcp_session import Desk, Heard, listing, until
 from tests.support.summary_inputs import answer, save_all
 from tikhub_mcp.cli.main import main
-from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.summary import extras
 from tikhub_mcp.summary import summarize as summary_summarize
@@ -50,7 +49,7 @@ WISHES: list[tuple[Json, str]] = [  # what is asked for, and what comes
 ]
 UNKNOWN: list[Json] = ["pdf", ["pdf"], ["csv", "pdf"], "csv,pdf", ["CSV"], ["csv,json"], [""]]
 NO_FORMATS: list[Json] = [[5], [None], 5, {"a": 1}, True]
-LIBRARIES = [("xlsx", "xlsxwriter", "xlsx"), ("html", "vl_convert", "report")]  # format, what it needs, its extra
+LIBRARIES = [("xlsx", "xlsxwriter", "xlsx")]  # format, what it needs, its extra
 
 
 def filled(root: Path, answers: list[Json] | None = None) -> Path:
@@ -374,12 +373,14 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_format_that_is_refused_is_the_one_that_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_of_the_chart_the_page_has_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without("vl_convert", monkeypatch)
-    filled(tmp_path)
-    assert set(summarize(tmp_path / "raw", tmp_path, ["xlsx"]).paths) == {"xlsx"}
-    with pytest.raises(InvalidInput, match="'report' for the format html"):
-        summarize(tmp_path / "raw", tmp_path, ["xlsx", "html"])
+    save_all(tmp_path / "raw", [answer("1", day, play_count=1000 + day) for day in (0, 1)])
+    page = summarize(tmp_path / "raw", tmp_path, ["html"]).paths["html"].read_text(encoding="utf-8")
+    assert '"plays":1001' in page
+    assert '<script type="module"></script>' in page
 
 
 def test_csv_and_json_are_the_default_everywhere(tmp_path: Path) -> None:

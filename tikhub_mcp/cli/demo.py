@@ -6,9 +6,13 @@ Calls the tools, prints their replies and checks some values. Needs neither an A
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
+import threading
 import time
-from contextlib import ExitStack
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,15 @@ from tikhub_mcp import isolation
 from tikhub_mcp.cli.output import print_at_once, print_batch, print_video
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import translate
+from tikhub_mcp.settings.environment import process_environment
 from tikhub_mcp.settings.program import shell_command
 
 # post of the sandbox → expected outcome
 BATCH = {"tiktok": "ok", "photos": "ok", "douyin": "ok", "private": "post_unavailable"}
 PICTURES = 9  # of the post "photos"
 PREFIX = "tikhub-mcp-demo-"
-Checks = dict[str, tuple[object, object]]  # values by name, each after the expected one
+Checks = dict[str, tuple[object, object]]  # values by the name of a message, each after the expected one
+QUIET_SECONDS = 2.0  # without a line, after which one says that the demo goes on
 UNFINISHED_SECONDS = 3600.0  # after this time a folder without a summary is that of a run that was killed
 
 
@@ -42,12 +48,12 @@ def run(folder: Path | None = None) -> int:
     target = folder or _new_folder()
     if (target / "raw").exists():  # stored answers would be used again, and fewer calls paid for than expected
         raise InvalidInput(translate("demo.folder_in_use", folder=target))
-    print_at_once(translate("demo.begin"))
-    with ExitStack() as unfinished:
+    with _talking() as say, ExitStack() as unfinished:
+        say(translate("demo.begin"))
         if folder is None:
             unfinished.callback(shutil.rmtree, target, ignore_errors=True)
         try:
-            checks = asyncio.run(_steps(target))
+            page, checks = asyncio.run(_steps(target, say))
         except BaseExceptionGroup as group:  # the client's task groups wrap what is raised inside them
             if group.subgroup(BrokenPipeError):
                 raise BrokenPipeError from None
@@ -55,25 +61,59 @@ def run(folder: Path | None = None) -> int:
         unfinished.pop_all()
     wrong = {what: values for what, values in checks.items() if values[0] != values[1]}
     for what, (expected, value) in wrong.items():
-        print_at_once(translate("demo.differs", what=what, expected=expected, got=value))
+        print_at_once(translate("demo.differs", what=translate(f"demo_check.{what}"), expected=expected, got=value))
     if not wrong:
         print_at_once(translate("demo.right"))
     print_at_once(translate("demo.files", folder=target))
     print_at_once(translate("demo.next", install=shell_command("install", "claude-desktop")))
+    if page and _has_desktop(process_environment()):
+        webbrowser.open(page.as_uri())
     return int(bool(wrong))
 
 
-async def _steps(folder: Path) -> Checks:
-    """Call the tools, print their replies, and return the values to check."""
+@contextmanager
+def _talking() -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints a line; where it is silent for QUIET_SECONDS, a line says that the demo goes on."""
+    spoke, over = threading.Event(), threading.Event()
+
+    def say(line: str) -> None:
+        spoke.set()
+        print_at_once(line)
+
+    def fill_silence() -> None:
+        while not over.is_set():
+            if not spoke.wait(QUIET_SECONDS):
+                with suppress(BrokenPipeError):  # the next line of `say` ends the demo
+                    print_at_once(translate("demo.goes_on"))
+            spoke.clear()
+
+    thread = threading.Thread(target=fill_silence, daemon=True)
+    thread.start()
+    try:
+        yield say
+    finally:
+        over.set()
+        spoke.set()
+        thread.join()
+
+
+def _has_desktop(env: Mapping[str, str]) -> bool:
+    """Whether a person sees what a browser opens: standard output is a terminal on a desktop of this machine."""
+    if not sys.stdout.isatty() or env.get("CI") or env.get("SSH_CONNECTION"):
+        return False
+    return sys.platform in ("win32", "darwin") or bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
+
+
+async def _steps(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, Checks]:
+    """Call the tools, print their replies, and return the page and the values to check."""
     from mcp.client import Client  # these imports take a second, before which something should be on the screen
     from mcp.client.stdio import StdioServerParameters
 
     from tikhub_mcp.sandbox import Sandbox, link, short_link
-    from tikhub_mcp.summary.extras import is_installed
     from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
 
     with Sandbox() as sandbox:
-        print_at_once(translate("demo.started", address=sandbox.base_url))
+        say(translate("demo.started", address=sandbox.base_url))
         command, *args = isolation.isolated_server_command()
         env = {"TIKHUB_API_KEY": "demo-key-of-the-sandbox", "TIKHUB_BASE_URL": sandbox.base_url}
         env["TIKHUB_OUTPUT_DIR"] = str(folder)
@@ -84,30 +124,29 @@ async def _steps(folder: Path) -> Checks:
                 return (await client.call_tool(tool, arguments)).structured_content or {}
 
             text = f"复制打开抖音，看看【夜航星】的作品 {short_link('douyin')} kWq:/ 05/17"
-            print_at_once(translate("demo.one", text=text))
+            say(translate("demo.one", text=text))
             one = VideoReply.model_validate(await call("download_video", url=text))
             print_video(one)
-            print_at_once(translate("demo.again"))
+            say(translate("demo.again"))
             again = VideoReply.model_validate(await call("download_video", url=text))
-            print_at_once(translate("demo.calls", count=again.cost.api_calls))
-            print_at_once(translate("demo.batch"))
+            say(translate("demo.calls", count=again.cost.api_calls))
+            say(translate("demo.batch"))
             batch = BatchReply.model_validate(await call("batch_download", urls=[link(name) for name in BATCH]))
             print_batch(batch)
-            page = ["html"] if is_installed("report") else []
-            print_at_once(translate("demo.summary"))
-            table = SummaryReply.model_validate(await call("summarize_raw", formats=["csv", "json", *page]))
-        print_at_once(translate("demo.rows", rows=table.rows, broken=table.broken))
-        for path in (table.csv_path, table.json_path, table.html_path or translate("demo.no_page")):
-            print_at_once(str(path))
-        return {
+            say(translate("demo.summary"))
+            table = SummaryReply.model_validate(await call("summarize_raw", formats=["csv", "json", "html"]))
+        say(translate("demo.rows", rows=table.rows, broken=table.broken))
+        for path in (table.csv_path, table.json_path, table.html_path):
+            say(str(path))
+        return Path(table.html_path) if table.html_path else None, {
             "status": ("ok", one.status),
-            "size of the video": (one.file and _size(one.file.path), one.file and one.file.size_bytes),
-            "API calls for the same again": (0, again.cost.api_calls),
+            "size": (one.file and _size(one.file.path), one.file and one.file.size_bytes),
+            "calls_again": (0, again.cost.api_calls),
             "batch": ([*BATCH.values()], [item.error.code if item.error else item.status for item in batch.results]),
             "pictures": ([PICTURES], [item.photos_count for item in batch.results if item.photos_count]),
-            "rows, and those without a post": ((4, 1), (table.rows, table.broken)),
-            "page": (bool(page), table.html_path is not None),
-            "API calls": (4, sum(call.status == 200 for call in sandbox.calls)),
+            "rows": ((4, 1), (table.rows, table.broken)),
+            "page": (True, table.html_path is not None),
+            "calls": (4, sum(call.status == 200 for call in sandbox.calls)),
         }
 
 

@@ -1,8 +1,9 @@
 """The HTML page of a summary: totals, rankings, growth and a table, in one file that needs no network.
 
 The chart of growth is drawn by Vega-Lite, whose script comes from vl-convert and is embedded where there is growth to
-show. The page is in the language of the locale, and names no folder of the machine that it was made on. Texts of posts
-are untrusted: they are embedded as JSON in which every `<` is escaped, and shown as text, never as markup.
+show and the extra `report` is installed; the numbers stand beside it in any case. The page is in the language of the
+locale, and names no folder of the machine that it was made on. Texts of posts are untrusted: they are embedded as JSON
+in which every `<` is escaped, and shown as text, never as markup.
 """
 
 import heapq
@@ -21,6 +22,7 @@ from tikhub_mcp.messages import said, translations
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.counts import API_COUNTS
+from tikhub_mcp.summary.extras import is_installed
 from tikhub_mcp.summary.history import Findings
 from tikhub_mcp.summary.outputs import Output
 from tikhub_mcp.summary.rows import Row, own_words, reported
@@ -83,7 +85,7 @@ class Report(Output):
         """Write the page."""
         values = {name: html.escape(text) for name, text in translations("page").items()}
         values |= {"LANGUAGE": said("en", "zh-CN"), "DATA": _json(self._data(found))}
-        values["LIBRARY"] = library() if self._lines else ""
+        values["LIBRARY"] = library() if self._lines and is_installed("report") else ""
         page = TEMPLATE.read_text(encoding="utf-8")
         self.write(re.sub(r"@(\w+)@", lambda gap: values[gap[1]], page).encode())
         super().finish(found)

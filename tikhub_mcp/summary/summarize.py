@@ -41,7 +41,7 @@ DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 # single text that a column needs fills it.
 MAX_FILE_BYTES = 52 * 2**20
 
-_NEEDS = {"xlsx": "xlsx", "html": "report"}  # format → extra
+_NEEDS = {"xlsx": "xlsx"}  # format → extra; the page has no chart without `report`
 
 
 class SummaryStopped(Exception):
