@@ -74,7 +74,7 @@ COLUMNS: Final[tuple[str, ...]] = (
 CHANGES: Final = ("change", "per_day")  # what the history tells of each count, as the ends of column names
 
 
-def describe(column: str) -> tuple[str, str]:
+def heading_and_meaning(column: str) -> tuple[str, str]:
     """Return the heading and the meaning of a column of a summary or its history, in the language of the locale."""
     for end in CHANGES:
         if column.endswith(f"_{end}"):

@@ -30,6 +30,7 @@ Row: TypeAlias = dict[str, Json]
 # The API gives 0 for all three where it does not report them, also for accounts with millions of followers (seen in
 # answers of 2025 and 2026).
 _AUTHOR_COUNTS = ("author_follower_count", "author_following_count", "author_aweme_count")
+_NESTING = {dict, list}
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; the "Z" is appended to the text
 _NO_VIDEO, _NO_AUTHOR, _NO_ADDRESS = VideoFields(), AuthorFields(), AddressFields()
 _VIDEO: Row = {"kind": "video", "image_count": 0, "clip_count": 0, "title": None}
@@ -68,7 +69,9 @@ def reported(row: Row) -> dict[str, int | None]:
 def is_deep(value: Json, levels: int = MAX_DEPTH) -> bool:
     """Whether a row, or a value in it, is nested too deeply for the outputs."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(is_deep(item, levels - 1) for item in inner if type(item) in (dict, list))
+    if _NESTING.isdisjoint(map(type, inner)):  # most rows, in a fifth of the time
+        return levels < 0
+    return levels < 0 or any(is_deep(item, levels - 1) for item in inner if type(item) in _NESTING)
 
 
 def without_unreported(row: Row) -> Row:

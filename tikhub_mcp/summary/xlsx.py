@@ -20,7 +20,7 @@ from tikhub_mcp.posts.aweme import unix_time
 from tikhub_mcp.posts.counts import COUNTS
 from tikhub_mcp.storage.atomic import os_errors
 from tikhub_mcp.storage.temporary import temporary_folder
-from tikhub_mcp.summary.columns import COLUMNS, OURS, describe
+from tikhub_mcp.summary.columns import COLUMNS, OURS, heading_and_meaning
 from tikhub_mcp.summary.csv_cells import fitting
 from tikhub_mcp.summary.history import HISTORY, Findings
 from tikhub_mcp.summary.outputs import Output
@@ -147,7 +147,7 @@ class Workbook(Output):
         for number, name in enumerate(dict.fromkeys((*POSTS, *HISTORY_COLUMNS)), 1):
             of_api = name in COLUMNS and name not in {*OURS, "source_file", "parse_ok", "error"}
             source = translate("workbook.api") if of_api else translate("workbook.ours")
-            sheet.write_row(number, 0, [*describe(name), source, name][: len(header)])
+            sheet.write_row(number, 0, [*heading_and_meaning(name), source, name][: len(header)])
 
 
 class _Sheet:
@@ -165,7 +165,7 @@ class _Sheet:
         self.sheet.set_landscape()
         self.sheet.repeat_rows(0)
         for at, column in enumerate(columns):
-            heading, _ = describe(column)
+            heading, _ = heading_and_meaning(column)
             width = sum(2 if character > "\u2e7f" else 1 for character in heading)  # a Chinese one is as wide as two
             self.sheet.set_column(at, at, _WIDTHS.get(column, max(12, width + 4)))  # 4 for the filter button
             self.sheet.write_string(0, at, heading, bold)
