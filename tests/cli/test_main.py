@@ -24,7 +24,8 @@ from tests.support.forked import Forked
 from tests.support.summary_inputs import COUNTS, answer, save_all
 from tikhub_mcp import __version__
 from tikhub_mcp.api import client, limiter
-from tikhub_mcp.cli.main import _finish, main
+from tikhub_mcp.cli.main import main
+from tikhub_mcp.cli.running import finish
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.posts.post import Metrics
 from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, posts, short_link
@@ -511,7 +512,7 @@ def test_name_look_ups_that_hang_hold_up_no_file(monkeypatch: pytest.MonkeyPatch
             hang.set()
             await asyncio.wait(look_ups)
 
-    assert _finish(work()) == "written"
+    assert finish(work()) == "written"
 
 
 def test_the_log_level_is_for_this_package_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

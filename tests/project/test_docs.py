@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from tikhub_mcp import __version__, errors
-from tikhub_mcp.cli import main
+from tikhub_mcp.cli.parser import build_parser
 from tikhub_mcp.errors import TikHubMCPError
 from tikhub_mcp.server import INSTRUCTIONS, Server
 from tikhub_mcp.settings import api_key, environment
@@ -76,7 +76,7 @@ def test_the_columns_of_the_readme_are_those_of_the_table_in_their_order() -> No
 
 
 def test_the_commands_and_options_of_the_readme_are_those_of_the_parser() -> None:
-    [commands] = [action for action in main._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [commands] = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     table = {row[0]: row[1] for row in rows(between("commands", "/commands"))}
     same = set(re.findall(r"-{1,2}[a-z][a-z-]*", table["`tikhub-mcp one URL`"]))
     for name, parser in commands.choices.items():

@@ -1,4 +1,4 @@
-"""Terminal output of the commands. Only this module and `main.py` print."""
+"""Terminal output of the commands."""
 
 import asyncio
 import json
