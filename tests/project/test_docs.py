@@ -82,7 +82,8 @@ def test_the_commands_and_options_of_the_readme_are_those_of_the_parser() -> Non
     for name, parser in commands.choices.items():
         [told] = [text for command, text in table.items() if re.match(rf"`tikhub-mcp {name}\b", command)]
         flags = set(re.findall(r"(?<![\w-])-{1,2}[a-z][a-z-]*", told)) | (same if "the same" in told else set())
-        real = {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
+        told_of = (action for action in parser._actions if action.help != argparse.SUPPRESS)
+        real = {flag for action in told_of for flag in action.option_strings} - {"-h", "--help"}
         assert flags == real, name
 
 

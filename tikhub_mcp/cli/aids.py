@@ -1,10 +1,16 @@
 """The commands `doctor` and `sandbox`."""
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from tikhub_mcp.sandbox import Sandbox
+from tikhub_mcp.cli.output import print_at_once
 from tikhub_mcp.errors import InvalidInput
+from tikhub_mcp.messages import translate
 
 
 def examine_installation(args: argparse.Namespace) -> int:
@@ -33,17 +39,29 @@ def run_sandbox(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InvalidInput(f"Port {args.port} cannot be used ({error.strerror}). Try --port 0.") from None
     try:
-        print("A stand-in for TikHub runs on this machine. Point the server (or `tikhub-mcp one`) at it with\n")
-        # A separate folder keeps the sandbox's invented answers apart from those of real posts.
-        folder = Path(tempfile.gettempdir()) / "tikhub-mcp-sandbox"
-        print(
-            f"  export TIKHUB_BASE_URL={sandbox.base_url} TIKHUB_API_KEY=any-key-will-do TIKHUB_OUTPUT_DIR={folder}\n"
-        )
-        print("and ask for these links; any other id is a good video:\n")
-        for link, what in sandbox.describe():
-            print(f"  {link:<60} {what}")
-        print("\nCtrl-C ends it.", flush=True)
+        _describe(sandbox, args.json)
         Event().wait()
     finally:
         sandbox.stop()
     return 0
+
+
+def _describe(sandbox: "Sandbox", as_json: bool) -> None:
+    """Print the variables to set and the links to ask for."""
+    # A separate folder keeps the sandbox's invented answers apart from those of real posts.
+    folder = str(Path(tempfile.gettempdir()) / "tikhub-mcp-sandbox")
+    variables = {
+        "TIKHUB_BASE_URL": sandbox.base_url,
+        "TIKHUB_API_KEY": "any-key-will-do",
+        "TIKHUB_OUTPUT_DIR": folder,
+    }
+    if as_json:
+        posts = [{"link": link, "about": about} for link, about in sandbox.describe()]
+        print_at_once(json.dumps({"env": variables, "posts": posts}, ensure_ascii=False))
+        return
+    print(translate("sandbox.begin"))
+    print(f"\n  export {' '.join(f'{name}={value}' for name, value in variables.items())}\n")
+    print(translate("sandbox.links"))
+    for link, about in sandbox.describe():
+        print(f"  {link:<60} {about}")
+    print_at_once(translate("sandbox.end"))

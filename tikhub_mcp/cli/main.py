@@ -4,13 +4,16 @@ Without arguments it runs the MCP server on stdio. To keep the server's start fa
 dependencies inside its function.
 """
 
+import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
-from tikhub_mcp.cli.output import print_json
+from tikhub_mcp.cli.output import print_error, print_json
 from tikhub_mcp.cli.parser import build_parser
 from tikhub_mcp.errors import TikHubMCPError
+from tikhub_mcp.messages import translate
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
 
 
@@ -30,11 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tikhub_mcp.server import run
 
         if sys.stdin.isatty():
-            print("This is the MCP server, waiting for a client on standard input; see --help.", file=sys.stderr)
+            print(translate("cli.server_waits"), file=sys.stderr)
         run()
         return 0
     args = build_parser().parse_args(arguments)
     begin_log()
+    if getattr(args, "verbose", False):
+        logging.getLogger("tikhub_mcp").setLevel(logging.INFO)
+    return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run a command, and return its exit code; this is the boundary of the errors of all commands."""
     try:
         exit_code: int = args.command(args)
         if sys.stdout:  # None if it was closed before Python started
@@ -44,12 +54,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tikhub_mcp.tools.replies import refusal
 
             print_json(refusal(args.tool, error, getattr(args, "url", "")))
-        print(f"error: {error.code}: {error.tell_human or error.message}", file=sys.stderr)
+        print_error(error.code, error.tell_human or error.message)
         return error.exit_code
     except KeyboardInterrupt:
-        print("Interrupted. What was finished is kept; nothing half-made is left.", file=sys.stderr)
+        print(translate("cli.interrupted"), file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _drop_output(error)
         return 1
     return exit_code
+
+
+def _drop_output(error: OSError) -> None:
+    """Say why standard output cannot be written, unless its reader, such as `head`, has closed it.
+
+    Raises:
+        OSError: It is another file that `error` is about.
+    """
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+    else:
+        raise error
+    if not isinstance(error, BrokenPipeError):
+        print_error("output", f"Standard output cannot be written: {error.strerror}.")
