@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tikhub_mcp.cli.output import print_batch, print_json
+from tikhub_mcp.cli.output import print_batch
+from tikhub_mcp.cli.terminal import print_json
 from tikhub_mcp.text import printable
 from tikhub_mcp.tools.schemas import BatchReply, Cost
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tikhub_mcp.sandbox import Sandbox
 from tikhub_mcp.cli.output import print_at_once
+from tikhub_mcp.cli.terminal import write
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import translate
 
@@ -22,8 +23,8 @@ def examine_installation(args: argparse.Namespace) -> int:
     for finding in examine(online=args.online):
         found.append(finding)
         if not args.json:
-            print(finding, flush=True)
-    print(as_json(found) if args.json else summing_up(found))
+            print_at_once(str(finding))
+    write(as_json(found) if args.json else summing_up(found))
     return int(any(finding.state == "problem" for finding in found))
 
 
@@ -59,9 +60,9 @@ def _describe(sandbox: "Sandbox", as_json: bool) -> None:
         posts = [{"link": link, "about": about} for link, about in sandbox.describe()]
         print_at_once(json.dumps({"env": variables, "posts": posts}, ensure_ascii=False))
         return
-    print(translate("sandbox.begin"))
-    print(f"\n  export {' '.join(f'{name}={value}' for name, value in variables.items())}\n")
-    print(translate("sandbox.links"))
+    write(translate("sandbox.begin"))
+    write(f"\n  export {' '.join(f'{name}={value}' for name, value in variables.items())}\n")
+    write(translate("sandbox.links"))
     for link, about in sandbox.describe():
-        print(f"  {link:<60} {about}")
+        write(f"  {link:<60} {about}")
     print_at_once(translate("sandbox.end"))

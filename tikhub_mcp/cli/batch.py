@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tikhub_mcp.tools.schemas import BatchReply
 from tikhub_mcp.cli.inputs import absolute, read_links
-from tikhub_mcp.cli.output import print_batch, print_json, print_note
-from tikhub_mcp.cli.progress import Screen
-from tikhub_mcp.cli.running import finish, job_options, open_jobs
+from tikhub_mcp.cli.output import print_batch
+from tikhub_mcp.cli.running import Screen, finish, job_options, open_jobs
+from tikhub_mcp.cli.terminal import print_json, print_note
 from tikhub_mcp.messages import translate
 
 

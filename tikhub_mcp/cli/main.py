@@ -6,12 +6,11 @@ dependencies inside its function.
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
-from tikhub_mcp.cli.output import print_error, print_json
 from tikhub_mcp.cli.parser import build_parser
+from tikhub_mcp.cli.terminal import flush_output, print_error, print_json
 from tikhub_mcp.errors import TikHubMCPError
 from tikhub_mcp.messages import translate
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
@@ -36,19 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(translate("cli.server_waits"), file=sys.stderr)
         run()
         return 0
-    args = build_parser().parse_args(arguments)
-    begin_log()
-    if getattr(args, "verbose", False):
-        logging.getLogger("tikhub_mcp").setLevel(logging.INFO)
-    return _run(args)
+    return _run(arguments)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(arguments: Sequence[str]) -> int:
     """Run a command, and return its exit code; this is the boundary of the errors of all commands."""
+    args = argparse.Namespace()
     try:
+        try:
+            args = build_parser().parse_args(arguments)
+        finally:
+            flush_output()  # the help
+        begin_log()
+        if getattr(args, "verbose", False):
+            logging.getLogger("tikhub_mcp").setLevel(logging.INFO)
         exit_code: int = args.command(args)
-        if sys.stdout:  # None if it was closed before Python started
-            sys.stdout.flush()
+        flush_output()
     except TikHubMCPError as error:
         if getattr(args, "json", False):
             from tikhub_mcp.tools.replies import refusal
@@ -59,24 +61,6 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(translate("cli.interrupted"), file=sys.stderr)
         return 130
-    except OSError as error:
-        _drop_output(error)
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         return 1
     return exit_code
-
-
-def _drop_output(error: OSError) -> None:
-    """Say why standard output cannot be written, unless its reader, such as `head`, has closed it.
-
-    Raises:
-        OSError: It is another file that `error` is about.
-    """
-    try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
-    else:
-        raise error
-    if not isinstance(error, BrokenPipeError):
-        print_error("output", f"Standard output cannot be written: {error.strerror}.")

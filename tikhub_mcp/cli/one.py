@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tikhub_mcp.jobs.model import Outcome
 from tikhub_mcp.cli.inputs import absolute
-from tikhub_mcp.cli.output import print_json, print_video
-from tikhub_mcp.cli.progress import Screen
-from tikhub_mcp.cli.running import finish, job_options, open_jobs
+from tikhub_mcp.cli.output import print_video
+from tikhub_mcp.cli.running import Screen, finish, job_options, open_jobs
+from tikhub_mcp.cli.terminal import print_json
 from tikhub_mcp.errors import InvalidInput
 
 

@@ -1,61 +1,44 @@
-"""What the commands print: results on standard output; errors, warnings and notes on standard error."""
+"""What the commands print about posts, batches and summaries, and what they ask."""
 
-import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from tikhub_mcp.summary.history import Top
     from tikhub_mcp.summary.summarize import Summary
     from tikhub_mcp.tools.schemas import BatchItem, BatchReply, Error, PhotosEntry, VideoReply
-from tikhub_mcp.cli.terminal import fitted, is_seen, isolated, padded, paragraph
+from tikhub_mcp.cli.terminal import (
+    fitted,
+    is_seen,
+    isolated,
+    padded,
+    paragraph,
+    print_error,
+    print_note,
+    print_warnings,
+    remark,
+    write,
+)
 from tikhub_mcp.messages import counted, for_person, translate
 from tikhub_mcp.text import clean, printable
 
 MAX_FAILURES = 20  # that are listed again at the end of a batch
 NOT_OF_PHOTOS = "a photo post has none"  # the reason for a null in the metrics of a photo post
-_ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SENTENCES = re.compile(r"(?<=[.?!]) |(?<=[。？！])")
 _STATUS_COLUMNS, _AUTHOR_LENGTH, _COUNT_COLUMNS = 8, 18, 13
 
 
 def _print(line: str) -> None:
     """Print a line that may contain links, paths and words of other people; none of them can move the cursor or lie."""
-    print(printable(line))
-
-
-def _remark(kind: str, text: str) -> None:
-    """Print an error, a warning or a note on standard error."""
-    print(paragraph(printable(f"{kind}{text}"), stream=sys.stderr), file=sys.stderr)
+    write(printable(line))
 
 
 def print_at_once(line: str) -> None:
     """Print a line, also into a pipe, without waiting for more."""
-    print(line, flush=True)
-
-
-def print_error(code: str, message: str) -> None:
-    """Print an error, in the words for a person at a terminal."""
-    if sys.stdout:  # None if it was closed before Python started
-        sys.stdout.flush()  # what was printed before stands before it
-    _remark(f"{translate('cli.error')}{code}: ", for_person(message))
-
-
-def print_note(note: str | None) -> None:
-    """Print a note, unless it is empty."""
-    if note:
-        _remark(translate("cli.note"), for_person(note))
-
-
-def print_warnings(warnings: Iterable[str]) -> None:
-    """Print warnings."""
-    for warning in warnings:
-        _remark(translate("cli.warning"), for_person(warning))
+    write(line, flush=True)
 
 
 def print_video(reply: "VideoReply", *, quiet: bool = False) -> None:
@@ -77,11 +60,11 @@ def _print_post(reply: "VideoReply") -> None:
         _print(translate("one.raw", path=reply.raw_json_path))
     _print_files(reply)
     if reply.title:
-        print(translate("one.title", title=isolated(clean(reply.title))))
+        write(translate("one.title", title=isolated(clean(reply.title))))
     if reply.metrics:
         for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
             shown = _missing(reply.metrics.notes.get(name)) if value is None else isolated(printable(str(value)))
-            print(translate(f"metric.{name}", value=shown))
+            write(translate(f"metric.{name}", value=shown))
     if reply.status == "ok":
         reused = translate("one.reused") if reply.cost.reused_answer else ""
         _print(translate("one.cost", calls=counted("count.calls", reply.cost.api_calls), reused=reused))
@@ -108,7 +91,7 @@ def _print_files(reply: "VideoReply") -> None:
         _print(translate(f"extra.{extra.role}", path=extra.path))
     if reply.transcript:
         words = isolated(clean(reply.transcript.text, len(reply.transcript.text)))
-        print(translate("one.transcript", language=reply.transcript.language, text=words))
+        write(translate("one.transcript", language=reply.transcript.language, text=words))
 
 
 def _pictures(photos: "PhotosEntry") -> str:
@@ -169,11 +152,11 @@ def print_batch(reply: "BatchReply", *, shown: bool = False, quiet: bool = False
     stop = f"  {reply.error.code}" if reply.error else ""
     for item in reply.results:
         if item.status == "skipped" and not quiet and not is_seen(sys.stdout):
-            print(row_of(item) + stop)
+            write(row_of(item) + stop)
         elif not (shown or quiet or item.status == "skipped"):
-            print(row_of(item))
+            write(row_of(item))
         for warning in item.warnings or () if not quiet else ():
-            _remark(translate("cli.warning"), f"{item.video_id}: {for_person(warning)}")
+            remark(translate("cli.warning"), f"{item.video_id}: {for_person(warning)}")
     _print_failures([item for item in reply.results if item.error])
     if not quiet:
         print_note(reply.note)
@@ -186,14 +169,14 @@ def print_batch(reply: "BatchReply", *, shown: bool = False, quiet: bool = False
 def _print_failures(failed: "list[BatchItem]") -> None:
     if not failed:
         return
-    print(translate("batch.failures"))
+    write(translate("batch.failures"))
     for item in failed[:MAX_FAILURES]:
         if item.error:  # what failed has one
             _print(f"  {item.url}")
             reason = printable(f"{item.error.code}: {for_person(item.error.message)}")
-            print(f"    {paragraph(reason, 4, stream=sys.stdout)}")
+            write(f"    {paragraph(reason, 4, stream=sys.stdout)}")
     if len(failed) > MAX_FAILURES:
-        print(counted("batch.more_failures", len(failed) - MAX_FAILURES))
+        write(counted("batch.more_failures", len(failed) - MAX_FAILURES))
 
 
 def _print_totals(reply: "BatchReply") -> None:
@@ -203,14 +186,14 @@ def _print_totals(reply: "BatchReply") -> None:
             counted("count.distinct", reply.distinct_posts or 0),
             counted("count.needed", reply.calls_needed),
         )
-        print(
+        write(
             translate("batch.plan", links=links, posts=posts, on_disk=reply.on_disk, needed=needed, failed=reply.failed)
         )
     else:
         done, failed, skipped = reply.succeeded, reply.failed, reply.skipped
-        print(translate("batch.done", links=links, succeeded=done, failed=failed, skipped=skipped, calls=calls))
+        write(translate("batch.done", links=links, succeeded=done, failed=failed, skipped=skipped, calls=calls))
         if sums := _sums_of(reply.results):
-            print(sums)
+            write(sums)
     _print(translate("batch.folder", path=reply.output_dir))
     if reply.results_path:
         _print(translate("batch.table", path=reply.results_path))
@@ -259,15 +242,15 @@ def print_summary(summary: "Summary", note: str = "") -> None:
         }
         known = {shown: found.totals.reported[name] for shown, name in API_COUNTS.items()}
         posts, words = counted("count.posts", found.totals.posts), sums_in_words(sums, known, found.totals.posts)
-        print(translate("summary.totals", posts=posts, sums=words) if words else posts)
+        write(translate("summary.totals", posts=posts, sums=words) if words else posts)
     for shown, tops in (("plays", found.by_plays), ("likes", found.by_likes)):
         if tops:
-            print(translate(f"summary.most_{shown}"))
+            write(translate(f"summary.most_{shown}"))
         for top in tops:
             number = reported(top.row)[API_COUNTS[shown]]
-            print(fitted(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}"))
-    for remark in filter(None, (note, *summary.remarks())):
-        print_note(remark)
+            write(fitted(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}"))
+    for sentence in (note, *summary.remarks()):
+        print_note(sentence)
 
 
 def _described(top: "Top", change: str) -> str:
@@ -289,15 +272,6 @@ def _span(days: float) -> str:
         return translate("summary.days", count=days)
     hours = 24 * days
     return translate("summary.hours", count=hours) if hours >= 1 else translate("summary.minutes", count=60 * hours)
-
-
-def print_json(reply: "BaseModel") -> None:
-    """Print a reply as JSON, encoded in pieces; direction characters, and bytes that are not UTF-8, are escapes."""
-    # model_dump_json fails on a path whose bytes are not UTF-8. The reply for 10,000 links has 15 million characters;
-    # as one string it needs four bytes for each if one of them is an emoji.
-    for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(reply.model_dump()):
-        print(_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", piece), end="")
-    print()
 
 
 def print_lines(*lines: str) -> None:
@@ -325,7 +299,7 @@ def agreed(change: str, already: bool) -> bool:
     if already:
         return True
     if not is_terminal():
-        _remark("", translate("install.no_terminal"))
+        remark("", translate("install.no_terminal"))
         return False
     try:
         answer = input(translate("install.confirm"))
@@ -333,5 +307,5 @@ def agreed(change: str, already: bool) -> bool:
         answer = ""
     if answer.strip().lower() in ("y", "yes"):
         return True
-    print(translate("install.not_written"))
+    write(translate("install.not_written"))
     return False

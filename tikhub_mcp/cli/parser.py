@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 from tikhub_mcp import __version__
 from tikhub_mcp.cli import aids, batch, one, summarize
 from tikhub_mcp.cli.inputs import absolute
-from tikhub_mcp.cli.output import print_error
-from tikhub_mcp.cli.terminal import wrapped
+from tikhub_mcp.cli.terminal import print_error, wrapped, write
 from tikhub_mcp.messages import for_person, translate
 
 T = TypeVar("T", bound=str)
@@ -45,6 +44,12 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - those of argparse
         super().__init__(**options, formatter_class=_Help, add_help=False)
         self.add_argument("-h", "--help", action="help", help=translate("help.help"))
+
+    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ANN401 - as argparse has it
+        if file is sys.stdout:
+            write(message, "")  # argparse ignores that it cannot be written
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

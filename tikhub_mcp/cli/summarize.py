@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from tikhub_mcp.cli.inputs import absolute, read_links
-from tikhub_mcp.cli.output import print_error, print_json, print_note, print_summary
+from tikhub_mcp.cli.output import print_summary
+from tikhub_mcp.cli.terminal import print_error, print_json, print_note
 from tikhub_mcp.messages import translate
 
 

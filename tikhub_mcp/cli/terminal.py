@@ -1,15 +1,29 @@
-"""Lines for a terminal: as wide as it is whatever their characters, and with names in their own direction."""
+"""Writing to a terminal, a pipe or a file.
 
+Lines fit the width of a terminal, whatever the width of their characters; names keep their own direction. Results go to
+standard output; errors, warnings and notes to standard error.
+"""
+
+import json
 import os
 import re
 import shutil
 import stat
 import sys
 import unicodedata
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+from tikhub_mcp.errors import NotWritable
+from tikhub_mcp.messages import for_person, translate
+from tikhub_mcp.text import printable
 
 # A CJK character, or other text without blanks, each with the punctuation that stays at it; or blanks.
 _WORD = re.compile("(?:[（「“《]*[\u2e80-\uffef]|[^\\s\u2e80-\uffef]+)[，。：；、）」”》？！]*|\\s+")
+_ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _RIGHT_TO_LEFT = ("R", "AL", "RLE", "RLO", "RLI")
 
 
@@ -88,3 +102,78 @@ def columns_of(text: str) -> int:
 
 def _columns() -> int:
     return max(20, shutil.get_terminal_size().columns)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Handle what writing to standard output may raise; what could not be written is dropped.
+
+    Raises:
+        BrokenPipeError: The reader, such as `head`, has closed the pipe.
+        NotWritable: Any other error of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise NotWritable(f"Standard output cannot be written: {error.strerror}.") from None
+
+
+def write(text: str, end: str = "\n", *, flush: bool = False) -> None:
+    """Write a text to standard output as it is.
+
+    Args:
+        text: The text, without control characters of other people.
+        end: What comes after it.
+        flush: Whether a pipe gets it at once.
+
+    Raises:
+        BrokenPipeError, NotWritable: It cannot be written.
+    """
+    with _to_stdout():
+        print(text, end=end, flush=flush)
+
+
+def flush_output() -> None:
+    """Write what waits to be written to standard output.
+
+    Raises:
+        BrokenPipeError, NotWritable: It cannot be written.
+    """
+    with _to_stdout():
+        if sys.stdout:  # None if it was closed before Python started
+            sys.stdout.flush()
+
+
+def remark(kind: str, text: str) -> None:
+    """Print an error, a warning or a note on standard error."""
+    print(paragraph(printable(f"{kind}{text}"), stream=sys.stderr), file=sys.stderr)
+
+
+def print_error(code: str, message: str) -> None:
+    """Print an error, in the words for a person at a terminal."""
+    flush_output()  # what was printed before stands before it
+    remark(f"{translate('cli.error')}{code}: ", for_person(message))
+
+
+def print_note(note: str | None) -> None:
+    """Print a note, unless it is empty."""
+    if note:
+        remark(translate("cli.note"), for_person(note))
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Print warnings."""
+    for warning in warnings:
+        remark(translate("cli.warning"), for_person(warning))
+
+
+def print_json(reply: "BaseModel") -> None:
+    """Print a reply as JSON, encoded in pieces; direction characters, and bytes that are not UTF-8, are escapes."""
+    # model_dump_json fails on a path whose bytes are not UTF-8. The reply for 10,000 links has 15 million characters;
+    # as one string it needs four bytes for each if one of them is an emoji.
+    for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(reply.model_dump()):
+        write(_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", piece), end="")
+    write("")

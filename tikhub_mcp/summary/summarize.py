@@ -102,8 +102,7 @@ def summarize(
         about: Links to the only posts that the summary is about; all posts if there are none.
         progress: Called with the number of steps done and the total. Reading a file is a step (two if there are links),
             and so is writing a row.
-        stopped: Called before each step, before the history of each post, and before the outputs get their final
-            names; if it returns True, the summary is stopped.
+        stopped: Called before each step, each history and the outputs' final names; if True, the summary is stopped.
 
     Raises:
         InvalidInput: There is nothing to read, nothing about the links, or no format whose extra is installed.
