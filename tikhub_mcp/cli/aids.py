@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tikhub_mcp.sandbox import Sandbox
 from tikhub_mcp.cli.output import print_at_once
-from tikhub_mcp.cli.terminal import write
+from tikhub_mcp.cli.terminal import put
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import translate
 
@@ -24,7 +24,7 @@ def examine_installation(args: argparse.Namespace) -> int:
         found.append(finding)
         if not args.json:
             print_at_once(str(finding))
-    write(as_json(found) if args.json else summing_up(found))
+    put(as_json(found) if args.json else summing_up(found))
     return int(any(finding.state == "problem" for finding in found))
 
 
@@ -60,9 +60,9 @@ def _describe(sandbox: "Sandbox", as_json: bool) -> None:
         posts = [{"link": link, "about": about} for link, about in sandbox.describe()]
         print_at_once(json.dumps({"env": variables, "posts": posts}, ensure_ascii=False))
         return
-    write(translate("sandbox.begin"))
-    write(f"\n  export {' '.join(f'{name}={value}' for name, value in variables.items())}\n")
-    write(translate("sandbox.links"))
+    put(translate("sandbox.begin"))
+    put(f"\n  export {' '.join(f'{name}={value}' for name, value in variables.items())}\n")
+    put(translate("sandbox.links"))
     for link, about in sandbox.describe():
-        write(f"  {link:<60} {about}")
+        put(f"  {link:<60} {about}")
     print_at_once(translate("sandbox.end"))

@@ -19,8 +19,8 @@ from tikhub_mcp.cli.terminal import (
     print_error,
     print_note,
     print_warnings,
+    put,
     remark,
-    write,
 )
 from tikhub_mcp.messages import counted, for_person, translate
 from tikhub_mcp.text import clean, printable
@@ -33,12 +33,12 @@ _STATUS_COLUMNS, _AUTHOR_LENGTH, _COUNT_COLUMNS = 8, 18, 13
 
 def _print(line: str) -> None:
     """Print a line that may contain links, paths and words of other people; none of them can move the cursor or lie."""
-    write(printable(line))
+    put(printable(line))
 
 
 def print_at_once(line: str) -> None:
     """Print a line, also into a pipe, without waiting for more."""
-    write(line, flush=True)
+    put(line, flush=True)
 
 
 def print_video(reply: "VideoReply", *, quiet: bool = False) -> None:
@@ -60,11 +60,11 @@ def _print_post(reply: "VideoReply") -> None:
         _print(translate("one.raw", path=reply.raw_json_path))
     _print_files(reply)
     if reply.title:
-        write(translate("one.title", title=isolated(clean(reply.title))))
+        put(translate("one.title", title=isolated(clean(reply.title))))
     if reply.metrics:
         for name, value in reply.metrics.model_dump(exclude={"notes"}).items():
             shown = _missing(reply.metrics.notes.get(name)) if value is None else isolated(printable(str(value)))
-            write(translate(f"metric.{name}", value=shown))
+            put(translate(f"metric.{name}", value=shown))
     if reply.status == "ok":
         reused = translate("one.reused") if reply.cost.reused_answer else ""
         _print(translate("one.cost", calls=counted("count.calls", reply.cost.api_calls), reused=reused))
@@ -91,7 +91,7 @@ def _print_files(reply: "VideoReply") -> None:
         _print(translate(f"extra.{extra.role}", path=extra.path))
     if reply.transcript:
         words = isolated(clean(reply.transcript.text, len(reply.transcript.text)))
-        write(translate("one.transcript", language=reply.transcript.language, text=words))
+        put(translate("one.transcript", language=reply.transcript.language, text=words))
 
 
 def _pictures(photos: "PhotosEntry") -> str:
@@ -152,9 +152,9 @@ def print_batch(reply: "BatchReply", *, shown: bool = False, quiet: bool = False
     stop = f"  {reply.error.code}" if reply.error else ""
     for item in reply.results:
         if item.status == "skipped" and not quiet and not is_seen(sys.stdout):
-            write(row_of(item) + stop)
+            put(row_of(item) + stop)
         elif not (shown or quiet or item.status == "skipped"):
-            write(row_of(item))
+            put(row_of(item))
         for warning in item.warnings or () if not quiet else ():
             remark(translate("cli.warning"), f"{item.video_id}: {for_person(warning)}")
     _print_failures([item for item in reply.results if item.error])
@@ -169,14 +169,14 @@ def print_batch(reply: "BatchReply", *, shown: bool = False, quiet: bool = False
 def _print_failures(failed: "list[BatchItem]") -> None:
     if not failed:
         return
-    write(translate("batch.failures"))
+    put(translate("batch.failures"))
     for item in failed[:MAX_FAILURES]:
         if item.error:  # what failed has one
             _print(f"  {item.url}")
             reason = printable(f"{item.error.code}: {for_person(item.error.message)}")
-            write(f"    {paragraph(reason, 4, stream=sys.stdout)}")
+            put(f"    {paragraph(reason, 4, stream=sys.stdout)}")
     if len(failed) > MAX_FAILURES:
-        write(counted("batch.more_failures", len(failed) - MAX_FAILURES))
+        put(counted("batch.more_failures", len(failed) - MAX_FAILURES))
 
 
 def _print_totals(reply: "BatchReply") -> None:
@@ -186,14 +186,14 @@ def _print_totals(reply: "BatchReply") -> None:
             counted("count.distinct", reply.distinct_posts or 0),
             counted("count.needed", reply.calls_needed),
         )
-        write(
+        put(
             translate("batch.plan", links=links, posts=posts, on_disk=reply.on_disk, needed=needed, failed=reply.failed)
         )
     else:
         done, failed, skipped = reply.succeeded, reply.failed, reply.skipped
-        write(translate("batch.done", links=links, succeeded=done, failed=failed, skipped=skipped, calls=calls))
+        put(translate("batch.done", links=links, succeeded=done, failed=failed, skipped=skipped, calls=calls))
         if sums := _sums_of(reply.results):
-            write(sums)
+            put(sums)
     _print(translate("batch.folder", path=reply.output_dir))
     if reply.results_path:
         _print(translate("batch.table", path=reply.results_path))
@@ -242,13 +242,13 @@ def print_summary(summary: "Summary", note: str = "") -> None:
         }
         known = {shown: found.totals.reported[name] for shown, name in API_COUNTS.items()}
         posts, words = counted("count.posts", found.totals.posts), sums_in_words(sums, known, found.totals.posts)
-        write(translate("summary.totals", posts=posts, sums=words) if words else posts)
+        put(translate("summary.totals", posts=posts, sums=words) if words else posts)
     for shown, tops in (("plays", found.by_plays), ("likes", found.by_likes)):
         if tops:
-            write(translate(f"summary.most_{shown}"))
+            put(translate(f"summary.most_{shown}"))
         for top in tops:
             number = reported(top.row)[API_COUNTS[shown]]
-            write(fitted(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}"))
+            put(fitted(f"{number:>15,}  {_described(top, f'{API_COUNTS[shown]}_change')}"))
     for sentence in (note, *summary.remarks()):
         print_note(sentence)
 
@@ -307,5 +307,5 @@ def agreed(change: str, already: bool) -> bool:
         answer = ""
     if answer.strip().lower() in ("y", "yes"):
         return True
-    write(translate("install.not_written"))
+    put(translate("install.not_written"))
     return False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 from tikhub_mcp import __version__
 from tikhub_mcp.cli import aids, batch, one, summarize
 from tikhub_mcp.cli.inputs import absolute
-from tikhub_mcp.cli.terminal import print_error, wrapped, write
+from tikhub_mcp.cli.terminal import print_error, put, wrapped
 from tikhub_mcp.messages import for_person, translate
 
 T = TypeVar("T", bound=str)
@@ -47,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ANN401 - as argparse has it
         if file is sys.stdout:
-            write(message, "")  # argparse ignores that it cannot be written
+            put(message, "")  # argparse ignores that it cannot be written
         else:
             super()._print_message(message, file)
 

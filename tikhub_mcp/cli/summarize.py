@@ -30,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
         if replaced:
             print_note(translate("summary.replaced", folder=target))
     if summary.error:
-        if not args.json:
-            print_error(summary.error.code, summary.error.message)
+        print_error(summary.error.code, summary.error.message)
         return summary.error.exit_code
     return 0

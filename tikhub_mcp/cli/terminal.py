@@ -121,7 +121,7 @@ def _to_stdout() -> Iterator[None]:
         raise NotWritable(f"Standard output cannot be written: {error.strerror}.") from None
 
 
-def write(text: str, end: str = "\n", *, flush: bool = False) -> None:
+def put(text: str, end: str = "\n", *, flush: bool = False) -> None:
     """Write a text to standard output as it is.
 
     Args:
@@ -175,5 +175,5 @@ def print_json(reply: "BaseModel") -> None:
     # model_dump_json fails on a path whose bytes are not UTF-8. The reply for 10,000 links has 15 million characters;
     # as one string it needs four bytes for each if one of them is an emoji.
     for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(reply.model_dump()):
-        write(_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", piece), end="")
-    write("")
+        put(_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", piece), end="")
+    put("")

@@ -100,8 +100,7 @@ def summarize(
         out_dir: The folder of the outputs; created if it is missing.
         formats: The outputs to write.
         about: Links to the only posts that the summary is about; all posts if there are none.
-        progress: Called with the number of steps done and the total. Reading a file is a step (two if there are links),
-            and so is writing a row.
+        progress: Called with the steps done and their total: files read (twice if there are links), rows written.
         stopped: Called before each step, each history and the outputs' final names; if True, the summary is stopped.
 
     Raises:
