@@ -10,9 +10,10 @@ from string import Formatter
 import pytest
 
 import tikhub_mcp
-from tikhub_mcp import errors
+from tikhub_mcp import errors, messages
 from tikhub_mcp.messages import _TABLE, _read, for_person, translate
 from tikhub_mcp.settings import api_key
+from tikhub_mcp.tools.replies import describe
 
 IN_CHINESE = {"LANG": "zh_CN.UTF-8"}
 MESSAGES = {f"{section}.{name}": texts for section, table in _TABLE.items() for name, texts in table.items()}
@@ -72,6 +73,29 @@ def test_each_reason_against_a_key_is_a_message() -> None:
     source = ast.parse(inspect.getsource(api_key.why_unusable))
     reasons = {ast.literal_eval(node.value) for node in ast.walk(source) if isinstance(node, ast.Return) and node.value}
     assert reasons - {""} == set(_TABLE["unusable_key"])
+
+
+def test_on_windows_the_language_is_that_of_the_user_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(messages, "_windows_language", lambda: "zh")
+    assert messages.said("a", "一") == "一"
+    assert messages.said("a", "一", {}) == "a"
+    monkeypatch.setenv("LANG", "en_US.UTF-8")
+    assert messages.said("a", "一") == "a"
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in vars(errors).values() if isinstance(getattr(kind, "tell_human", None), str)]
+)
+def test_what_a_human_must_do_is_told_in_the_language_of_the_locale(
+    monkeypatch: pytest.MonkeyPatch, kind: type[errors.TikHubMCPError]
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    told = describe(kind("a message")).tell_human
+    assert told is not None
+    assert CJK.search(told)
+    assert not re.search("[a-z]+ [a-z]+ [a-z]+", told)
 
 
 @pytest.mark.parametrize(("locale", "expected"), [("zh_CN.UTF-8", "a 不可达（b）"), ("C", "a is not reached (b)")])

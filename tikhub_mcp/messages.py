@@ -118,7 +118,7 @@ def _pattern(form: str) -> Iterator[str]:
 
 
 def _windows_language() -> str:
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # pragma: no cover - the tests run on Linux
         import ctypes
 
         return "zh" if ctypes.windll.kernel32.GetUserDefaultUILanguage() & 0x3FF == _CHINESE else ""

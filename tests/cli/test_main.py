@@ -575,8 +575,9 @@ def test_a_batch_that_was_interrupted_goes_on_without_paying_again(root: Path, t
         while len(slow.media_requests) < 10:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        _, err = process.communicate(timeout=20)
         assert process.returncode == 130
+        assert re.fullmatch(r"\d+ of 12, 1[0-2] paid\nInterrupted\. .*\n", err)
         again = start("batch", str(listed), slow, "--refresh")
         again.communicate(timeout=30)
         assert again.returncode == 0
