@@ -64,7 +64,8 @@ def in_terminal(columns: int, *arguments: str, **variables: str) -> tuple[int, s
     """What a command shows in a terminal, with its control sequences; and its exit code."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    with Forked(command(*arguments), stdin=its, stdout=its, stderr=its, env=os.environ | variables) as process:
+    stdout = subprocess.PIPE if "PIPED" in variables else its
+    with Forked(command(*arguments), stdin=its, stdout=stdout, stderr=its, env=os.environ | variables) as process:
         os.close(its)
         shown = b"".join(iter(lambda: received(ours), b""))
     os.close(ours)
@@ -102,6 +103,10 @@ def test_rows_of_a_batch_appear_as_posts_are_done_and_fit_the_terminal(
     assert lines.index(rows[-2]) < first_count < lines.index(rows[-1])  # while the slow one is waited for
     assert [bool(CJK.search(line)) for line in lines[-3:-1]] == [bool(locale)] * 2
     assert str(Path.cwd() / "root" / "videos") in lines[-1]
+
+
+def test_where_a_reader_may_write_to_the_same_terminal_there_is_no_bar() -> None:
+    assert in_terminal(80, "batch", link("slow"), link("tiktok"), "--metrics-only", PIPED="1") == (0, "")
 
 
 def test_without_colour_there_is_none() -> None:
@@ -152,7 +157,7 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_a_batch_is(
     assert main(["batch", link("slow"), link("tiktok"), "--metrics-only"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert 1 <= len(lines) <= 10
-    assert lines[-1] == "1 of 2, 2 paid"
+    assert re.fullmatch("[12] of 2, 2 paid", lines[-1])
     assert main(["batch", link("slow"), link("tiktok"), "--metrics-only", "--refresh", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
 

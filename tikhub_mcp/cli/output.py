@@ -193,7 +193,7 @@ def _print_totals(reply: "BatchReply") -> None:
         done, failed, skipped = reply.succeeded, reply.failed, reply.skipped
         put(translate("batch.done", links=links, succeeded=done, failed=failed, skipped=skipped, calls=calls))
         if sums := _sums_of(reply.results):
-            put(sums)
+            put(paragraph(sums, 2, stream=sys.stdout))
     _print(translate("batch.folder", path=reply.output_dir))
     if reply.results_path:
         _print(translate("batch.table", path=reply.results_path))
@@ -235,14 +235,16 @@ def print_summary(summary: "Summary", note: str = "") -> None:
             _print(translate(f"output.{name}", path=summary.paths[name]))
     without = found.rows - found.parsed
     broken = counted("summary.broken", without) if without else ""
-    _print(translate("summary.read", files=counted("count.files", summary.files), path=summary.source, broken=broken))
+    read = translate("summary.read", files=counted("count.files", summary.files), path=summary.source, broken=broken)
+    put(paragraph(printable(read), 2, stream=sys.stdout))
     if found.parsed:
         sums = {
             shown: number for shown, name in API_COUNTS.items() if (number := found.totals.counts[name]) is not None
         }
         known = {shown: found.totals.reported[name] for shown, name in API_COUNTS.items()}
         posts, words = counted("count.posts", found.totals.posts), sums_in_words(sums, known, found.totals.posts)
-        put(translate("summary.totals", posts=posts, sums=words) if words else posts)
+        told = translate("summary.totals", posts=posts, sums=words) if words else posts
+        put(paragraph(told, 2, stream=sys.stdout))
     for shown, tops in (("plays", found.by_plays), ("likes", found.by_likes)):
         if tops:
             put(translate(f"summary.most_{shown}"))
