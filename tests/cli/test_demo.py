@@ -28,7 +28,7 @@ SAID = (
     r"2/4 The same call again\npaid API calls: 0",
     r"3/4 batch_download, with a photo post and a private one",
     r"ok +https://www\.tiktok\.com/\S+ +\S+/videos/tiktok_\S+\.mp4",
-    r"ok +https://www\.tiktok\.com/\S+ +\S+/photos/tiktok_\S+_7000000000000000005\n",
+    r"ok +https://www\.tiktok\.com/\S+ +\S+/photos/tiktok_\S+_7000000000000000005  9,955 likes\n",
     r"failed +https://www\.douyin\.com/\S+ +post_unavailable: ",
     r"4 links: 3 succeeded, 1 failed, 0 skipped; 3 paid API calls",
     r"4/4 summarize_raw: a table of all that was saved\n4 rows, 1 without a post\n",

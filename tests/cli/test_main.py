@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,7 +26,8 @@ from tests.support.forked import Forked
 from tests.support.summary_inputs import COUNTS, answer, save_all
 from tikhub_mcp import __version__
 from tikhub_mcp.api import client, limiter
-from tikhub_mcp.cli.main import _finish, main
+from tikhub_mcp.cli.main import main
+from tikhub_mcp.cli.running import finish
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.posts.post import Metrics
 from tikhub_mcp.sandbox import SCENARIOS, Sandbox, good_links, link, posts, short_link
@@ -92,7 +95,9 @@ def listed(path: Path, *lines: str) -> Path:
 def test_one_prints_where_the_files_are_and_then_each_metric(cli: Cli, root: Path) -> None:
     ran = cli("one", f"看看 {short_link('douyin')} kWq:/")
     assert (ran.code, ran.err) == (0, "")
-    assert list(ran.values) == ["raw answer", "video", *METRICS]
+    assert list(ran.values) == ["raw answer", "video", "title", *METRICS, "cost"]
+    assert ran.values["title"].startswith("雨夜的灯塔")
+    assert ran.values["cost"] == "1 paid API call"
     assert Path(ran.values["raw answer"]).parent == root / "raw"
     assert Path(ran.values["video"]).parent == root / "videos"
     assert Path(ran.values["video"]).stat().st_size > 100_000
@@ -104,6 +109,7 @@ def test_a_file_that_is_there_already_is_said_to_be_so_and_costs_nothing(cli: Cl
     first, again = cli("one", link("tiktok")), cli("one", link("tiktok"))
     assert again.code == 0
     assert again.values["video"] == first.values["video"] + " (was already there)"
+    assert again.values["cost"] == "0 paid API calls (a saved answer was used)"
     assert len(sandbox.calls) == 1
     assert cli("one", link("tiktok"), "--refresh").code == 0
     assert len(sandbox.calls) == 2
@@ -163,17 +169,36 @@ def test_paths_are_under_the_current_directory_and_home_is_understood(cli: Cli, 
 
 def test_what_is_not_wanted_is_not_written(cli: Cli, root: Path) -> None:
     ran = cli("one", link("photos"), "--metrics-only", "--no-save-raw")
-    assert (ran.code, list(ran.values)) == (0, METRICS)
+    assert (ran.code, list(ran.values)) == (0, ["title", *METRICS, "cost"])
+    assert ran.values["duration_ms"] == ran.values["resolution"] == "none (this is a photo post)"
     assert not root.exists()
+
+
+def test_of_a_photo_post_the_numbers_of_its_files_are_said(cli: Cli, root: Path) -> None:
+    for there in ("", ", were already there"):
+        pictures = cli("one", link("clip_unsized"), "--include", "music,captions").values["photos"]
+        assert re.fullmatch(rf"{root}/photos/\S+ \(\d+ pictures, \d+ clips?{there}\)", pictures), pictures
 
 
 def test_a_batch_answers_every_line_and_counts(cli: Cli, root: Path) -> None:
     lines = [link("tiktok"), "", "# mine", short_link("douyin"), "no link", link("private"), link("tiktok")]
     ran = cli("batch", listed(Path("links.txt"), *lines))
     shown = ran.out.splitlines()
-    assert [line.split()[0] for line in shown[:-1]] == ["ok", "ok", "failed", "ok"]
-    assert "post_unavailable: " in shown[2]
-    assert shown[-1] == f"4 links: 3 succeeded, 1 failed, 0 skipped; 3 paid API calls. Folder: {root / 'videos'}"
+    assert sorted(line.split()[0] for line in shown[:4]) == ["failed", "ok", "ok", "ok"]
+    assert [line for line in shown[:4] if re.search(r"\.mp4  [0-9,]+ likes$", line)] == [
+        line for line in shown[:4] if line.startswith("ok")
+    ]
+    [failed] = [line for line in shown[:4] if line.startswith("failed")]
+    reason = "post_unavailable: TikHub charged, but post 7000000000000000010 is private."
+    assert failed == f"failed   {link('private')}  {reason}"
+    assert shown[4:8] == [
+        "failed:",
+        f"  {link('private')}",
+        f"    {reason}",
+        "4 links: 3 succeeded, 1 failed, 0 skipped; 3 paid API calls.",
+    ]
+    assert re.fullmatch(r"[0-9,]+ likes, [0-9,]+ plays \(of 1 of 2 posts\)", shown[8])
+    assert shown[9:] == [f"folder: {root / 'videos'}"]
     assert (ran.code, ran.err) == (1, "note: Lines of the file without a link, left out: 1 (numbers 5).\n")
 
 
@@ -213,21 +238,23 @@ def test_a_dry_run_counts_and_pays_nothing(cli: Cli, root: Path, sandbox: Sandbo
     path = listed(Path("links.txt"), link("tiktok"), link("tiktok"), link("douyin"), "no link")
     cli("one", link("tiktok"))
     ran = cli("batch", path, "--dry-run")
-    counts = "3 links: 2 distinct posts, 1 on disk, 1 paid calls needed; 0 paid API calls."
-    assert ran.out.endswith(f"{counts} Folder: {root / 'videos'}\n")
+    counts = "3 links: 2 distinct posts, 1 on disk, 1 paid API call needed, 0 failed; nothing was paid."
+    assert ran.out.endswith(f"{counts}\nfolder: {root / 'videos'}\n")
     assert (ran.code, len(sandbox.calls)) == (0, 1)
+    assert cli("batch", link("tiktok"), "https://www.tiktok.com/@someone", "--dry-run").code == 1
 
 
 def test_the_cap_on_paid_calls_skips_the_rest(cli: Cli, sandbox: Sandbox) -> None:
     ran = cli("batch", listed(Path("links.txt"), *good_links(3)), "--max-api-calls", 1, "--metrics-only")
-    assert sorted(line.split()[0] for line in ran.out.splitlines()[:-1]) == ["ok", "skipped", "skipped"]
-    assert ran.err.startswith("error: api_call_limit: ")
+    assert sorted(line.split()[0] for line in ran.out.splitlines()[:3]) == ["ok", "skipped", "skipped"]
+    assert ran.out.count("  api_call_limit\n") == 2
+    assert ran.err.startswith("error: api_call_limit: --max-api-calls 1 is reached")
     assert (ran.code, len(sandbox.calls)) == (1, 1)
 
 
 def test_a_refused_key_ends_a_batch_with_its_exit_code(cli: Cli) -> None:
     ran = cli("batch", listed(Path("links.txt"), link("bad_key"), link("tiktok")), "--max-workers", 1)
-    assert [line.split()[0] for line in ran.out.splitlines()[:-1]] == ["failed", "skipped"]
+    assert [line.split()[0] for line in ran.out.splitlines()[:2]] == ["failed", "skipped"]
     assert (ran.code, ran.err.split(":")[1].strip()) == (3, "api_key_invalid")
 
 
@@ -248,16 +275,13 @@ def test_a_batch_is_read_from_a_pipe(root: Path, sandbox: Sandbox, name: str) ->
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["batch", link("tiktok")], "run `tikhub-mcp one URL`"),
-        (["batch", link("tiktok"), link("douyin")], "`tikhub-mcp batch -`"),
-        (["batch", f"看看 {short_link('douyin')} " + "长" * 300], "run `tikhub-mcp one URL`"),
-        (["batch", "links.txt", "links.txt"], "cat FILE FILE"),
-        (["batch", "长" * 300], "cannot be read"),
+        (["batch", link("tiktok"), "gone.txt"], "gone.txt is neither a link nor a file."),
+        (["batch", "长" * 300], "is neither a link nor a file"),
         (["batch", "."], "cannot be read: .: Is a directory"),
         (["batch", "/"], "cannot be read: /: Is a directory"),
-        (["batch", " "], "the name that was given is empty"),
-        (["summarize", "--urls", link("tiktok")], "hand links to `tikhub-mcp summarize --urls -`"),
-        (["summarize", "--urls", ""], "`summarize --urls` takes a file of links, and the name"),
+        (["batch", " "], "one of the links or files is empty"),
+        (["summarize", "--urls", ""], "one of the links or files is empty"),
+        (["one", "links.txt"], "run `tikhub-mcp batch links.txt`"),
         (["one", link("tiktok"), link("douyin")], "`tikhub-mcp batch`"),
     ],
 )
@@ -267,7 +291,18 @@ def test_what_the_other_command_takes_is_answered_with_its_name(cli: Cli, argume
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("error: invalid_input: ")
     assert hint.lower() in ran.err.lower()
-    assert arguments[0] != "summarize" or "batch" not in ran.err
+
+
+def test_a_batch_takes_links_share_texts_and_lists_in_their_order(cli: Cli) -> None:
+    path = listed(Path("links.txt"), link("private"), link("photos"))
+    texts = (link("tiktok"), path, f"看看 {short_link('douyin')} kWq:/ " + "长" * 300)
+    reply = BatchReply.model_validate_json(cli("batch", *texts, "--metrics-only", "--json").out)
+    assert [item.url for item in reply.results] == [
+        link("tiktok"),
+        link("private"),
+        link("photos"),
+        short_link("douyin"),
+    ]
 
 
 def test_a_share_text_without_quotes_and_one_link_twice_are_one_post(cli: Cli) -> None:
@@ -356,10 +391,11 @@ def test_a_summary_needs_no_key_and_goes_into_the_current_directory(cli: Cli, ro
     here, lines = Path.cwd(), ran.out.splitlines()
     assert (ran.code, ran.err) == (0, "")
     assert lines[:2] == [f"{kind}: {here}/tikhub_videos_summary.{kind}" for kind in ("csv", "json")]
-    assert lines[2] == f"2 files read from {root / 'raw'}; 1 without a post, the column `error` says why"
+    assert lines[2] == f"2 files read from {root / 'raw'}; 1 row without a post, the column `error` says why"
     assert lines[3].startswith("1 post: 1,246 likes, ")
     assert (lines[4], lines[6]) == ("most plays:", "most likes:")
     assert lines[5].split("  ")[-3:-1] == ["Paper Kite Club", "7000000000000000001"]
+    assert not Path("tikhub_metrics_history.csv").exists()  # it would have no rows
     ran = cli("summarize", "-i", next((root / "raw").glob("raw_7*")), "-o", "reports", "--json")
     reply = SummaryReply.model_validate_json(ran.out)
     assert (ran.code, reply.rows, reply.csv_path) == (0, 1, f"{here}/reports/tikhub_videos_summary.csv")
@@ -378,11 +414,16 @@ def test_a_summary_of_some_posts_goes_into_a_folder_of_its_own_unless_one_is_giv
     assert reply.csv_path == f"{root}/reports/selection/tikhub_videos_summary.csv"
     ran = cli("summarize", "--urls", some, "-o", "here", "--formats", "csv")
     assert ran.out.splitlines()[0] == f"csv: {Path.cwd()}/here/tikhub_videos_summary.csv"
-    assert f"3 files read from {root / 'raw'}; 1 without a post" in ran.out
+    assert f"3 files read from {root / 'raw'}; 1 row without a post" in ran.out
     assert ran.err.splitlines() == [
         "note: Lines of the file without a link, left out: 1 (numbers 1).",
         f"note: Links without a saved answer: 1 of 3 ({links[3]}).",
     ]
+    ran = cli("summarize", "--urls", links[0], "--out-dir", "here", "--formats", "csv")
+    assert (
+        ran.err
+        == f"note: The earlier tables in {Path.cwd()}/here were replaced: they are about these links only now.\n"
+    )
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(links[0].encode())))
     assert SummaryReply.model_validate_json(cli("summarize", "--urls", "-", "--json").out).rows == 1
     ran = cli("summarize", "--urls", listed(Path("none.txt"), links[3]))
@@ -394,7 +435,7 @@ def test_a_summary_says_how_posts_grew_what_is_older_beside_it_and_that_no_post_
     save_all(Path("raw"), [answer("1", day, **count) for day, count in enumerate(counts)])
     lines = cli("summarize", "-i", "raw", "--formats", "csv,json").out.splitlines()
     assert f"history: {Path.cwd()}/tikhub_metrics_history.csv" in lines
-    assert [line.split("  ")[-1] for line in lines if "(" in line] == ["(+1,500 in 1.0 days)", "(-10 in 1.0 days)"]
+    assert [line.split("  ")[-2] for line in lines if "(" in line] == ["(+1,500 in 1.0 days)", "(-10 in 1.0 days)"]
     assert [line.split()[0] for line in lines[-3::2]] == ["2,500", "40"]
     save_all(Path("other"), [{"name": "a package"}])
     ran = cli("summarize", "-i", "other", "--formats", "json")
@@ -449,6 +490,10 @@ def test_the_sandbox_says_how_to_use_it(cli: Cli, monkeypatch: pytest.MonkeyPatc
     assert not why_unusable(key)
     assert key not in str(posts.SHAPES)  # it would be taken out of the answers
     assert all(link(scenario.name) in ran.out for scenario in SCENARIOS)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Event, "wait", lambda self: None)
+        told = json.loads(cli("sandbox", "--port", 0, "--json").out)
+    assert (told["env"]["TIKHUB_API_KEY"], len(told["posts"])) == (key, len(Sandbox.describe()))
 
 
 def test_the_demo_is_given_its_folder_and_its_exit_code_is_handed_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,7 +523,7 @@ def test_a_bar_shows_on_a_terminal_only(cli: Cli, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stderr", shown)
     assert cli("one", link("tiktok")).code == 0
     assert cli("batch", listed(Path("links.txt"), *good_links(2))).code == 0
-    assert ("downloading" in shown.getvalue(), "2 posts" in shown.getvalue()) == (terminal, terminal)
+    assert ("downloading" in shown.getvalue(), "of 2, " in shown.getvalue()) == (terminal, terminal)
 
 
 def start(command: str, argument: str, sandbox: Sandbox, *more: str) -> subprocess.Popen[str]:
@@ -511,7 +556,7 @@ def test_name_look_ups_that_hang_hold_up_no_file(monkeypatch: pytest.MonkeyPatch
             hang.set()
             await asyncio.wait(look_ups)
 
-    assert _finish(work()) == "written"
+    assert finish(work()) == "written"
 
 
 def test_the_log_level_is_for_this_package_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,8 +575,9 @@ def test_a_batch_that_was_interrupted_goes_on_without_paying_again(root: Path, t
         while len(slow.media_requests) < 10:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        _, err = process.communicate(timeout=20)
         assert process.returncode == 130
+        assert re.fullmatch(r"\d+ of 12, 1[0-2] paid\nInterrupted\. .*\n", err)
         again = start("batch", str(listed), slow, "--refresh")
         again.communicate(timeout=30)
         assert again.returncode == 0

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tikhub_mcp.cli.output import print_batch, print_json
+from tikhub_mcp.cli.output import print_batch
+from tikhub_mcp.cli.terminal import print_json
 from tikhub_mcp.text import printable
 from tikhub_mcp.tools.schemas import BatchReply, Cost
 
@@ -33,7 +34,7 @@ def test_control_and_direction_characters_are_not_printed(capsys: pytest.Capture
     print_batch(reply(f"/a{SIGNS}b  纸船"))
     out, err = capsys.readouterr()
     assert not set(SIGNS) - {"\n", "[", "2", "J"} & set(out + err)
-    assert (out.count("\n"), err.count("\n")) == (2, 1)
+    assert (out.count("\n"), err.count("\n")) == (3, 1)
     assert "b  纸船" in out
     assert printable("/a\udcff/👩\u200d🚀") == "/a\udcff/👩\u200d🚀"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.cli import main as cli_main
+from tikhub_mcp.cli import parser
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.install.clients import CLIENTS, find_files
 
@@ -14,7 +14,7 @@ PACKAGE = "AppData/Local/Packages/Claude_abc/LocalCache/Roaming/Claude"
 
 
 def test_the_command_line_knows_the_clients() -> None:
-    assert tuple(CLIENTS) == cli_main.CLIENT_NAMES
+    assert tuple(CLIENTS) == parser.CLIENT_NAMES
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from tikhub_mcp import __version__, errors
-from tikhub_mcp.cli import main
+from tikhub_mcp.cli.parser import build_parser
 from tikhub_mcp.errors import TikHubMCPError
 from tikhub_mcp.install.entries import install
 from tikhub_mcp.sandbox import Sandbox, good_links
@@ -99,13 +99,14 @@ def test_the_columns_that_are_told_are_those_of_the_table_in_their_order() -> No
 
 
 def test_the_commands_and_options_that_are_told_are_those_of_the_parser() -> None:
-    [commands] = [action for action in main._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [commands] = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     table = {row[0]: row[1] for row in rows(between("commands", COMMANDS))}
     same = set(re.findall(r"-{1,2}[a-z][a-z-]*", table["`tikhub-mcp one URL`"]))
     for name, parser in commands.choices.items():
         [told] = [text for command, text in table.items() if re.match(rf"`tikhub-mcp {name}\b", command)]
         flags = set(re.findall(r"(?<![\w-])-{1,2}[a-z][a-z-]*", told)) | (same if "the same" in told else set())
-        real = {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
+        told_of = (action for action in parser._actions if action.help != argparse.SUPPRESS)
+        real = {flag for action in told_of for flag in action.option_strings} - {"-h", "--help"}
         assert flags == real, name
 
 

@@ -102,17 +102,21 @@ async def test_a_format_that_does_not_exist_is_refused_by_those_that_do_and_noth
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("wish", "library", "extra"), LIBRARIES)
-async def test_a_format_whose_library_is_absent_is_refused_before_any_work(
+async def test_a_format_whose_library_is_absent_is_an_error_that_does_not_stop_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, wish: str, library: str, extra: str
 ) -> None:
     filled(desk.root)
-    before = listing(desk.root)
     without(library, monkeypatch)
-    monkeypatch.setattr(summary_summarize, "read_regular", pytest.fail)
-    reply = await desk.ask("summarize_raw", formats=["csv", wish], out_dir="elsewhere")
-    assert (reply.code, reply["status"], reply["csv_path"]) == ("invalid_input", "failed", None)
+    reply = await desk.ask("summarize_raw", formats=["json", wish], out_dir="elsewhere")
+    assert (reply.code, reply.is_error, reply["status"]) == ("invalid_input", False, "failed")
     assert f"An extra is not installed: '{extra}' for the format {wish}. " in reply.message
     assert f".[{extra}]" in reply.message
+    assert "The other formats were written." in reply.message
+    assert (reply["rows"], listing(desk.root / "elsewhere")) == (4, NAMES["json"])
+    before = listing(desk.root)
+    reply = await desk.ask("summarize_raw", formats=[wish], out_dir="nowhere")
+    assert (reply.code, reply.is_error, reply["rows"]) == ("invalid_input", True, 0)
+    assert "Nothing was read or written." in reply.message
     assert listing(desk.root) == before
 
 
@@ -340,16 +344,18 @@ def test_people_are_told_which_formats_exist(here: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("wish", "library", "extra"), LIBRARIES)
-def test_people_are_told_which_extra_is_missing_before_any_work(
+def test_people_are_told_which_extra_is_missing_and_get_the_other_formats(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wish: str, library: str, extra: str
 ) -> None:
     without(library, monkeypatch)
-    monkeypatch.setattr(summary_summarize, "read_regular", pytest.fail)
-    assert main(["summarize", "--json", "-o", "new", "--formats", f"json,{wish}"]) == 2
+    assert main(["summarize", "--json", "-o", "new", "--formats", f"json,{wish}"]) == 1
     out, err = capsys.readouterr()
     assert err.startswith(f"error: invalid_input: An extra is not installed: '{extra}' for the format {wish}. ")
     assert json.loads(out)["error"]["message"] in err
-    assert listing(here) == []
+    assert listing(here / "new") == NAMES["json"]
+    monkeypatch.setattr(summary_summarize, "read_regular", pytest.fail)
+    assert main(["summarize", "-o", "nowhere", "--formats", wish]) == 2
+    assert not (here / "nowhere").exists()
 
 
 def test_a_folder_in_nobodys_home_is_a_usage_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.storage import reading
 from tikhub_mcp.summary.answers import MAX_ODD_BYTES
 from tikhub_mcp.summary.columns import COLUMNS
-from tikhub_mcp.summary.summarize import CSV_NAME, HISTORY_NAME, JSON_NAME, MAX_FILE_BYTES, SummaryStopped, summarize
+from tikhub_mcp.summary.summarize import CSV_NAME, JSON_NAME, MAX_FILE_BYTES, SummaryStopped, summarize
 
 CONTRACT = (
     "source_file,parse_ok,error,request_id,api_code,api_message,router,share_url,cache_url,aweme_id,"
@@ -56,7 +56,7 @@ CONTRACT = (
     "music_user_count,is_ads,commerce_info_min,aigc_created_by_ai,aigc_label_type,hashtags"
 )
 OURS = "platform,as_of,engagement_rate,is_latest,link,kind,image_count,clip_count,title"
-WRITTEN = [HISTORY_NAME, CSV_NAME, JSON_NAME]  # in order of name
+WRITTEN = [CSV_NAME, JSON_NAME]  # in order of name; of posts that were asked for once there is no history
 PARTS = ["author", "statistics", "music", "aigc_info", "commerce_info", "video", "text_extra"]
 
 
@@ -936,7 +936,7 @@ def test_all_outputs_are_for_their_owner_alone(raw: Path) -> None:
     save(raw, envelope(tiktok_post()))
     done = summarize(raw, raw / "new" / "out")
     assert left(raw / "new" / "out") == WRITTEN
-    assert [stat.S_IMODE(path.stat().st_mode) for path in done.paths.values()] == [0o600] * 3
+    assert [stat.S_IMODE(path.stat().st_mode) for path in done.paths.values()] == [0o600] * 2
 
 
 def test_the_json_is_for_people_too(raw: Path) -> None:

@@ -1,4 +1,4 @@
-"""What people give on the command line: paths, and lists of links in files and pipes."""
+"""What people give on the command line: paths, and links, also in files and pipes."""
 
 import stat
 import sys
@@ -23,39 +23,38 @@ def absolute(path: Path | None) -> Path | None:
         raise InvalidInput(f"The path {clean(str(path))} leads nowhere: {str(error).rstrip('.')}.") from None
 
 
-def read_links(names: list[str], command: str = "batch") -> "Given":
-    """Read the list of links that a command was given: a file of any size, a pipe, or `-` for standard input.
+def read_links(given: list[str]) -> "Given":
+    """Return the links that a command was given, in their order: links, share texts, and lists of any size.
 
     Args:
-        names: The file; more than one is an error that says what to do instead.
-        command: What errors call the command.
+        given: Links and share texts; names of files and pipes with lists; and `-` for standard input.
 
     Raises:
-        InvalidInput: It is no list of links, cannot be read, or is not the only one.
+        InvalidInput: There is one that is neither, or a list that cannot be read or has no link.
     """
+    from tikhub_mcp.tools.batch import Given
+
+    return sum(map(_read, given), Given([]))
+
+
+def _read(given: str) -> "Given":
     from tikhub_mcp.posts.finding import find
-    from tikhub_mcp.tools.batch import list_entries, read_list
+    from tikhub_mcp.tools.batch import list_entries, parse_entries, read_list
     from tikhub_mcp.tools.list_text import decode_list
 
-    if any(find(name) and not _mode(name) for name in names):
-        other = "For one link run `tikhub-mcp one URL`. " if command == "batch" else ""
-        raise InvalidInput(
-            f"`{command}` takes a file of links, and this is a link. {other}Hand links to `tikhub-mcp {command} -` on "
-            "standard input, one a line."
-        )
-    if len(names) > 1:
-        raise InvalidInput(
-            f"`{command}` takes one file. Hand several to it with `cat FILE FILE | tikhub-mcp {command} -`."
-        )
-    if not names[0].strip():
-        raise InvalidInput(f"`{command}` takes a file of links, and the name that was given is empty.")
-    path = Path(names[0])
-    if names[0] in ("-", "/dev/stdin"):
+    if not given.strip():
+        raise InvalidInput("One of the links or files is empty. Give links, files of links, or `-`.")
+    mode = _mode(given)
+    if not mode and find(given):
+        return parse_entries([given])
+    if given in ("-", "/dev/stdin"):
         name, content = "standard input", sys.stdin.buffer.read() if sys.stdin else b""
-    elif stat.S_ISFIFO(_mode(names[0])):
-        name, content = "the pipe", path.read_bytes()
+    elif stat.S_ISFIFO(mode):
+        name, content = "the pipe", Path(given).read_bytes()
+    elif not mode:
+        raise InvalidInput(f"{clean(given, 80)} is neither a link nor a file. Put a share text into quotes.")
     else:
-        return read_list(path, largest=None)
+        return read_list(Path(given), largest=None)
     return list_entries(decode_list(content, name), name)
 
 

@@ -59,6 +59,7 @@ class Summary:
         older: The names of outputs of an earlier run in the same folder, in formats that this run did not write.
         files: How many files were read.
         without: A sentence about the links without a saved answer, or "".
+        error: Why some of the formats were not written; None if all were.
     """
 
     source: Path
@@ -67,6 +68,7 @@ class Summary:
     older: tuple[str, ...] = ()
     files: int = 1
     without: str = ""
+    error: InvalidInput | None = None
 
     def remarks(self) -> Iterator[str]:
         """Yield sentences about what the caller may not expect."""
@@ -91,24 +93,22 @@ def summarize(
 
     The files of a folder are read in the order of their names; the extension's case does not matter. Hidden files,
     symbolic links, special files and earlier summaries are ignored. The format "csv" also writes the history of the
-    posts that have more than one file.
+    posts that have more than one file, if there are any. A format whose extra is missing does not stop the others.
 
     Args:
         source: A file or folder. The caller checks whether it may be read.
         out_dir: The folder of the outputs; created if it is missing.
         formats: The outputs to write.
         about: Links to the only posts that the summary is about; all posts if there are none.
-        progress: Called with the number of steps done and the total. Reading a file is a step (two if there are links),
-            and so is writing a row.
-        stopped: Called before each step, before the history of each post, and before the outputs get their final
-            names; if it returns True, the summary is stopped.
+        progress: Called with the steps done and their total: files read (twice if there are links), rows written.
+        stopped: Called before each step, each history and the outputs' final names; if True, the summary is stopped.
 
     Raises:
-        InvalidInput: There is nothing to read, nothing about the links, or an extra is not installed.
+        InvalidInput: There is nothing to read, nothing about the links, or no format whose extra is installed.
         DiskFull, NotWritable: The outputs could not be written.
         SummaryStopped: `stopped` returned True.
     """
-    _check_formats(formats)
+    formats, error = _writable(formats)
     source = source.absolute()
     folder, names = _inputs(source)
     track = partial(_tracked, progress=progress, stopped=stopped)
@@ -122,12 +122,14 @@ def summarize(
         for added in filter(selection.takes, _rows(folder, track(names, first, total=steps))):
             spool.add(added)
             snapshots.add(added)
+        if not any(snapshots.histories()) and not os.path.lexists(out_dir / HISTORY_NAME):
+            outputs.pop("history", None)  # an earlier one is replaced, if only by its header
         newest, found = set(snapshots.newest()), _find(spool, snapshots)
         rows = track(spool.rows(range(len(spool)), newest), done, total=done + len(spool))
         histories = (history([*spool.rows(numbers, newest)]) for numbers in snapshots.histories())
         _write(outputs.values(), rows, histories, found, stopped)
     paths = {name: output.target for name, output in outputs.items()}
-    return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), selection.remark)
+    return Summary(source, paths, found, tuple(_older(out_dir, paths.values())), len(names), selection.remark, error)
 
 
 def _tracked(
@@ -186,14 +188,23 @@ def _rows(folder: Path, names: Iterable[str]) -> Iterator[Row]:
             yield broken_row(name, f"{NO_JSON}: the JSON is nested too deeply.") if is_deep(made) else made
 
 
-def _check_formats(formats: Collection[Format]) -> None:
+def _writable(formats: Collection[Format]) -> tuple[Collection[Format], InvalidInput | None]:
+    """Return the formats that can be written, and the error about the others.
+
+    Raises:
+        InvalidInput: None can be.
+    """
     missing = {name: extra for name, extra in _NEEDS.items() if name in formats and not is_installed(extra)}
-    if missing:
-        needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in missing.items())
-        raise InvalidInput(
-            f"An extra is not installed: {needs}. In the checkout: {install_command(missing.values())}. "
-            "Nothing was read or written."
-        )
+    if not missing:
+        return formats, None
+    needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in missing.items())
+    told = f"An extra is not installed: {needs}. In the checkout: {install_command(missing.values())}."
+    rest = [name for name in formats if name not in missing]
+    if not rest:
+        raise InvalidInput(f"{told} Nothing was read or written.")
+    error = InvalidInput(f"{told} The other formats were written.")
+    error.exit_code = 1
+    return rest, error
 
 
 def _outputs(formats: Collection[Format], out_dir: Path, source: Path, rows: Sized) -> Iterator[tuple[str, Output]]:

@@ -9,6 +9,7 @@ from mcp_types import CallToolResult, TextContent
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
 from tikhub_mcp.jobs.model import Call, Outcome
 from tikhub_mcp.media.download import Saved
+from tikhub_mcp.messages import for_person
 from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.summary import history
@@ -62,7 +63,7 @@ def describe(error: TikHubMCPError) -> Error:
         message=error.message,
         retryable=error.retryable,
         stop=error.stop,
-        tell_human=error.tell_human,
+        tell_human=error.tell_human and for_person(error.tell_human),
         retry_after_s=error.retry_after,
     )
 
@@ -210,7 +211,7 @@ def summary_reply(summary: Summary, note: str = "") -> SummaryReply:
     found = summary.found
     paths = {f"{'history_csv' if name == 'history' else name}_path": str(path) for name, path in summary.paths.items()}
     reply = SummaryReply(
-        status="ok",
+        status="failed" if summary.error else "ok",
         **paths,
         input=_text(summary.source),
         rows=found.rows,
@@ -221,6 +222,7 @@ def summary_reply(summary: Summary, note: str = "") -> SummaryReply:
         top_by_plays=[_top(top, "play_count_change") for top in found.by_plays],
         top_by_likes=[_top(top, "digg_count_change") for top in found.by_likes],
         note=" ".join(filter(None, (note, *summary.remarks()))) or None,
+        error=describe(summary.error) if summary.error else None,
     )
     tops = reply.top_by_likes, reply.top_by_plays
     while any(tops) and json_size(reply.model_dump()) > MAX_SUMMARY_BYTES:
@@ -285,6 +287,8 @@ def result(reply: Reply) -> CallToolResult:
 def failed(reply: Reply) -> bool:
     """Whether a reply is an error as a whole: it has an error, and nothing succeeded or is pending."""
     done = reply.succeeded + reply.pending if isinstance(reply, BatchReply) else 0
+    if isinstance(reply, SummaryReply):
+        done = reply.rows  # written in the formats that could be
     return reply.error is not None and not done
 
 
