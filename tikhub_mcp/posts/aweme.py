@@ -17,6 +17,7 @@ MAX_RENDITIONS = 50  # files of one post; answers have up to 37 (the same)
 MAX_PHOTOS = 999  # of one post; answers have up to 35 (the same)
 MAX_FILE_LINK_LENGTH = 8192  # characters; links have up to 604 (the same)
 YEAR_10000 = 253_402_300_800  # the first Unix time that neither Python nor Excel can represent as a date
+_WEB = ("https://", "http://")
 
 
 def parse_count(value: Json) -> int | None:
@@ -50,11 +51,9 @@ def as_objects(value: Json) -> list[Json]:
 
 
 def _links(value: Json) -> list[str]:
-    texts = (text for text in (value if isinstance(value, list) else []) if isinstance(text, str))
-    links = dict.fromkeys(
-        text for text in texts if text.startswith(("https://", "http://")) and len(text) <= MAX_FILE_LINK_LENGTH
-    )
-    return list(links)[:MAX_MIRRORS]
+    texts = [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    links = [text for text in texts if text.startswith(_WEB) and len(text) <= MAX_FILE_LINK_LENGTH]
+    return list(dict.fromkeys(links))[:MAX_MIRRORS]
 
 
 def _some_objects(value: Json) -> list[Json]:
