@@ -114,7 +114,7 @@ BADLY_SERVED = {
     "music_first_refused": ("ok", None, PICTURES + "music.m4a", 0),
     "music_unsized": ("ok", None, PICTURES + "music.m4a", 1),
     "captions_first_refused": ("ok", None, "music cover captions captions", 0),
-    "captions_unsized": ("ok", None, "music cover captions captions", 0),
+    "captions_unsized": ("ok", None, "music cover captions captions", 2),
     "captions_short": ("ok", None, "music cover captions captions", 0),  # nothing tells that their end is missing
     "cover_first_refused": ("ok", None, "music cover captions captions", 0),
     "cover_unsized": ("ok", None, "music cover captions captions", 0),
