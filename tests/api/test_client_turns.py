@@ -357,6 +357,6 @@ def test_a_request_that_no_call_may_pay_for_gives_its_connection_back() -> None:
         for _ in range(MAX_CONNECTIONS + 1):
             async with asyncio.timeout(5):
                 with pytest.raises(ApiCallLimit):
-                    await tikhub._take_turn(Refusing())
+                    await tikhub.look_up(POST, SecretStr(KEY), Refusing(), Desk().keep)
 
     asyncio.run(run())
