@@ -43,6 +43,7 @@ class Settings:
         download_seconds: The maximum time for one file, in seconds.
         max_bytes: The maximum size of a file, in bytes.
         log_level: One of LOG_LEVELS.
+        confined: Whether tools may use nothing outside the root, on a server for several people.
     """
 
     base_url: str
@@ -53,6 +54,7 @@ class Settings:
     download_seconds: float = 1800.0
     max_bytes: int = 4 * 2**30
     log_level: str = "WARNING"
+    confined: bool = False
 
     @property
     def videos(self) -> Path:
