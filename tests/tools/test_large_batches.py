@@ -64,7 +64,7 @@ async def test_above_100_links_the_reply_has_what_is_not_ok_and_the_table_has_al
     assert (reply["total"], reply["succeeded"], reply["failed_by_code"]) == (102, 101, {"unsupported_link": 1})
     assert [(item["url"], item["status"]) for item in reply["results"]] == [(BAD, "failed")]
     assert reply["results_omitted"] == 101
-    path = Path(reply["results_path results_url"])
+    path = Path(reply["results_path"])
     assert (path.parent, mode(str(path))) == (desk.root / "reports", 0o600)
     rows = table(str(path))
     assert [row["link"] for row in rows] == [*good[:99], BAD, *good[99:]]
@@ -92,7 +92,7 @@ async def test_up_to_100_links_the_reply_has_every_result(desk: Desk) -> None:
     reply = await desk.batch(good, metrics_only=True)
     assert [item["url"] for item in reply["results"]] == good
     assert reply["results_omitted"] == 0
-    assert len(table(reply["results_path results_url"])) == 100
+    assert len(table(reply["results_path"])) == 100
 
 
 async def test_the_table_names_the_lines_of_the_file_and_the_videos_and_is_replaced_by_the_next_call(
@@ -101,18 +101,18 @@ async def test_the_table_names_the_lines_of_the_file_and_the_videos_and_is_repla
     good = [link("tiktok"), *saved_posts(desk, 20)]
     (desk.root / "links.txt").write_text("# mine\n\n" + "\n".join(good))
     first = await desk.ask("batch_download", urls_file="links.txt", metrics_only=True)
-    path = first["results_path results_url"]
+    path = first["results_path"]
     assert [row["line"] for row in table(path)] == [str(number) for number in range(3, 24)]
     overwrite(path)
     second = await desk.batch([*good[1:], good[0]], metrics_only=True)
-    assert second["results_path results_url"] != path
+    assert second["results_path"] != path
     third = await desk.batch(good, metrics_only=True)
-    assert third["results_path results_url"] == path
+    assert third["results_path"] == path
     assert [row["link"] for row in table(path)] == good
     await desk.one(good[0])
     desk.sandbox.media_latency = 60
     desk.environ["TIKHUB_CALL_SECONDS"] = "1"
-    rows = table((await desk.batch(good))["results_path results_url"])
+    rows = table((await desk.batch(good))["results_path"])
     assert rows[0]["file"] == str(desk.root / "videos" / desk.videos[0])
     assert "pending" in {row["status"] for row in rows[1:]}
 
@@ -124,7 +124,7 @@ async def test_no_table_for_few_links_for_a_dry_run_or_where_nothing_is_to_be_sa
     desk: Desk, number: int, arguments: dict[str, Json]
 ) -> None:
     reply = await desk.batch(saved_posts(desk, number), metrics_only=True, **arguments)
-    assert (reply["status"], reply["results_path results_url"]) == ("complete", None)
+    assert (reply["status"], reply["results_path"]) == ("complete", None)
     assert not (desk.root / "reports").exists()
 
 
@@ -132,7 +132,7 @@ async def test_a_table_that_cannot_be_written_costs_no_result(desk: Desk) -> Non
     good = saved_posts(desk, 21)
     (desk.root / "reports").write_text("no folder")
     reply = await desk.batch(good, metrics_only=True)
-    assert (reply["status"], reply["succeeded"], reply["results_path results_url"]) == ("complete", 21, None)
+    assert (reply["status"], reply["succeeded"], reply["results_path"]) == ("complete", 21, None)
     assert reply["note"].startswith("The table of the results could not be written: ")
 
 
@@ -150,7 +150,7 @@ async def test_warnings_about_files_stand_in_the_batch_and_in_its_table(desk: De
     reply = await desk.batch([link("silent"), link("tiktok"), *good_links(19)], quality="best")
     assert [bool(item["warnings"]) for item in reply["results"][:2]] == [True, False]
     warning = reply["results"][0]["warnings"][0]
-    assert table(reply["results_path results_url"])[0]["error"] == f"warning: {warning}"
+    assert table(reply["results_path"])[0]["error"] == f"warning: {warning}"
 
 
 async def test_a_call_takes_1000_links(desk: Desk) -> None:
@@ -181,7 +181,7 @@ def test_the_fields_stand_in_the_order_of_their_weight_and_the_first_are_short()
     call.stop(error)
     reply = reply_of([FAILED, Outcome("failed", error=MediaUnavailable("no"))] * 500, call)
     reply.note = "很" * 2000
-    reply.output_dir = reply.raw_dir = reply.results_path results_url = "/home/someone/Downloads/tikhub_mcp/" + "z" * 30
+    reply.output_dir = reply.raw_dir = reply.results_path = "/home/someone/Downloads/tikhub_mcp/" + "z" * 30
     shown = replies.bounded(reply).model_dump()
     assert list(shown) == ORDER.split()
     head = {key: shown[key] for key in ORDER.split()[: ORDER.split().index("retry_urls")]}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 from tikhub_mcp import __version__
 from tikhub_mcp.cli.inputs import absolute, read_links
 from tikhub_mcp.cli.output import print_batch, print_json, print_summary, print_video, progress_bar
+from tikhub_mcp.cli.serve import add_serve
 from tikhub_mcp.concurrency import use_many_threads
 from tikhub_mcp.errors import InvalidInput, TikHubMCPError
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     summarize.add_argument("--json", action="store_true", help="print the reply as JSON")
     summarize.set_defaults(command=_summarize, tool="summarize_raw")
     _add_aids(commands)
+    add_serve(commands)
     return parser
 
 

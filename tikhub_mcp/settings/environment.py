@@ -84,7 +84,7 @@ class Settings:
     @property
     def on_loopback(self) -> bool:
         """Whether the API is a test server on this machine; only then may media come from this machine too."""
-        return _is_loopback(urlsplit(self.base_url).hostname or "")
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -216,12 +216,13 @@ def _base_url(text: str) -> str:
         host = ""
     if not host or parts.scheme not in ("https", "http") or re.search(r"[\s?#@\\]", text):
         raise InvalidInput("The environment variable TIKHUB_BASE_URL must look like https://api.tikhub.io.")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise InvalidInput("TIKHUB_BASE_URL must start with https:// (http is for a loopback address only).")
     return text.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine's loopback interface, by its name or address alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
