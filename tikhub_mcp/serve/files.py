@@ -109,7 +109,7 @@ def _find(root: Path, path: str) -> _Found | None:
     """Return the regular file or the folder with this path below the root; None when links lead elsewhere."""
     try:
         named = root / path
-        if named.resolve(strict=True) != named or not named.is_relative_to(root):
+        if named.resolve(strict=True) != named or root not in named.parents:
             return None
         status = named.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode):
