@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from tests.support.payloads import ANSWERED, envelope, tiktok_post
 from tikhub_mcp.api.client import Budget, TikHub
 from tikhub_mcp.errors import TikHubMCPError, UnexpectedAnswer
+from tikhub_mcp.jobs.capacity import PersonalLimits
 from tikhub_mcp.jobs.model import Call, Job, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media.download import Downloader, Saved
@@ -119,7 +120,7 @@ class FakeDownloader(Downloader):
 class World:
     """Jobs with fakes around them."""
 
-    def __init__(self, folder: Path, reuse_seconds: float = 3600.0) -> None:
+    def __init__(self, folder: Path, reuse_seconds: float = 3600.0, limits: PersonalLimits | None = None) -> None:
         self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
         self.jobs = Jobs(
             self.tikhub,
@@ -127,6 +128,7 @@ class World:
             self.downloader,
             Locks(folder / ".lock"),
             reuse_seconds,
+            limits,
         )
         self.options = Options(folder / "videos")
         self.seen: list[Job] = []
