@@ -27,7 +27,7 @@ def play(tmp_path: Path, story: Callable[[World, World], Coroutine[Any, Any, Non
 def test_a_single_link_waits_for_one_transfer_of_a_batch_of_another_person(tmp_path: Path) -> None:
     async def story(alice: World, bob: World) -> None:
         ended = asyncio.Semaphore(0)
-        alice.downloader.go.wait = ended.acquire  # type: ignore[assignment, method-assign]
+        alice.downloader.go.wait = ended.acquire  # type: ignore[method-assign]
         calls = [range(100), range(100, 200)]
         batches = [asyncio.create_task(alice.get_all(call(), [link(number) for number in each])) for each in calls]
         await until(lambda: alice.downloader.now == MAX_TRANSFERS and len(alice.seen) == 2 * MAX_TRANSFERS)

@@ -42,13 +42,14 @@ async def test_a_download_batch_and_summary_work_with_progress_in_a_folder_of_on
     assert not team.folder("bob").exists()
 
 
+@pytest.mark.both_eras
 async def test_a_key_goes_to_tikhub_alone_and_without_one_the_servers_pays(
-    team: Team, caplog: pytest.LogCaptureFixture
+    team: Team, caplog: pytest.LogCaptureFixture, era: Era
 ) -> None:
     caplog.set_level(logging.DEBUG)
     said = []
     for person, key in (("alice", CANARY), ("bob", f"Bearer {CANARY}2"), ("alice", ""), ("bob", '""')):
-        async with team.connect(person, key) as desk:
+        async with team.connect(person, key, era=era) as desk:
             said.append((await desk.one(link("tiktok"), refresh=True)).text)
             said.append((await desk.one(link("bad_key"), refresh=True)).text)
     sent = [call.authorization for call in team.sandbox.calls]

@@ -120,7 +120,7 @@ class FakeDownloader(Downloader):
 class World:
     """Jobs with fakes around them."""
 
-    def __init__(self, folder: Path, reuse_seconds: float = 3600.0, limits: PersonalLimits | None = None) -> None:
+    def __init__(self, folder: Path, reuse_seconds: float = 3600.0, *, limits: PersonalLimits | None = None) -> None:
         self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
         self.jobs = Jobs(
             self.tikhub,
@@ -161,10 +161,10 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-def show(tmp_path: Path, story: Callable[[World], Coroutine[Any, Any, None]], **settings: float) -> None:
+def show(tmp_path: Path, story: Callable[[World], Coroutine[Any, Any, None]], reuse_seconds: float = 3600.0) -> None:
     async def run() -> None:
         async with asyncio.timeout(20):
-            world = World(tmp_path, **settings)
+            world = World(tmp_path, reuse_seconds)
             await story(world)
             await world.jobs.close()
 
