@@ -1,6 +1,7 @@
 """A server for several people on a socket of its own, and the SDK's client and a plain one in front of it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -88,3 +89,16 @@ async def team_server(
     finally:
         await server.stop()
         await serving
+
+
+def wait_for_health(url: str, seconds: float = 30.0) -> None:
+    """Wait until a server that was started answers."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            assert httpx.get(url, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            assert time.monotonic() < until, "the server does not answer"
+            time.sleep(0.1)
+        else:
+            return
