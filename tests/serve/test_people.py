@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 
 from tests.extensions.test_tasks import KnowsTasks, TaskDesk
-from tests.support.mcp_session import CANARY, KEY, SLOW, Era, content, listing, until
+from tests.support.mcp_session import CANARY, KEY, SLOW, Era, content, listing, patience, until
+from tests.support.stdio_client import DISCOVERY
 from tests.support.team import INITIALIZE, Team, team_server
 from tikhub_mcp.extensions import tasks
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -217,3 +219,36 @@ async def test_the_protocol_of_a_person_says_nothing_of_others(team: Team) -> No
         refusal = await bob.one(link("tiktok"), output_dir="/x")
     assert "alice" not in listed + refusal.text
     assert json.loads(content(Path(team.root / ".serve" / "tokens.json"))).keys() == {"alice", "bob"}
+
+
+@pytest.mark.slow
+async def test_a_batch_of_one_person_holds_up_the_link_of_another_for_one_transfer_at_most(team: Team) -> None:
+    team.sandbox.media_bytes_per_second = 60_000  # a transfer takes 2.7 s
+    async with team.connect("alice") as alice, team.connect("bob") as bob:
+        batch = asyncio.create_task(alice.batch(good_links(60)))
+        await until(lambda: len(alice.parts) == 10)
+        began = time.monotonic()
+        assert (await bob.one(link("douyin")))["status"] == "ok"
+        assert time.monotonic() - began < patience(2 * 2.7 + 1)  # one transfer of alice's, and bob's own
+        assert not batch.done()
+        batch.cancel()
+        await asyncio.wait([batch])
+
+
+async def test_a_client_that_is_gone_ends_its_call_and_no_other(team: Team) -> None:
+    team.sandbox.media_bytes_per_second = SLOW
+    sent: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "download_video", "arguments": {"url": link("tiktok")}, "_meta": DISCOVERY},
+    }
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "download_video"}
+    asked = asyncio.create_task(team.post(sent, "alice", **headers))
+    await until(lambda: list(team.folder("alice").rglob("*.part")))
+    asked.cancel()  # closes the connection
+    await until(lambda: not list(team.folder("alice").rglob("*.part")))
+    assert len(list((team.folder("alice") / "raw").glob("*.json"))) == 1
+    team.sandbox.media_bytes_per_second = 0
+    async with team.connect("alice") as alice:
+        assert (await alice.one(link("tiktok")))["cost"]["api_calls"] == 0

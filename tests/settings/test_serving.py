@@ -84,4 +84,5 @@ def test_links_begin_with_an_address_that_leads_here(settings: ServeSettings, ba
 
 def test_the_origin_of_the_public_address_is_known() -> None:
     settings = ServeSettings(public_url="https://b.example:1/x", allowed_origins=("https://c.example",))
-    assert settings.origins() == ["https://c.example", "https://b.example:1"]
+    own = ["http://127.0.0.1:8", "http://localhost:8", "http://[::1]:8"]
+    assert settings.origins(8) == ["https://c.example", *own, "https://b.example:1"]

@@ -87,6 +87,7 @@ class Site:
 
     Args:
         settings: The settings of the server.
+        port: The port that it listens on.
         root: The output folder.
         signer: Makes and checks the links to files.
         environ: The environment variables of the tools; by default `os.environ`.
@@ -97,13 +98,18 @@ class Site:
     """
 
     def __init__(
-        self, settings: ServeSettings, root: Path, signer: LinkSigner, environ: Mapping[str, str] | None = None
+        self,
+        settings: ServeSettings,
+        port: int,
+        root: Path,
+        signer: LinkSigner,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._root = root
         self.tokens = Tokens(root)
         self._people = People(signer, environ)
         self._endpoint = McpEndpoint(self.tokens, self._people)
-        origins = settings.origins()
+        origins = settings.origins(port)
         self.app = Starlette(
             routes=[
                 Route(HEALTH_PATH, self._health),

@@ -51,7 +51,7 @@ class HttpServer:
         port = self._listener.getsockname()[1]
         self.url = f"{ServeSettings(host=settings.host).base_url(port)}{MCP_PATH}"
         signer = LinkSigner(secret, settings.base_url(port), settings.link_seconds)
-        self._site = Site(settings, root, signer, environ)
+        self._site = Site(settings, port, root, signer, environ)
         self._server = self._uvicorn()
         self.has_tokens = bool(self._site.tokens.entries())
         if not (self.has_tokens or settings.on_loopback):

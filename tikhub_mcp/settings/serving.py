@@ -62,10 +62,11 @@ class ServeSettings:
             names.append(f"[{self.host}]" if ":" in self.host else self.host)
         return [*names, *(f"{name}:*" for name in names if not re.search(r":\d+$", name))]
 
-    def origins(self) -> list[str]:
-        """Return the accepted values of Origin."""
-        own = urlsplit(self.public_url)
-        return [*self.allowed_origins, *([f"{own.scheme}://{own.netloc}"] if self.public_url else [])]
+    def origins(self, port: int) -> list[str]:
+        """Return the accepted values of Origin, for a server that listens on `port`: its own, and those allowed."""
+        public = urlsplit(self.public_url)
+        own = [f"http://{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+        return [*self.allowed_origins, *own, *([f"{public.scheme}://{public.netloc}"] if self.public_url else [])]
 
 
 def load_serve_settings(
