@@ -390,6 +390,19 @@ def test_people_share_a_rate_in_turn_and_a_pause_of_one_holds_no_other(clock: Cl
     play(story)
 
 
+def test_a_pause_that_comes_while_one_waits_for_the_rate_is_waited_for_as_well(clock: Clock) -> None:
+    async def story() -> None:
+        gate = RateLimiter(calls=1, window=5.0)
+        await gate.wait()
+        waiting = asyncio.create_task(gate.wait())
+        await asyncio.sleep(0)
+        gate.pause(60.0)
+        await waiting
+        assert clock.now == 60.0
+
+    play(story)
+
+
 async def _paused_holds_nothing() -> tuple[int, int]:
     alice, connections = RateLimiter(), FairSemaphore(1)
     bob, one, other = alice.share(), connections.share(), connections.share()

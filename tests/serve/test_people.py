@@ -16,7 +16,10 @@ from tests.support.mcp_session import CANARY, KEY, SLOW, Era, content, listing, 
 from tests.support.stdio_client import DISCOVERY
 from tests.support.team import INITIALIZE, Team, team_server
 from tikhub_mcp.extensions import tasks
+from tikhub_mcp.jobs.capacity import Capacity
 from tikhub_mcp.sandbox import Sandbox, good_links, link
+from tikhub_mcp.serve.links import LinkSigner
+from tikhub_mcp.serve.people import MAX_PENDING, PersonalWorkspace
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +108,9 @@ ELSEWHERE = [
     "{temp}",
     "{link}",
     "{link}/raw",
+    "to-home",
+    "to-home/x",
+    "{temp}/loop",
     ".lock",
     "file:///etc",
     "/proc/self/environ",
@@ -117,6 +123,8 @@ async def test_every_path_lies_in_the_folder_of_whoever_asks(team: Team, tmp_pat
         await bob.one(link("tiktok"))
     team.folder("alice").mkdir()
     (team.folder("alice") / "link").symlink_to(team.folder("bob"))
+    (team.folder("alice") / "to-home").symlink_to(tmp_path / "home")
+    (tmp_path / "temp" / "loop").symlink_to("loop")
     before = listing(team.root)
     given = path.format(root=team.root, temp=tmp_path / "temp", link="link")
     async with team.connect("alice") as desk:
@@ -130,6 +138,10 @@ async def test_every_path_lies_in_the_folder_of_whoever_asks(team: Team, tmp_pat
         ]
     assert [reply.code for reply in replies] == ["path_not_allowed"] * len(replies)
     assert all(str(tmp_path / "home") not in reply.message and "bob" not in reply.message for reply in replies)
+    if path.startswith(("/", "{temp}")):  # whatever is there
+        assert {reply.message.partition(" Allowed")[0] for reply in replies} == {
+            "That path is outside the folders that tools may use."
+        }
     assert [name for name in listing(team.root) if name not in before] == []
 
 
@@ -252,3 +264,13 @@ async def test_a_client_that_is_gone_ends_its_call_and_no_other(team: Team) -> N
     team.sandbox.media_bytes_per_second = 0
     async with team.connect("alice") as alice:
         assert (await alice.one(link("tiktok")))["cost"]["api_calls"] == 0
+
+
+async def test_people_have_shares_of_one_rate_and_of_the_same_ten_transfers(environ: dict[str, str]) -> None:
+    signer, capacity = LinkSigner(b"", "", 1), Capacity(5)
+    workspaces = [PersonalWorkspace(name, signer, capacity.share(), environ) for name in ("alice", "bob")]
+    one, other = (workspace.jobs(workspace.settings()) for workspace in workspaces)
+    assert one._worker._transfers._slots is other._worker._transfers._slots
+    assert one._tikhub._connections._slots is other._tikhub._connections._slots
+    assert one._tikhub._limiter._rate is other._tikhub._limiter._rate
+    assert (one._max_pending, MAX_PENDING) == (5, 1000)

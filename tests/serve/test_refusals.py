@@ -7,10 +7,13 @@ from contextlib import suppress
 from itertools import pairwise
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from tests.support.mcp_session import patience
 from tests.support.team import ACCEPT, INITIALIZE, Team
 from tikhub_mcp.serve import run
+from tikhub_mcp.serve.people import Person
 from tikhub_mcp.serve.tokens import Tokens
 from tikhub_mcp.settings.environment import load_settings
 
@@ -22,7 +25,9 @@ LARGEST = 4 * 2**20
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_without_a_token_nobody_is_let_in_on_loopback_either(team: Team, path: str, method: str) -> None:
-    for headers in ({}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer"}, {"X-Forwarded-For": "10.0.0.1"}):
+    token = team.tokens["alice"]
+    given = ("Basic YTpi", f"Basic {token}", token, "Bearer", f"Bearer{token}")
+    for headers in ({}, *({"Authorization": value} for value in given), {"X-Forwarded-For": "10.0.0.1"}):
         answer = await team.plain.request(method, team.base + path, headers={**ACCEPT, **headers})
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == 'Bearer realm="tikhub-mcp"'  # no address that OAuth could begin at
@@ -128,6 +133,9 @@ async def test_a_request_that_never_ends_is_given_up(team: Team, monkeypatch: py
         writer.write(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert b"200 OK" in await reader.readuntil(b"}")
         await asyncio.sleep(0.7)
+    writer.write(b"GET /health HTT")
+    with suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
 
 
@@ -137,3 +145,18 @@ async def test_health_says_how_it_is_to_anybody(team: Team) -> None:
     assert (answer.status_code, about.keys()) == (200, {"status", "version", "free_bytes"})
     assert (about["status"], about["free_bytes"] > 0) == ("ok", True)
     assert "server" not in answer.headers
+    await asyncio.to_thread(team.root.rename, team.root.with_name("gone"))
+    assert (await team.plain.get(f"{team.base}/health")).status_code == 503
+    await asyncio.to_thread(team.root.with_name("gone").rename, team.root)
+
+
+async def test_whoever_answers_is_given_no_token(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Scope] = []
+
+    async def handle(_: Person, scope: Scope, receive: Receive, send: Send) -> None:
+        given.append(scope)
+        await Response("ok")(scope, receive, send)
+
+    monkeypatch.setattr(Person, "handle", handle)
+    assert (await team.post(INITIALIZE, "alice")).text == "ok"
+    assert team.tokens["alice"] not in str(given[0]["headers"])

@@ -144,12 +144,12 @@ class Site:
 
     async def _health(self, _: Request) -> Response:
         is_ending = self._endpoint.is_ending
-        about = {
-            "status": "ending" if is_ending else "ok",
-            "version": __version__,
-            "free_bytes": shutil.disk_usage(self._root).free,
-        }
-        return JSONResponse(about, 503 if is_ending else 200, {"Cache-Control": "no-store"})
+        about: dict[str, object] = {"status": "ending" if is_ending else "ok", "version": __version__}
+        try:
+            about["free_bytes"] = shutil.disk_usage(self._root).free
+        except OSError:
+            about |= {"status": "the output folder cannot be used", "free_bytes": 0}
+        return JSONResponse(about, 200 if about["status"] == "ok" else 503, {"Cache-Control": "no-store"})
 
 
 def _answer_not_found(_: Request, __: Exception) -> Response:
