@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -79,7 +80,8 @@ class McpEndpoint:
         """Wait until all requests are answered, at most for so many seconds."""
         self._idle.clear()
         if self._calls:
-            await asyncio.wait([asyncio.ensure_future(self._idle.wait())], timeout=seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
 
 
 class Site:
@@ -94,7 +96,6 @@ class Site:
 
     Attributes:
         app: The ASGI application.
-        tokens: Those who are let in.
     """
 
     def __init__(
@@ -106,14 +107,14 @@ class Site:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._root = root
-        self.tokens = Tokens(root)
+        tokens = Tokens(root)
         self._people = People(signer, environ)
-        self._endpoint = McpEndpoint(self.tokens, self._people)
+        self._endpoint = McpEndpoint(tokens, self._people)
         origins = settings.origins(port)
         self.app = Starlette(
             routes=[
                 Route(HEALTH_PATH, self._health),
-                Route(f"{FILES_PATH}/{{person}}/{{path:path}}", Files(root, signer, self.tokens).answer),
+                Route(f"{FILES_PATH}/{{person}}/{{path:path}}", Files(root, signer, tokens).answer),
                 Route(MCP_PATH, self._endpoint),
                 Route(f"{MCP_PATH}/", self._endpoint),
             ],

@@ -17,6 +17,7 @@ from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS
 from tikhub_mcp.serve.app import GRACE_SECONDS, MCP_PATH, REPLY_SECONDS, Site
 from tikhub_mcp.serve.gate import access_log
 from tikhub_mcp.serve.links import LinkSigner, signing_key
+from tikhub_mcp.serve.tokens import Tokens
 from tikhub_mcp.settings.environment import load_settings
 from tikhub_mcp.settings.serving import ServeSettings
 from tikhub_mcp.stdio import lifetime
@@ -46,6 +47,12 @@ class HttpServer:
 
     def __init__(self, settings: ServeSettings, environ: Mapping[str, str] | None = None) -> None:
         root = load_settings(environ).root
+        self.has_tokens = bool(Tokens(root).entries())
+        if not (self.has_tokens or settings.on_loopback):
+            raise InvalidInput(
+                f"Nobody could be let in, and others than this machine could connect to {settings.host}. Add a token "
+                "first: `tikhub-mcp token add NAME`."
+            )
         secret = signing_key(root)
         self._listener = _listen(settings)
         port = self._listener.getsockname()[1]
@@ -53,12 +60,6 @@ class HttpServer:
         signer = LinkSigner(secret, settings.base_url(port), settings.link_seconds)
         self._site = Site(settings, port, root, signer, environ)
         self._server = self._uvicorn()
-        self.has_tokens = bool(self._site.tokens.entries())
-        if not (self.has_tokens or settings.on_loopback):
-            raise InvalidInput(
-                f"Nobody could be let in, and others than this machine could connect to {settings.host}. Add a token "
-                "first: `tikhub-mcp token add NAME`."
-            )
 
     def run(self) -> None:
         """Serve until a signal ends the process. Does not return."""
