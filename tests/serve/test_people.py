@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.both_eras
 async def test_a_download_batch_and_summary_work_with_progress_in_a_folder_of_ones_own(team: Team, era: Era) -> None:
-    team.sandbox.latency = 0.5
+    team.sandbox.media_bytes_per_second = 150_000  # a file takes a second
     async with team.connect("alice", era=era) as desk:
         desk.heard = []
         one = await desk.one(link("tiktok"))
