@@ -274,3 +274,23 @@ async def test_people_have_shares_of_one_rate_and_of_the_same_ten_transfers(envi
     assert one._tikhub._connections._slots is other._tikhub._connections._slots
     assert one._tikhub._limiter._rate is other._tikhub._limiter._rate
     assert (one._max_pending, MAX_PENDING) == (5, 1000)
+
+
+async def test_in_the_older_protocol_a_call_goes_on_without_its_connection_until_it_is_cancelled(team: Team) -> None:
+    team.sandbox.media_bytes_per_second = SLOW
+    session = (await team.post(INITIALIZE, "alice")).headers["mcp-session-id"]
+    same = {"Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25"}
+    await team.post({"jsonrpc": "2.0", "method": "notifications/initialized"}, "alice", **same)
+    params = {"name": "download_video", "arguments": {"url": link("tiktok")}}
+    call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+    asked = asyncio.create_task(team.post(call, "alice", **same))
+    await until(lambda: list(team.folder("alice").rglob("*.part")))
+    asked.cancel()
+    await asyncio.wait([asked])
+    await asyncio.sleep(0.5)
+    assert list(team.folder("alice").rglob("*.part"))
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
+    assert (await team.post(cancel, "bob", **same)).status_code == 404
+    assert list(team.folder("alice").rglob("*.part"))
+    assert (await team.post(cancel, "alice", **same)).status_code == 202
+    await until(lambda: not list(team.folder("alice").rglob("*.part")), within=3)
