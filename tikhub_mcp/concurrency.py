@@ -1,6 +1,7 @@
 """Tasks and threads that run to completion even when the code awaiting them is cancelled; limits on tasks."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -90,6 +91,96 @@ def check_cancelled() -> None:
         raise asyncio.CancelledError
 
 
+class FairSemaphore:
+    """A semaphore whose slots several owners share: a free slot goes to the waiting owner that holds the fewest.
+
+    Owners that hold equally many have their turns one after another, and each owner's tasks are served in their order.
+
+    Args:
+        slots: How many slots there are.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._waiting: deque[Share] = deque()  # each owner once, in the order of their turns
+
+    def share(self) -> "Share":
+        """Return the semaphore of a new owner."""
+        return Share(self)
+
+    def take(self, share: "Share") -> bool:
+        """Take a free slot, and return whether there was one; nobody waits while there is."""
+        if not self._free:
+            return False
+        self._free -= 1
+        share.held += 1
+        return True
+
+    def enqueue(self, share: "Share") -> None:
+        """Let an owner have turns."""
+        if share not in self._waiting:
+            self._waiting.append(share)
+
+    def give_back(self, share: "Share") -> None:
+        """Take back a slot, and give it to whose turn it is."""
+        share.held -= 1
+        self._free += 1
+        while self._free and self._waiting:
+            following = min(self._waiting, key=lambda other: other.held)  # the first of equals
+            self._waiting.remove(following)
+            if following.wake():
+                self.take(following)
+                self._waiting.append(following)
+
+
+class Share:
+    """One owner's side of a FairSemaphore: an asynchronous context manager, as `asyncio.Semaphore` is.
+
+    Args:
+        slots: The semaphore.
+
+    Attributes:
+        held: How many slots the owner holds.
+    """
+
+    def __init__(self, slots: FairSemaphore) -> None:
+        self._slots = slots
+        self._tasks: deque[asyncio.Future[None]] = deque()
+        self.held = 0
+
+    async def acquire(self) -> None:
+        """Wait for a slot."""
+        if self._slots.take(self):
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._tasks.append(turn)
+        self._slots.enqueue(self)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it was given a slot just before
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self._slots.give_back(self)
+
+    def wake(self) -> bool:
+        """Let the first waiting task go on with a slot, and return whether there was such a task."""
+        while self._tasks:
+            if not (turn := self._tasks.popleft()).done():  # else it was cancelled
+                turn.set_result(None)
+                return True
+        return False
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+
 class Slot:
     """A place under several limits at once, which its holder may give back early; an asynchronous context manager.
 
@@ -97,9 +188,9 @@ class Slot:
         limits: The limits, in the order in which they are waited for.
     """
 
-    def __init__(self, *limits: asyncio.Semaphore) -> None:
+    def __init__(self, *limits: "asyncio.Semaphore | Share") -> None:
         self._limits = limits
-        self._held: list[asyncio.Semaphore] = []
+        self._held: list[asyncio.Semaphore | Share] = []
 
     async def acquire(self) -> None:
         """Wait for the place, unless it is held."""

@@ -17,6 +17,7 @@ from tikhub_mcp import concurrency
 from tikhub_mcp.api import client, limiter
 from tikhub_mcp.api.client import MAX_CONNECTIONS, TikHub
 from tikhub_mcp.api.limiter import CALLS_A_SECOND, RateLimiter
+from tikhub_mcp.concurrency import FairSemaphore
 from tikhub_mcp.errors import ApiCallLimit, RateLimited, TikHubUnavailable, UnexpectedAnswer
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Answer
@@ -357,6 +358,64 @@ def test_a_request_that_no_call_may_pay_for_gives_its_connection_back() -> None:
         for _ in range(MAX_CONNECTIONS + 1):
             async with asyncio.timeout(5):
                 with pytest.raises(ApiCallLimit):
-                    await tikhub._take_turn(Refusing())
+                    await tikhub.look_up(POST, SecretStr(KEY), Refusing(), Desk().keep)
 
     asyncio.run(run())
+
+
+def test_people_share_a_rate_in_turn_and_a_pause_of_one_holds_no_other(clock: Clock) -> None:
+    async def story() -> None:
+        alice = RateLimiter(calls=1, window=1.0)
+        bob, connections = alice.share(), FairSemaphore(1)
+        order: list[str] = []
+        shares = {"alice": connections.share(), "bob": connections.share()}
+
+        async def ask(limiter: RateLimiter, name: str) -> None:
+            await limiter.wait(lambda: order.append(name), shares[name])
+            shares[name].release()
+
+        tasks = [asyncio.create_task(ask(alice, "alice")) for _ in range(4)]
+        await asyncio.sleep(0)
+        await asyncio.gather(*tasks, ask(bob, "bob"))
+        assert order[:3].count("bob") == 1
+        assert clock.now == 4.0  # five requests at one a second
+        alice.pause(60.0)
+        order.clear()
+        waiting = asyncio.create_task(ask(alice, "alice"))
+        bobs = asyncio.create_task(ask(bob, "bob"))
+        await asyncio.wait([waiting, bobs], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(waiting, bobs)
+        assert sorted(order) == ["alice", "bob"]
+
+    play(story)
+
+
+def test_a_pause_that_comes_while_one_waits_for_the_rate_is_waited_for_as_well(clock: Clock) -> None:
+    async def story() -> None:
+        gate = RateLimiter(calls=1, window=5.0)
+        await gate.wait()
+        waiting = asyncio.create_task(gate.wait())
+        await asyncio.sleep(0)
+        gate.pause(60.0)
+        await waiting
+        assert clock.now == 60.0
+
+    play(story)
+
+
+async def _paused_holds_nothing() -> tuple[int, int]:
+    alice, connections = RateLimiter(), FairSemaphore(1)
+    bob, one, other = alice.share(), connections.share(), connections.share()
+    alice.pause(60.0)
+    waiting = asyncio.create_task(alice.wait(connections=one))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await bob.wait(connections=other)
+    held = one.held, other.held
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    return held
+
+
+def test_who_waits_out_a_pause_holds_no_connection() -> None:
+    assert asyncio.run(_paused_holds_nothing()) == (0, 1)

@@ -24,6 +24,7 @@ LEVELS = """
     tools
     extensions
     server
+    serve
     cli
     __main__
 """

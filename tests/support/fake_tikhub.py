@@ -14,6 +14,7 @@ from tests.support.payloads import ANSWERED, envelope, tiktok_post
 from tikhub_mcp.api.client import Budget, TikHub
 from tikhub_mcp.concurrency import Slot
 from tikhub_mcp.errors import TikHubMCPError, UnexpectedAnswer
+from tikhub_mcp.jobs.capacity import PersonalLimits
 from tikhub_mcp.jobs.model import Call, Job, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
 from tikhub_mcp.media.download import Downloader, Saved
@@ -123,7 +124,7 @@ class FakeDownloader(Downloader):
 class World:
     """Jobs with fakes around them."""
 
-    def __init__(self, folder: Path, reuse_seconds: float = 3600.0) -> None:
+    def __init__(self, folder: Path, reuse_seconds: float = 3600.0, *, limits: PersonalLimits | None = None) -> None:
         self.tikhub, self.downloader = FakeTikHub(), FakeDownloader()
         self.jobs = Jobs(
             self.tikhub,
@@ -131,6 +132,7 @@ class World:
             self.downloader,
             Locks(folder / ".lock"),
             reuse_seconds,
+            limits,
         )
         self.options = Options(folder / "videos")
         self.seen: list[Job] = []
@@ -163,10 +165,10 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-def show(tmp_path: Path, story: Callable[[World], Coroutine[Any, Any, None]], **settings: float) -> None:
+def show(tmp_path: Path, story: Callable[[World], Coroutine[Any, Any, None]], reuse_seconds: float = 3600.0) -> None:
     async def run() -> None:
         async with asyncio.timeout(20):
-            world = World(tmp_path, **settings)
+            world = World(tmp_path, reuse_seconds)
             await story(world)
             await world.jobs.close()
 

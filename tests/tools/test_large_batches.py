@@ -27,7 +27,7 @@ FAILED = Outcome("failed", error=UnsupportedLink("It names no post."))
 BAD = "https://www.tiktok.com/@user"
 ORDER = (
     "status error note total succeeded failed pending skipped failed_by_code cost workers output_dir raw_dir "
-    "results_path distinct_posts on_disk calls_needed retry_urls retry_count results_omitted results"
+    "results_path results_url distinct_posts on_disk calls_needed retry_urls retry_count results_omitted results"
 )
 
 

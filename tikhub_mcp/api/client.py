@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
 import httpx
@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from tikhub_mcp.api.body import ORDINARY_BODY_BYTES, TooLargeBody, complete_body, decompress, read_body
 from tikhub_mcp.api.limiter import RateLimiter
 from tikhub_mcp.api.retry import BAD_REQUEST_ATTEMPTS, LOST_ATTEMPTS, UNAVAILABLE_ATTEMPTS, next_wait
-from tikhub_mcp.concurrency import in_thread, run_to_completion
+from tikhub_mcp.concurrency import FairSemaphore, Share, in_thread, run_to_completion
 from tikhub_mcp.errors import (
     AnswerError,
     InsufficientBalance,
@@ -85,6 +85,8 @@ class TikHub:
         network: Sends the requests.
         deadline: The time limit for one request in total, in seconds.
         sleep: Waits between two requests; tests pass one that returns at once.
+        limiter: Delays the requests; by default one of its own.
+        connections: Limits the requests at once; by default to MAX_CONNECTIONS of its own.
 
     Attributes:
         unanswered: The posts of requests that have been sent, and whose answers are not stored yet.
@@ -97,13 +99,15 @@ class TikHub:
         *,
         deadline: float = DEADLINE_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        limiter: RateLimiter | None = None,
+        connections: Share | None = None,
     ) -> None:
         self._base_url = base_url
         self._network = network
         self._deadline = deadline
         self._sleep = sleep
-        self._limiter = RateLimiter()
-        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._limiter = limiter or RateLimiter()
+        self._connections = connections or FairSemaphore(MAX_CONNECTIONS).share()
         self._large = asyncio.Lock()
         self.unanswered: set[Link] = set()
 
@@ -125,25 +129,18 @@ class TikHub:
             Exception: Whatever `budget` and `store` raise.
         """
         for attempt in itertools.count(1):
-            await self._take_turn(budget)
+            # `_send` must follow, and frees the connection.
+            await self._limiter.wait(budget.spend, self._connections)
             try:
                 return await run_to_completion(self._send(link, key.get_secret_value(), budget, store))
             except AnswerError as failure:
                 if (pause := next_wait(failure, attempt)) is None:
                     raise
                 if isinstance(failure, RateLimited):
-                    self._limiter.pause(pause)  # the limit is per key, so all jobs must wait
+                    self._limiter.pause(pause)  # the limit is per key, so all jobs with it must wait
                     pause = 0.0
             await self._sleep(pause)
         raise AssertionError("unreachable")  # pragma: no cover - for the type checker
-
-    async def _take_turn(self, budget: Budget) -> None:
-        """Wait until a request may be sent, and count it; `_send` must follow and frees the slot."""
-        await self._connections.acquire()
-        with ExitStack() as undo:  # when cancelled, and where no call may pay
-            undo.callback(self._connections.release)
-            await self._limiter.wait(budget.spend)
-            undo.pop_all()
 
     async def _send(self, link: Link, secret: str, budget: Budget, store: Callable[[Answer], Awaitable[K]]) -> K:
         """Send one request, and return what `store` returns for its answer."""

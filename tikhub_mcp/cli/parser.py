@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 if TYPE_CHECKING:
     from tikhub_mcp.summary.summarize import Format
 from tikhub_mcp import __version__
-from tikhub_mcp.cli import aids, batch, one, summarize
+from tikhub_mcp.cli import aids, batch, one, serve, summarize
 from tikhub_mcp.cli.inputs import absolute
 from tikhub_mcp.cli.terminal import print_error, put, wrapped
 from tikhub_mcp.messages import for_person, translate
@@ -69,6 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_download(_add(commands, name, *common), name, tool, command)
     _add_summarize(_add(commands, "summarize", *common))
     _add_aids(commands)
+    _add_serve(_add(commands, "serve", translate("help.serve_variables")))
+    _add_token(_add(commands, "token"))
     return parser
 
 
@@ -159,6 +161,25 @@ def _add_client(command: argparse.ArgumentParser, change: str) -> None:
     if change == "install":
         command.add_argument("--with-key", action="store_true", help=translate("help.with_key"))
     command.set_defaults(command=_connect, adds=change == "install")
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", metavar="HOST", help=translate("help.serve_host"))
+    command.add_argument("--port", metavar="PORT", help=translate("help.serve_port"))
+    for name, metavar in (("host", "HOST"), ("origin", "ORIGIN")):
+        what = translate(f"help.allowed_{name}")
+        command.add_argument(f"--allowed-{name}", action="append", default=[], metavar=metavar, help=what)
+    command.add_argument("--public-url", metavar="URL", help=translate("help.public_url"))
+    command.set_defaults(command=serve.run_server)
+
+
+def _add_token(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(metavar="ACTION", title=translate("help.commands"), required=True)
+    for name, run in (("add", serve.add_token), ("remove", serve.remove_token)):
+        action = actions.add_parser(name, help=translate(f"help.token_{name}"))
+        action.add_argument("name", metavar="NAME", help=translate("help.token_name"))
+        action.set_defaults(command=run)
+    actions.add_parser("list", help=translate("help.token_list")).set_defaults(command=serve.list_tokens)
 
 
 def _formats(text: str) -> "tuple[Format, ...]":

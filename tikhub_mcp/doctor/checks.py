@@ -33,6 +33,7 @@ from tikhub_mcp.settings import shown
 from tikhub_mcp.settings.api_key import find_key, key_places, skill_files, why_unusable
 from tikhub_mcp.settings.environment import NON_SECRET_VARIABLES, Settings, load_settings, variables
 from tikhub_mcp.settings.program import shell_command
+from tikhub_mcp.settings.serving import HTTP_VARIABLES
 from tikhub_mcp.storage.temporary import temporary_folder
 
 ROUND_TRIP_SECONDS = 30.0  # includes the start of Python and the imports
@@ -157,7 +158,7 @@ def _settings(wrong: str) -> Iterator[Finding]:
     if wrong:
         yield Finding("settings", "problem", f"{wrong} ({found})", translate("doctor.settings_unusable_advice"))
         return
-    unread = [name for name in ours if name not in {*NON_SECRET_VARIABLES, "TIKHUB_API_KEY"}]
+    unread = [name for name in ours if name not in {*NON_SECRET_VARIABLES, *HTTP_VARIABLES, "TIKHUB_API_KEY"}]
     advice = [translate("doctor.unread_variables", names=", ".join(unread))] if unread else []
     if not all(value is None or shown.has_form(name, value) for name, value in ours.items()):
         advice.append(translate("doctor.malformed_variable"))

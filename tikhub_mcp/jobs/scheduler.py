@@ -6,15 +6,17 @@ repeated call finds its result; but it makes no paid request while no call is wa
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from tikhub_mcp.api.client import TikHub
 from tikhub_mcp.concurrency import in_flight, in_thread
-from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
+from tikhub_mcp.errors import ApiCallLimit, RateLimited, TikHubMCPError
+from tikhub_mcp.jobs.capacity import PersonalLimits
 from tikhub_mcp.jobs.model import (
     MAX_TRANSFERS,
     Call,
@@ -57,6 +59,7 @@ class Jobs:
         downloader: Fetches the video files.
         locks: Prevent two jobs, in this or another process, from paying for the same post or fetching the same file.
         reuse_seconds: How long a stored answer is reused, in seconds.
+        limits: Limits that are shared with the jobs of other people; by default these jobs have their own.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Jobs:
         downloader: Downloader,
         locks: Locks,
         reuse_seconds: float,
+        limits: PersonalLimits | None = None,
     ) -> None:
         self._tikhub = tikhub
         self._archive = archive
@@ -74,27 +78,33 @@ class Jobs:
         self._plans: dict[Work, asyncio.Task[Plan]] = {}
         renewals = Moments(archive.database, "renewal", reuse_seconds)
         self._unfinished = UnfinishedCalls(Moments(archive.database, "call"), Moments(archive.database, "undone"))
-        self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds)
+        transfers = limits.transfers if limits else None
+        self._worker = Worker(tikhub, archive, downloader, locks, self._unfinished, renewals, reuse_seconds, transfers)
+        self._max_pending = limits.max_pending if limits else None
+        self._asked: Counter[tuple[str, Options]] = Counter()  # the links of calls that are not answered yet
         self._closed = False
 
     @classmethod
-    def of(cls, settings: Settings, raw: Path | None = None) -> Self:
+    def of(cls, settings: Settings, raw: Path | None = None, shared: PersonalLimits | None = None) -> Self:
         """Create the jobs of these settings.
 
         Args:
             settings: Folders, limits and the API's address.
             raw: The folder of the raw answers; by default that of the settings.
+            shared: Limits that are shared with the jobs of other people.
         """
         network = Network(loopback_media=settings.on_loopback)
         # Names in the index are relative to the folder of the answers, so each such folder has an index of its own.
         index = None if raw and raw != settings.raw else settings.root / INDEX_NAME
         limits = Limits(seconds=settings.download_seconds, largest=settings.max_bytes)
+        limiter, connections = (shared.limiter, shared.connections) if shared else (None, None)
         return cls(
-            TikHub(settings.base_url, network),
+            TikHub(settings.base_url, network, limiter=limiter, connections=connections),
             Archive(raw or settings.raw, settings.reuse_seconds, index),
             Downloader(network, limits),
             Locks(settings.root / LOCK_NAME),
             settings.reuse_seconds,
+            shared,
         )
 
     async def get(self, call: Call, link: Link, options: Options, watch: Watch) -> Outcome:
@@ -113,7 +123,32 @@ class Jobs:
     async def get_all(
         self, call: Call, links: Sequence[Link], options: Options, workers: int, watch: Watch
     ) -> dict[str, Outcome]:
-        """Return the outcome of each distinct link by `Link.key`, with at most `workers` transfers at once."""
+        """Return the outcome of each distinct link by `Link.key`, with at most `workers` transfers at once.
+
+        Raises:
+            RateLimited: More links would be pending than one person may have.
+        """
+        with self._counted({(link.key, options) for link in links}):
+            return await self._get_all(call, links, options, workers, watch)
+
+    @contextmanager
+    def _counted(self, links: set[tuple[str, Options]]) -> Iterator[None]:
+        """Count the links as pending inside the context; a link that several calls wait for counts once."""
+        pending = len(self._asked.keys() | self._jobs.keys() | links)
+        if self._max_pending is not None and pending > self._max_pending:
+            raise RateLimited(
+                f"With these links, {pending:,} would be pending, and this server works on {self._max_pending:,} for "
+                "one person. Nothing was paid for. Call again when earlier calls are done."
+            )
+        self._asked.update(links)
+        try:
+            yield
+        finally:
+            self._asked -= Counter(links)
+
+    async def _get_all(
+        self, call: Call, links: Sequence[Link], options: Options, workers: int, watch: Watch
+    ) -> dict[str, Outcome]:
         outcomes: dict[str, Outcome] = {}
         call.slots = asyncio.Semaphore(workers)
         waiting = iter({link.key: link for link in links}.values())

@@ -1,6 +1,5 @@
 """The work of one job: look up the post, then find its files or download them."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tikhub_mcp.api.client import TikHub
-from tikhub_mcp.concurrency import Slot, in_thread
+from tikhub_mcp.concurrency import FairSemaphore, Share, Slot, in_thread
 from tikhub_mcp.errors import MediaInvalid, TikHubMCPError
 from tikhub_mcp.jobs.lookup import Lookup
 from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options
@@ -45,6 +44,7 @@ class Worker:
         unfinished: The pieces of work; those that a received answer belongs to are marked as active.
         renewals: For each post, when a new answer was last paid for because the previous one's links had expired.
         reuse_seconds: How long a stored answer is reused, in seconds.
+        transfers: Limits transfers at once; by default to MAX_TRANSFERS for this worker.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Worker:
         unfinished: UnfinishedCalls,
         renewals: Moments,
         reuse_seconds: float,
+        transfers: Share | None = None,
     ) -> None:
         self._lookup = Lookup(tikhub, archive, locks, unfinished)
         self._downloader = downloader
@@ -65,7 +66,7 @@ class Worker:
         )
         self._reuse_seconds = reuse_seconds
         self._videos = Videos(Moments(archive.database, "accepted", ACCEPTED_SECONDS))
-        self._transfers = asyncio.Semaphore(MAX_TRANSFERS)
+        self._transfers = transfers or FairSemaphore(MAX_TRANSFERS).share()
 
     def close(self) -> None:
         """Pay for nothing more."""

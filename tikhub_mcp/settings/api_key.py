@@ -16,6 +16,7 @@ from tikhub_mcp.settings.program import shell_command
 from tikhub_mcp.settings.skill_text import KEY_HEADING, front_matter, split_skill
 from tikhub_mcp.text import MIN_SECRET_LENGTH
 
+KEY_HEADER = "X-TikHub-Api-Key"  # of a request over HTTP
 MAX_KEY_LENGTH = 1000  # characters; TikHub's keys have well under 200
 MAX_SKILL_BYTES = 2**20  # of a SKILL.md; larger files are not read
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -47,6 +48,28 @@ def find_key(environ: Mapping[str, str] | None = None) -> SecretStr:
         if not why_unusable(key.get_secret_value()):
             return key
     raise _key_missing(env)
+
+
+def key_of_request(header: str, environ: Mapping[str, str] | None = None) -> SecretStr:
+    """Return the API key that pays for a call over HTTP: that of its header, or else that of the server.
+
+    A key in the header that cannot be one is refused. Otherwise the server would pay for whoever mistyped it.
+
+    Args:
+        header: The value of KEY_HEADER, or "".
+        environ: The environment of the server's own key; by default this process's.
+
+    Raises:
+        KeyMissing: There is no usable key.
+    """
+    key = _unwrap(header)
+    problem = why_unusable(key) if key else ""
+    if key and not problem:
+        return SecretStr(key)
+    if not key:
+        with suppress(KeyMissing):
+            return find_key(environ)
+    raise _no_key_in_request(problem, os.environ if environ is None else environ)
 
 
 def key_places(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, SecretStr]]:
@@ -161,4 +184,20 @@ def _key_missing(env: Mapping[str, str]) -> KeyMissing:
     )
     demo = shell_command("demo", anywhere=True)
     error.tell_human = translate("key.tell_human", env, skill=skill, demo=demo, found=_why_missing(env, env))
+    return error
+
+
+def _no_key_in_request(problem: str, env: Mapping[str, str]) -> KeyMissing:
+    def found(language: Mapping[str, str]) -> str:
+        reason = translate(f"unusable_key.{problem}", language) if problem else ""
+        return translate("key.unusable_in_header", language, header=KEY_HEADER, reason=reason) if problem else ""
+
+    error = KeyMissing(
+        "Stop this task now: no TikHub API key came with this call. Tell the human user that they need to apply for "
+        f"their own paid personal API key at https://tikhub.io/ and fill it into the header {KEY_HEADER}, in the "
+        "settings of their MCP client; or that whoever runs this server fills one for all into its environment "
+        "variable TIKHUB_API_KEY. Until then do not continue with download, data fetching, retries, workarounds or "
+        f"made-up output.{found(IN_ENGLISH)}"
+    )
+    error.tell_human = translate("key.tell_human_over_http", env, header=KEY_HEADER, found=found(env))
     return error

@@ -43,6 +43,7 @@ class Settings:
         download_seconds: The maximum time for one file, in seconds.
         max_bytes: The maximum size of a file, in bytes.
         log_level: One of LOG_LEVELS.
+        confined: Whether tools may use nothing outside the root, on a server for several people.
     """
 
     base_url: str
@@ -53,6 +54,7 @@ class Settings:
     download_seconds: float = 1800.0
     max_bytes: int = 4 * 2**30
     log_level: str = "WARNING"
+    confined: bool = False
 
     @property
     def videos(self) -> Path:
@@ -82,7 +84,7 @@ class Settings:
     @property
     def on_loopback(self) -> bool:
         """Whether the API is a test server on this machine; only then may media come from this machine too."""
-        return _is_loopback(urlsplit(self.base_url).hostname or "")
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -214,12 +216,13 @@ def _base_url(text: str) -> str:
         host = ""
     if not host or parts.scheme not in ("https", "http") or re.search(r"[\s?#@\\]", text):
         raise InvalidInput("The environment variable TIKHUB_BASE_URL must look like https://api.tikhub.io.")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise InvalidInput("TIKHUB_BASE_URL must start with https:// (http is for a loopback address only).")
     return text.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine's loopback interface, by its name or address alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -14,7 +14,7 @@ def allowed_path(settings: Settings, given: str, default: Path) -> Path:
     """Return the absolute path, all links resolved, that a path argument of a tool names.
 
     The path must be in the root, the home directory, the temporary directory or an allowed folder, and have no hidden
-    folder below that.
+    folder below that. With `settings.confined` it must be in the root.
 
     Args:
         settings: The settings with the root and the allowed folders.
@@ -30,12 +30,19 @@ def allowed_path(settings: Settings, given: str, default: Path) -> Path:
     if (reason := _why_no_path(text)) is not None:
         raise PathNotAllowed(f"That path cannot be used: {reason}. {_where_allowed(settings)}")
     try:
-        path = resolved_path(settings.root / Path(text).expanduser())
+        named = settings.root / Path(text).expanduser()
+        if settings.confined and not Path(os.path.normpath(named)).is_relative_to(settings.root):
+            raise _outside(settings)  # before the disk is asked, which would tell what is there
+        path = resolved_path(named)
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, no home directory, or no name here
         raise PathNotAllowed(f"That path cannot be resolved. {_where_allowed(settings)}") from error
     if not any(_is_below(path, base) for base in _bases(settings)):
-        raise PathNotAllowed(f"That path is outside the folders that tools may use. {_where_allowed(settings)}")
+        raise _outside(settings)
     return path
+
+
+def _outside(settings: Settings) -> PathNotAllowed:
+    return PathNotAllowed(f"That path is outside the folders that tools may use. {_where_allowed(settings)}")
 
 
 def _why_no_path(text: str) -> str | None:
@@ -55,6 +62,8 @@ def _why_no_path(text: str) -> str | None:
 
 
 def _bases(settings: Settings) -> list[Path]:
+    if settings.confined:
+        return [settings.root]
     bases = [settings.root, *settings.allowed]
     for find in (tempfile.gettempdir, Path.home):
         with suppress(OSError, RuntimeError):  # the folder may not exist
@@ -70,6 +79,8 @@ def _is_below(path: Path, base: Path) -> bool:
 
 
 def _where_allowed(settings: Settings) -> str:
+    if settings.confined:
+        return f"Allowed is {settings.root}, without hidden folders; a relative path is below it."
     return (
         f"Allowed are {settings.root}, the home directory, the temporary directory and the folders in "
         "TIKHUB_ALLOWED_DIRS, without hidden folders."

@@ -32,7 +32,13 @@ _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 Serving = Callable[[Callable[[], None]], Coroutine[None, None, None]]
 
 
-async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> None:
+async def serve(
+    serving: Serving,
+    clean_up: Callable[[], Awaitable[None]],
+    *,
+    cleaning_seconds: float = CLEANING_SECONDS,
+    has_client: bool = True,
+) -> None:
     """Run the server and exit the process when it ends. Does not return.
 
     It exits with `os._exit`, because an ordinary exit would wait for all threads: one of them blocks on standard input,
@@ -40,8 +46,10 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
 
     Args:
         serving: Runs the server. Has to call its argument when the input ends, and to clean up before it returns.
-        clean_up: Called if a signal, the parent's death or a blocked reply ends the server; limited to
-            CLEANING_SECONDS.
+        clean_up: Called if a signal, the parent's death or a blocked reply ends the server.
+        cleaning_seconds: The time limit of `clean_up`.
+        has_client: Whether one client has started the server, so that it ends with that client, and a signal is no
+            ordinary end of it. A server for many goes on without its parent, and a signal ends it with code 0.
     """
     loop = asyncio.get_running_loop()
     use_many_threads()
@@ -55,14 +63,15 @@ async def serve(serving: Serving, clean_up: Callable[[], Awaitable[None]]) -> No
         loop.call_later(ENDING_SECONDS, finish, 0)
 
     log = _log_in_thread()
-    _handle_signals(finish)
-    watching = asyncio.create_task(_watch_parent(finish))
+    _handle_signals(finish if has_client else lambda _: finish(0))
+    watching = [asyncio.create_task(_watch_parent(finish))] if has_client else []
     work = asyncio.create_task(serving(input_ended))
     work.add_done_callback(lambda _: finish(0))
     code = await end
-    watching.cancel()
+    for task in watching:
+        task.cancel()
     if not work.done():
-        await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=CLEANING_SECONDS)
+        await asyncio.wait([asyncio.ensure_future(clean_up())], timeout=cleaning_seconds)
         logger.warning("Ended, with code %s", code)
     elif (failure := work.exception()) is not None:  # such as a client that closes its reading end, but not the other
         logger.error("The server failed", exc_info=failure)

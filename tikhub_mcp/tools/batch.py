@@ -17,6 +17,7 @@ from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.batch_table import table_path, write_table
 from tikhub_mcp.tools.list_text import decode_list
 from tikhub_mcp.tools.schemas import BatchReply
+from tikhub_mcp.tools.workspace import web_link
 
 MAX_LIST_BYTES = 2**20  # of a file with links
 MAX_WITHOUT_TABLE = 20  # links
@@ -137,7 +138,7 @@ async def _add_table(reply: BatchReply, entries: list[Entry], outcomes: list[Out
     path = table_path(reports, (entry.key for entry in entries))
     try:
         await in_thread(write_table, path, lines, titles, reply.results)
-        reply.results_path = str(path)
+        reply.results_path, reply.results_url = str(path), web_link(path)
     except (DiskFull, NotWritable) as error:
         reply.note = _joined(f"The table of the results could not be written: {error.message}", reply.note)
 

@@ -11,6 +11,9 @@ from tikhub_mcp.text import writable
 from tikhub_mcp.tools.schemas import BatchItem
 
 TABLE_COLUMNS = ("line", "link", "post", "status", "author", "title", "likes", "plays", "file", "error")
+LINK_COLUMN = "file_url"
+
+_Row = tuple[str | int | None, ...]
 
 
 def table_path(reports: Path, keys: Iterable[str]) -> Path:
@@ -32,11 +35,15 @@ def write_table(path: Path, lines: Sequence[int], titles: Sequence[str | None], 
         DiskFull, NotWritable: It could not be written.
     """
     make_folder(path.parent)
-    rows = (csv_cells.line(row) for row in map(_row, lines, titles, items))
-    write_whole(path, BYTE_ORDER_MARK + b"".join(row + LINE_END for row in (",".join(TABLE_COLUMNS).encode(), *rows)))
+    columns: tuple[str, ...] = TABLE_COLUMNS
+    rows = map(_row, lines, titles, items)
+    if any(item.file_url for item in items):  # over HTTP
+        columns, rows = (*columns, LINK_COLUMN), map(_with_link, rows, items)
+    written = (",".join(columns).encode(), *map(csv_cells.line, rows))
+    write_whole(path, BYTE_ORDER_MARK + b"".join(row + LINE_END for row in written))
 
 
-def _row(line: int, title: str | None, item: BatchItem) -> tuple[str | int | None, ...]:
+def _row(line: int, title: str | None, item: BatchItem) -> _Row:
     metrics, error = item.metrics, item.error
     texts = (
         item.url,
@@ -50,6 +57,10 @@ def _row(line: int, title: str | None, item: BatchItem) -> tuple[str | int | Non
     link, post, status, author, title, file, reason = (None if text is None else writable(text) for text in texts)
     counts = (metrics.likes, metrics.plays) if metrics else (None, None)
     return line, link, post, status, author, title, *counts, file, reason
+
+
+def _with_link(row: _Row, item: BatchItem) -> _Row:
+    return *row, item.file_url
 
 
 def _warning(item: BatchItem) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from tikhub_mcp.media.extras import SavedExtra, SpokenText
 from tikhub_mcp.media.photos.save import SavedPhotos
 from tikhub_mcp.tools.schemas import ExtraFile, PhotoEntry, PhotosEntry, TranscriptEntry
+from tikhub_mcp.tools.workspace import web_link
 
 MAX_PHOTO_FILES = 8  # of a photo post
 
@@ -24,6 +25,7 @@ def photos_entry(saved: SavedPhotos) -> PhotosEntry:
         complete=not saved.missing,
         missing=list(saved.missing),
         reused=saved.reused,
+        url=web_link(saved.folder),
         files=[PhotoEntry(**file) for file in shown],
         warnings=list(saved.warnings),
     )
@@ -31,7 +33,8 @@ def photos_entry(saved: SavedPhotos) -> PhotosEntry:
 
 def extra_file(saved: SavedExtra) -> ExtraFile:
     """Return the entry of a file beside a video."""
-    return ExtraFile(role=saved.role, path=str(saved.path), language=saved.caption.language if saved.caption else None)
+    language = saved.caption.language if saved.caption else None
+    return ExtraFile(role=saved.role, path=str(saved.path), language=language, url=web_link(saved.path))
 
 
 def transcript_entry(spoken: SpokenText) -> TranscriptEntry:

@@ -20,8 +20,7 @@ from tikhub_mcp.jobs.scheduler import CLOSING_SECONDS, Jobs
 from tikhub_mcp.posts.extras import Extra
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.renditions import Quality
-from tikhub_mcp.settings.api_key import find_key
-from tikhub_mcp.settings.environment import Settings, load_settings, reuse_seconds
+from tikhub_mcp.settings.environment import Settings
 from tikhub_mcp.settings.paths import allowed_path
 from tikhub_mcp.storage.atomic import sweep
 from tikhub_mcp.summary import summarize
@@ -29,6 +28,7 @@ from tikhub_mcp.tools import replies
 from tikhub_mcp.tools.background import BACKGROUND
 from tikhub_mcp.tools.batch import Given, at_least_none, parse_entries, parse_one, plan_or_run, read_list
 from tikhub_mcp.tools.schemas import BatchReply, SummaryReply, VideoReply
+from tikhub_mcp.tools.workspace import Workspace
 
 MAX_LINKS = 1000  # in one call
 UNSEEN_SECONDS = 600.0  # how long the result of a summary that outlived its call is available to the next call
@@ -61,10 +61,11 @@ class Tools:
 
     Args:
         environ: The environment variables that hold the settings and the API key; by default `os.environ`.
+        workspace: Whose tools they are; by default those of the user of this process.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = environ
+    def __init__(self, environ: Mapping[str, str] | None = None, workspace: Workspace | None = None) -> None:
+        self._workspace = workspace or Workspace(environ)
         self._jobs: Jobs | None = None
         self._closing: asyncio.Task[None] | None = None
         self._summaries: dict[tuple[object, ...], _SummaryRun] = {}
@@ -85,7 +86,7 @@ class Tools:
         A video is an MP4, a photo post a folder of pictures. Costs one paid API call per new post. The cheapest way to
         what is said in a video: metrics_only with include captions.
         """
-        settings, jobs, call = self._begin()
+        settings, jobs, call = self._begin(ctx)
         link, note = parse_one(url)
         videos, photos = _folders(settings, output_dir)
         wanted = tuple(sorted(set(include)))
@@ -114,7 +115,7 @@ class Tools:
         Results stand in the order of the links; above 100 links only those that are not ok, and results_path is a table
         of all. retry_urls holds what is worth another call.
         """
-        settings, jobs, call = self._begin(max_api_calls)
+        settings, jobs, call = self._begin(ctx, max_api_calls)
         videos, photos = _folders(settings, output_dir)
         wanted = tuple(sorted(set(include)))
         options = Options(videos, quality, save_raw, metrics_only, refresh, include=wanted, photos=photos)
@@ -152,7 +153,8 @@ class Tools:
 
         Offline, free, needs no key. With csv comes the history of posts that were asked for more than once.
         """
-        settings = load_settings(self._environ)
+        settings = self._workspace.settings()
+        self._workspace.publish()
         source = allowed_path(settings, input, settings.raw)
         selected = bool(urls or urls_file.strip())
         target = allowed_path(settings, out_dir, settings.selection if selected else settings.reports)
@@ -170,12 +172,12 @@ class Tools:
 
     def reuse_seconds(self) -> float:
         """Return for how many seconds an answer is used again."""
-        return reuse_seconds(self._environ)
+        return self._workspace.reuse_seconds()
 
     def sweep(self) -> None:
         """Remove the part files that killed processes have left in the default folders."""
         with suppress(InvalidInput):  # invalid settings are reported by the first call
-            settings = load_settings(self._environ)
+            settings = self._workspace.settings()
             for folder in (settings.videos, settings.photos, settings.raw, settings.reports):
                 sweep(folder)
 
@@ -192,15 +194,16 @@ class Tools:
             ending.append(self._jobs.close())  # limits itself
         await asyncio.gather(*ending)
 
-    def _begin(self, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
+    def _begin(self, ctx: Context, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
         """Return the settings, the jobs and a new call.
 
         The key is looked up first, so that without one no setting is read and no folder is created.
         """
-        key = find_key(self._environ)
-        settings = load_settings(self._environ)
+        key = self._workspace.key(ctx)
+        settings = self._workspace.settings()
+        self._workspace.publish()
         if self._jobs is None:
-            self._jobs = Jobs.of(settings)
+            self._jobs = self._workspace.jobs(settings)
         call = Call(key, settings.call_seconds, at_least_none(max_api_calls))
         if background := BACKGROUND.get():
             background.call = call

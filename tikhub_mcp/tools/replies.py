@@ -32,6 +32,7 @@ from tikhub_mcp.tools.schemas import (
     Totals,
     VideoReply,
 )
+from tikhub_mcp.tools.workspace import web_link
 
 MAX_SUMMARY_BYTES = 4000  # of a summary's reply; if paths are long, it has fewer top posts
 MAX_TOP_AUTHOR_BYTES, MAX_TOP_TITLE_BYTES = 36, 51  # with these, ten top posts fit into the reply
@@ -83,6 +84,7 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
         extras=[extra_file(extra) for extra in outcome.extras] or None,
         transcript=transcript_entry(outcome.spoken) if outcome.spoken else None,
         raw_json_path=_text(outcome.raw_path),
+        raw_json_url=web_link(outcome.raw_path),
         metrics=post.metrics if post else None,
         cost=Cost(api_calls=outcome.api_calls, reused_answer=outcome.reused_answer),
         note=_video_note(outcome, note),
@@ -122,16 +124,19 @@ def batch_item(given: str, link: Link | None, outcome: Outcome) -> BatchItem:
     """Return the result of one link of a batch; `link` is None if the given text has no valid link."""
     saved, photos = outcome.saved, outcome.photos
     warnings = _warnings(saved, outcome) if saved else [*(photos.warnings if photos else ()), *outcome.warnings]
+    path = saved.path if saved else photos.folder if photos else None
     return BatchItem(
         status=outcome.status,
         url=clean(given, MAX_URL_LENGTH if link else 300),
         video_id=_video_id(link, outcome),
-        path=_text(saved.path) if saved else _text(photos.folder) if photos else None,
+        path=_text(path),
+        file_url=web_link(path),
         size_bytes=saved.size if saved else photos.size if photos else None,
         photos_count=photos.count if photos else None,
         extras=[extra.path.name for extra in outcome.extras] or None,
         warnings=warnings or None,
         raw_json_path=_text(outcome.raw_path),
+        raw_json_url=web_link(outcome.raw_path),
         metrics=outcome.post.metrics if outcome.post else None,
         error=describe(outcome.error) if outcome.error and outcome.status == "failed" else None,
     )
@@ -209,10 +214,13 @@ def summary_reply(summary: Summary, note: str = "") -> SummaryReply:
         note: What else is to be said.
     """
     found = summary.found
-    paths = {f"{'history_csv' if name == 'history' else name}_path": str(path) for name, path in summary.paths.items()}
+    named = {"history_csv" if name == "history" else name: path for name, path in summary.paths.items()}
+    paths = {f"{name}_path": str(path) for name, path in named.items()}
+    links = {f"{name}_url": web_link(path) for name, path in named.items()}
     reply = SummaryReply(
         status="failed" if summary.error else "ok",
         **paths,
+        **links,
         input=_text(summary.source),
         rows=found.rows,
         parsed=found.parsed,
@@ -313,6 +321,7 @@ def _file(saved: Saved, outcome: Outcome) -> File:
     return File(
         path=str(saved.path),
         uri=saved.path.as_uri(),
+        url=web_link(saved.path),
         size_bytes=saved.size,
         sha256=saved.sha256,
         **asdict(saved.media),

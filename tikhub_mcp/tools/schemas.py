@@ -1,6 +1,6 @@
 """The models of the three tools' replies; their fields are published as output schemas."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -9,6 +9,9 @@ from tikhub_mcp.media.photos.receipt import Role
 from tikhub_mcp.posts.extras import Extra
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.post import Metrics
+
+# The links of a server over HTTP are described once: they stand in many places, and models are shown every word.
+WebLink = Annotated[str | None, Field(description="Over HTTP: a link to it, which ends")]
 
 
 class Error(BaseModel):
@@ -36,6 +39,7 @@ class File(BaseModel):
     has_audio: bool
     reused: bool
     warnings: list[str]
+    url: WebLink = None
 
 
 class PhotoEntry(BaseModel):
@@ -63,6 +67,7 @@ class PhotosEntry(BaseModel):
     reused: bool
     files: list[PhotoEntry] = Field(description="The first 8, the music among them; post.json in dir has all")
     warnings: list[str]
+    url: str | None = None
 
 
 class ExtraFile(BaseModel):
@@ -71,6 +76,7 @@ class ExtraFile(BaseModel):
     role: Extra
     path: str
     language: str | None = None
+    url: str | None = None
 
 
 class TranscriptEntry(BaseModel):
@@ -103,6 +109,7 @@ class VideoReply(BaseModel):
     extras: list[ExtraFile] | None = None
     transcript: TranscriptEntry | None = None
     raw_json_path: str | None = None
+    raw_json_url: str | None = None
     metrics: Metrics | None = None
     cost: Cost
     note: str | None = None
@@ -116,11 +123,13 @@ class BatchItem(BaseModel):
     url: str
     video_id: str | None = None
     path: str | None = Field(None, description="The video, or the folder of a photo post")
+    file_url: WebLink = None
     size_bytes: int | None = None
     photos_count: int | None = None
     extras: list[str] | None = Field(None, description="Names of the files of include, in output_dir")
     warnings: list[str] | None = None
     raw_json_path: str | None = None
+    raw_json_url: str | None = None
     metrics: Metrics | None = None
     error: Error | None = None
 
@@ -142,6 +151,7 @@ class BatchReply(BaseModel):
     output_dir: str | None = None
     raw_dir: str | None = None
     results_path: str | None = Field(None, description="A CSV table of all results")
+    results_url: str | None = None
     distinct_posts: int | None = None
     on_disk: int | None = None
     calls_needed: int | None = None
@@ -187,6 +197,11 @@ class SummaryReply(BaseModel):
     history_csv_path: str | None = Field(None, description="How numbers changed, of posts with more than one answer")
     xlsx_path: str | None = None
     html_path: str | None = None
+    csv_url: WebLink = None
+    json_url: str | None = None
+    history_csv_url: str | None = None
+    xlsx_url: str | None = None
+    html_url: str | None = None
     input: str | None = None
     rows: int = 0
     parsed: int = 0
