@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tikhub_mcp.concurrency import FairSemaphore, Share, Slot, check_cancelled, in_flight, in_thread, run_to_completion
+from tikhub_mcp.concurrency import FairSemaphore, Share, check_cancelled, in_flight, in_thread, run_to_completion
 
 
 def test_a_function_in_a_thread_is_told_that_its_caller_was_cancelled() -> None:
@@ -75,27 +75,6 @@ def test_an_error_in_a_thread_whose_caller_was_cancelled_is_not_logged_either(ca
     asyncio.run(run())
     gc.collect()
     assert not caplog.records
-
-
-def test_a_slot_is_taken_once_under_all_its_limits_and_given_back_however_it_ends() -> None:
-    async def run() -> None:
-        first, second = limits = asyncio.Semaphore(1), asyncio.Semaphore(1)
-        async with Slot(*limits) as slot:
-            await slot.acquire()
-            assert [limit.locked() for limit in limits] == [True, True]
-            slot.release()
-            slot.release()
-            assert [limit.locked() for limit in limits] == [False, False]
-            await slot.acquire()
-        assert [limit.locked() for limit in limits] == [False, False]
-        async with second:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0), Slot(*limits):
-                    pass
-            assert not first.locked()
-        assert not second.locked()
-
-    asyncio.run(run())
 
 
 def turns(slots: int, begun: int, waiting: list[str], cancelled: str = "") -> list[str]:

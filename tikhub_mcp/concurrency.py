@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import Event
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, TypeVar
 
 THREADS = 32
 
@@ -176,40 +176,6 @@ class Share:
 
     async def __aenter__(self) -> None:
         await self.acquire()
-
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
-
-
-class Slot:
-    """A place under several limits at once, which its holder may give back early; an asynchronous context manager.
-
-    Args:
-        limits: The limits, in the order in which they are waited for.
-    """
-
-    def __init__(self, *limits: "asyncio.Semaphore | Share") -> None:
-        self._limits = limits
-        self._held: list[asyncio.Semaphore | Share] = []
-
-    async def acquire(self) -> None:
-        """Wait for the place, unless it is held."""
-        for limit in self._limits[len(self._held) :]:
-            await limit.acquire()
-            self._held.append(limit)
-
-    def release(self) -> None:
-        """Give the place back, if it is held."""
-        while self._held:
-            self._held.pop().release()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.acquire()
-        except BaseException:
-            self.release()
-            raise
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         self.release()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_tikhub import World, call, link, until
+from tikhub_mcp.concurrency import Share
 from tikhub_mcp.errors import RateLimited
 from tikhub_mcp.jobs.capacity import Capacity
 from tikhub_mcp.jobs.model import MAX_TRANSFERS
@@ -52,7 +53,9 @@ def test_the_ten_transfers_are_those_of_all_people(tmp_path: Path) -> None:
         batches = [asyncio.create_task(alice.get_all(call(), [link(number) for number in range(30)]))]
         await until(lambda: alice.downloader.now == MAX_TRANSFERS)
         batches.append(asyncio.create_task(bob.get_all(call(), [link(number) for number in range(30)])))
-        await until(lambda: len(bob.jobs._worker._transfers._tasks) == MAX_TRANSFERS)
+        share = bob.jobs._worker._transfers
+        assert isinstance(share, Share)
+        await until(lambda: len(share._tasks) == MAX_TRANSFERS)
         alice.downloader.go.set()
         await until(lambda: bob.downloader.now > 0)
         assert alice.downloader.now + bob.downloader.now <= MAX_TRANSFERS

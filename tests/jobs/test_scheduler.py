@@ -20,7 +20,7 @@ from tikhub_mcp.api.client import PATH
 from tikhub_mcp.errors import ApiCallLimit, KeyInvalid, MediaUnavailable, PermissionDenied, TikHubUnavailable
 from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options, Outcome
 from tikhub_mcp.jobs.scheduler import LOCK_NAME, Jobs, Plan
-from tikhub_mcp.media.download import Saved
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.settings.environment import Settings

@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.downloads import GOOD, PAGE, QUICK, SIZE, nothing, rendition
 from tests.support.fault_server import Act, Faulty
-from tikhub_mcp.concurrency import Slot
 from tikhub_mcp.media import download
 from tikhub_mcp.media.contents import Content, inspect_content
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Downloader, Slot
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.media.transfer import Transfer
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.renditions import FileKind, Rendition
@@ -79,3 +79,24 @@ def test_the_transfer_from_another_mirror_waits_for_its_turn_again(
     files = [rendition(server.on(f"/{n}/a", broken), server.on(f"/{n}/b", GOOD)) for n in range(6)]
     assert len(fetch_all(files, tmp_path, at_once=1)) == 6
     assert (max(counts), len(counts)) == (1, 12)
+
+
+def test_a_slot_is_taken_once_under_all_its_limits_and_given_back_however_it_ends() -> None:
+    async def run() -> None:
+        first, second = limits = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        async with Slot(*limits) as slot:
+            await slot.acquire()
+            assert [limit.locked() for limit in limits] == [True, True]
+            slot.release()
+            slot.release()
+            assert [limit.locked() for limit in limits] == [False, False]
+            await slot.acquire()
+        assert [limit.locked() for limit in limits] == [False, False]
+        async with second:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0), Slot(*limits):
+                    pass
+            assert not first.locked()
+        assert not second.locked()
+
+    asyncio.run(run())

@@ -13,8 +13,9 @@ from tests.support.fault_server import Act, Faulty
 from tests.support.make_pictures import PICTURES
 from tests.support.payloads import ANSWERED, envelope, tiktok_post, video
 from tests.support.photo_posts import as_type
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.media.extras import SavedExtra, save_extras, spoken_text
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.media.size_limit import SizeLimit
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Json

@@ -12,7 +12,8 @@ from tests.support.downloads import nothing
 from tests.support.fault_server import Act, Faulty, Request, redirect
 from tests.support.media_faults import BROKEN_OFF, GOOD, LIMITS, assert_whole, film
 from tikhub_mcp.errors import MediaUnavailable
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.renditions import Rendition
 

@@ -18,8 +18,8 @@ from tests.support.downloads import VIDEO, rendition
 from tests.support.make_media import retouched
 from tests.support.payloads import TIKTOK_ID, envelope, tiktok_post
 from tikhub_mcp.media import library
-from tikhub_mcp.media.download import Saved
 from tikhub_mcp.media.library import Videos, existing
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.posts.post import Post, parse_post
 from tikhub_mcp.storage.database import Database

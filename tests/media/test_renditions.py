@@ -213,9 +213,9 @@ def test_the_md5_is_computed_only_for_a_comparison(
     computed = list[bool]()
     real = digests.Digests
 
-    def noting(*, md5: bool) -> digests.Digests:
-        computed.append(md5)
-        return real(md5=md5)
+    def noting(wants_md5: bool) -> digests.Digests:
+        computed.append(wants_md5)
+        return real(wants_md5)
 
     for module in ("library", "transfer"):
         monkeypatch.setattr(f"tikhub_mcp.media.{module}.Digests", noting)
@@ -233,7 +233,7 @@ def test_the_md5_is_computed_only_for_a_comparison(
 
 def test_a_digest_that_is_not_wanted_is_empty() -> None:
     for wanted in (False, True):
-        both = digests.Digests(md5=wanted)
+        both = digests.Digests(wanted)
         both.add(VIDEO[:9])
         both.add(VIDEO[9:])
         assert (both.sha256, both.md5) == (hashlib.sha256(VIDEO).hexdigest(), MD5 if wanted else "")

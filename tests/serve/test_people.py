@@ -15,6 +15,7 @@ from tests.extensions.test_tasks import KnowsTasks, TaskDesk
 from tests.support.mcp_session import CANARY, KEY, SLOW, Era, content, listing, patience, until
 from tests.support.stdio_client import DISCOVERY
 from tests.support.team import INITIALIZE, Team, team_server
+from tikhub_mcp.concurrency import Share
 from tikhub_mcp.extensions import tasks
 from tikhub_mcp.jobs.capacity import Capacity
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -270,8 +271,13 @@ async def test_people_have_shares_of_one_rate_and_of_the_same_ten_transfers(envi
     signer, capacity = LinkSigner(b"", "", 1), Capacity(5)
     workspaces = [PersonalWorkspace(name, signer, capacity.share(), environ) for name in ("alice", "bob")]
     one, other = (workspace.jobs(workspace.settings()) for workspace in workspaces)
-    assert one._worker._transfers._slots is other._worker._transfers._slots
-    assert one._tikhub._connections._slots is other._tikhub._connections._slots
+    for mine, others in (
+        (one._worker._transfers, other._worker._transfers),
+        (one._tikhub._connections, other._tikhub._connections),
+    ):
+        assert isinstance(mine, Share)
+        assert isinstance(others, Share)
+        assert mine._slots is others._slots
     assert one._tikhub._limiter._rate is other._tikhub._limiter._rate
     assert (one._max_pending, MAX_PENDING) == (5, 1000)
 

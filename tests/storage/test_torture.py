@@ -22,7 +22,7 @@ from tests.support.raw_answers import NAME, TIKTOK, age, answered
 from tikhub_mcp.errors import DiskFull, InvalidInput, NotWritable, TikHubMCPError
 from tikhub_mcp.jobs.model import Call, Options, Outcome
 from tikhub_mcp.jobs.scheduler import LOCK_NAME, Jobs
-from tikhub_mcp.media.download import Saved
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import parse_link
 from tikhub_mcp.sandbox import Sandbox, good_links

@@ -8,7 +8,8 @@ import httpx
 
 import tikhub_mcp
 from tests.support.fault_server import Act
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Downloader
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.media.transfer import Limits
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform

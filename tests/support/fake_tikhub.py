@@ -12,13 +12,13 @@ from pydantic import SecretStr
 
 from tests.support.payloads import ANSWERED, envelope, tiktok_post
 from tikhub_mcp.api.client import Budget, TikHub
-from tikhub_mcp.concurrency import Slot
 from tikhub_mcp.errors import TikHubMCPError, UnexpectedAnswer
 from tikhub_mcp.jobs.capacity import PersonalLimits
 from tikhub_mcp.jobs.model import Call, Job, Options, Outcome
 from tikhub_mcp.jobs.scheduler import Jobs
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Downloader, Slot
 from tikhub_mcp.media.mp4 import Media
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.answer import Answer
 from tikhub_mcp.posts.links import Link, Platform, parse_link
 from tikhub_mcp.posts.renditions import Rendition

@@ -10,7 +10,7 @@ import pytest
 from tests.support.downloads import MEDIA, QUICK
 from tests.support.fault_server import Act, End, Faulty, Move, Request, cdn, spoiled
 from tests.support.make_media import retouched
-from tikhub_mcp.media.download import Saved
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.renditions import Rendition
 
 FILM = (MEDIA / "h264_large.mp4").read_bytes()

@@ -8,9 +8,10 @@ from tests.support.downloads import QUICK, nothing
 from tests.support.fault_server import Act
 from tests.support.make_pictures import PICTURES
 from tests.support.payloads import ANSWERED, envelope, photo_post
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Downloader
 from tikhub_mcp.media.photos.folder import find_folder
 from tikhub_mcp.media.photos.save import SavedPhotos, save_photos
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import parse_link

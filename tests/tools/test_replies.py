@@ -23,8 +23,8 @@ from tikhub_mcp.errors import (
     WrongPost,
 )
 from tikhub_mcp.jobs.model import Call, Outcome
-from tikhub_mcp.media.download import Saved
 from tikhub_mcp.media.mp4 import Media
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import Post, parse_post

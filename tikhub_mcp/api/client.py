@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from tikhub_mcp.api.body import ORDINARY_BODY_BYTES, TooLargeBody, complete_body, decompress, read_body
 from tikhub_mcp.api.limiter import RateLimiter
 from tikhub_mcp.api.retry import BAD_REQUEST_ATTEMPTS, LOST_ATTEMPTS, UNAVAILABLE_ATTEMPTS, next_wait
-from tikhub_mcp.concurrency import FairSemaphore, Share, in_thread, run_to_completion
+from tikhub_mcp.concurrency import Share, in_thread, run_to_completion
 from tikhub_mcp.errors import (
     AnswerError,
     InsufficientBalance,
@@ -100,14 +100,14 @@ class TikHub:
         deadline: float = DEADLINE_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         limiter: RateLimiter | None = None,
-        connections: Share | None = None,
+        connections: Share | asyncio.Semaphore | None = None,
     ) -> None:
         self._base_url = base_url
         self._network = network
         self._deadline = deadline
         self._sleep = sleep
         self._limiter = limiter or RateLimiter()
-        self._connections = connections or FairSemaphore(MAX_CONNECTIONS).share()
+        self._connections = connections or asyncio.Semaphore(MAX_CONNECTIONS)
         self._large = asyncio.Lock()
         self.unanswered: set[Link] = set()
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 from tikhub_mcp.concurrency import FairSemaphore, Share
 
@@ -16,17 +16,13 @@ class _Rate:
 
     def __init__(self, calls: int, window: float) -> None:
         self._window = window
-        self._recent: deque[float] = deque(maxlen=calls)
+        self.sent: deque[float] = deque(maxlen=calls)  # when the latest requests were sent, by time.monotonic()
         self.turns = FairSemaphore(1)
 
     def seconds_to_wait(self) -> float:
         """Return in how many seconds a request may be sent; none or fewer: now."""
-        full = len(self._recent) == self._recent.maxlen
-        return (self._recent[0] + self._window if full else 0.0) - time.monotonic()
-
-    def count(self) -> None:
-        """Count a request that is sent now."""
-        self._recent.append(time.monotonic())
+        full = len(self.sent) == self.sent.maxlen
+        return (self.sent[0] + self._window if full else 0.0) - time.monotonic()
 
 
 class RateLimiter:
@@ -36,20 +32,25 @@ class RateLimiter:
         calls: The maximum number of requests in a window.
         window: The length of the window in seconds. It is a little over one second, because requests that were sent
             1.00 s apart may arrive closer together.
-        rate: The rate of another limiter, to be kept together with it.
+        rate: The rate to be kept together with others; see `share`.
     """
 
     def __init__(self, calls: int = CALLS_A_SECOND, window: float = 1.05, rate: _Rate | None = None) -> None:
         self._rate = rate or _Rate(calls, window)
-        self._turn = self._rate.turns.share()
+        self._turn: Share | nullcontext[None] = self._rate.turns.share() if rate else nullcontext()
         self._queue = asyncio.Lock()  # of the tasks of one person
         self._closed_until = 0.0
 
     def share(self) -> "RateLimiter":
-        """Return a limiter for another person: both have one rate and take turns, and each has its own pauses."""
+        """Return a limiter for one of several people: all have this one's rate and take turns, each with own pauses.
+
+        Then the people's limiters are used, and this one is not.
+        """
         return RateLimiter(rate=self._rate)
 
-    async def wait(self, spend: Callable[[], None] = lambda: None, connections: Share | None = None) -> None:
+    async def wait(
+        self, spend: Callable[[], None] = lambda: None, connections: Share | asyncio.Semaphore | None = None
+    ) -> None:
         """Wait until a request may be sent; waiting tasks are served first come, first served.
 
         Args:
@@ -74,7 +75,7 @@ class RateLimiter:
                             await asyncio.sleep(pause)
                         if self._closed_until <= time.monotonic():
                             spend()
-                            self._rate.count()
+                            self._rate.sent.append(time.monotonic())
                             undo.pop_all()
                             return
 

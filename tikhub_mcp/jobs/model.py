@@ -18,9 +18,9 @@ from typing import Any, Literal
 from pydantic import SecretStr
 
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError
-from tikhub_mcp.media.download import Saved
 from tikhub_mcp.media.extras import SavedExtra, SpokenText
 from tikhub_mcp.media.photos.save import SavedPhotos
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.extras import Extra
 from tikhub_mcp.posts.links import Link, Platform, named
 from tikhub_mcp.posts.post import Post

@@ -1,5 +1,6 @@
 """The work of one job: look up the post, then find its files or download them."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -8,18 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from tikhub_mcp.api.client import TikHub
-from tikhub_mcp.concurrency import FairSemaphore, Share, Slot, in_thread
+from tikhub_mcp.concurrency import Share, in_thread
 from tikhub_mcp.errors import MediaInvalid, TikHubMCPError
 from tikhub_mcp.jobs.lookup import Lookup
 from tikhub_mcp.jobs.model import MAX_TRANSFERS, Job, Options
 from tikhub_mcp.jobs.renewal import Renewals
 from tikhub_mcp.jobs.source import Source
 from tikhub_mcp.jobs.unfinished import UnfinishedCalls
-from tikhub_mcp.media.download import Downloader, Saved
+from tikhub_mcp.media.download import Downloader, Slot
 from tikhub_mcp.media.extras import notes_on_extras, save_extras, spoken_text
 from tikhub_mcp.media.library import Videos
 from tikhub_mcp.media.photos.folder import complete_folders
 from tikhub_mcp.media.photos.save import save_photos
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.media.size_limit import SizeLimit
 from tikhub_mcp.posts.links import Link
 from tikhub_mcp.posts.post import Post, parse_post, why_silent
@@ -62,11 +64,14 @@ class Worker:
         self._downloader = downloader
         self._locks = locks
         self._renewals = Renewals(
-            self._lookup, renewals, reuse_seconds, lambda job: self._deadline(job) - time.monotonic()
+            self._lookup,
+            renewals,
+            reuse_seconds,
+            lambda job: downloader.time_is_up() - job.transfer_seconds - time.monotonic(),
         )
         self._reuse_seconds = reuse_seconds
         self._videos = Videos(Moments(archive.database, "accepted", ACCEPTED_SECONDS))
-        self._transfers = transfers or FairSemaphore(MAX_TRANSFERS).share()
+        self._transfers = transfers or asyncio.Semaphore(MAX_TRANSFERS)
 
     def close(self) -> None:
         """Pay for nothing more."""
@@ -202,7 +207,7 @@ class Worker:
         job.expected, progress = file.size, partial(setattr, job, "received")
         # Only a transfer holds a slot: whoever waits for a lock or an answer would hold up the files of others.
         async with Slot(job.slots, self._transfers) as slot:
-            began, until = time.monotonic(), self._deadline(job)
+            began, until = time.monotonic(), self._downloader.time_is_up() - job.transfer_seconds
             try:
                 return await self._downloader.fetch(
                     file, source.post.platform, source.target, progress, until, rest, slot=slot
@@ -225,6 +230,3 @@ class Worker:
             return await self._downloader.fetch(
                 first, job.link.platform, target, progress, others=others, staging=staging, name=name, slot=slot
             )
-
-    def _deadline(self, job: Job) -> float:
-        return self._downloader.time_is_up() - job.transfer_seconds

@@ -10,15 +10,16 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Self
 
-from tikhub_mcp.concurrency import Slot, check_cancelled, in_thread
+from tikhub_mcp.concurrency import Share, check_cancelled, in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.media.contents import inspect_content
-from tikhub_mcp.media.mp4 import Media, inspect
+from tikhub_mcp.media.mp4 import inspect
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.media.transfer import Limits, Transfer, cdn_headers
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
@@ -30,45 +31,6 @@ MAX_OTHERS = 2  # renditions that are tried after the first choice has failed
 MAX_CHECKS = 10  # files that are verified and flushed to disk at once: each takes a thread
 _UNSIZED = "no size was given for the file, so its size is not confirmed"
 _MD5 = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A file that is complete, verified and under its final name.
-
-    Attributes:
-        path: Where it is.
-        size: In bytes.
-        sha256: Of its content, in hexadecimal.
-        media: What it contains.
-        format: Its format, as in `contents.Content`.
-        reused: Whether it was on disk already.
-        first_choice: Whether it is the file that was wanted, not another rendition of the video.
-        other_hash: Whether the answer gives a hash that is not the file's MD5.
-        warnings: What a caller should know about it, such as a size that could not be confirmed.
-        written: When it was written, in Unix seconds.
-    """
-
-    path: Path
-    size: int
-    sha256: str
-    media: Media
-    format: str = "mp4"
-    reused: bool = False
-    first_choice: bool = True
-    other_hash: bool = False
-    warnings: tuple[str, ...] = ()
-    written: float = field(default_factory=time.time, compare=False)
-
-
-class Fetch(Protocol):
-    """Downloads one file, as `Downloader.fetch` does, when it is its turn."""
-
-    def __call__(
-        self, files: tuple[Rendition, ...], target: Path, staging: Path, name: str, progress: Callable[[int], None]
-    ) -> Awaitable[Saved]:
-        """Download the first of the files that can be had."""
-        ...
 
 
 class _Mirrors:
@@ -131,6 +93,40 @@ class _Mirrors:
         """The failure that tells the most: invalid content from one mirror more than no response from another."""
         invalid = (failure for failure in reversed(self.failures) if isinstance(failure, MediaInvalid))
         return next(invalid, self.failures[-1])
+
+
+class Slot:
+    """A place under several limits at once, which its holder may give back early; an asynchronous context manager.
+
+    Args:
+        limits: The limits, in the order in which they are waited for.
+    """
+
+    def __init__(self, *limits: asyncio.Semaphore | Share) -> None:
+        self._limits = limits
+        self._held: list[asyncio.Semaphore | Share] = []
+
+    async def acquire(self) -> None:
+        """Wait for the place, unless it is held."""
+        for limit in self._limits[len(self._held) :]:
+            await limit.acquire()
+            self._held.append(limit)
+
+    def release(self) -> None:
+        """Give the place back, if it is held."""
+        while self._held:
+            self._held.pop().release()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.acquire()
+        except BaseException:
+            self.release()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
 
 
 class Downloader:
@@ -210,12 +206,12 @@ class Downloader:
     ) -> Saved:
         """Download the file from one mirror, verify it and give it its final name."""
         needed, md5 = file.size, has_md5(file)
+        await slot.acquire()  # it was given back if another mirror's file was refused
         _check_target(target)
         check_room(needed, target, self._limits.largest)
         try:
             with os_errors(target), Part(staging) as part:
                 transfer = Transfer(self._network, self._limits, part, file.size, progress, kind=file.kind, md5=md5)
-                await slot.acquire()  # it was given back if another mirror's file was refused
                 try:
                     await transfer.receive(url, cdn_headers(platform))
                 finally:

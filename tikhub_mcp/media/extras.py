@@ -9,7 +9,7 @@ from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import FileError
 from tikhub_mcp.media.captions import read_captions, transcribe
 from tikhub_mcp.media.contents import EXTENSIONS, find_content
-from tikhub_mcp.media.download import Fetch, Saved
+from tikhub_mcp.media.saved import Fetch, Saved
 from tikhub_mcp.media.size_limit import OverLimit, SizeLimit
 from tikhub_mcp.posts.extras import Caption, Extra
 from tikhub_mcp.posts.post import Post

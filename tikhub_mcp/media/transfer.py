@@ -144,7 +144,7 @@ class Transfer:
         self._etag = self._source = ""
         self._pending = bytearray()
         self._wants_md5 = md5
-        self.digests = Digests(md5=md5)
+        self.digests = Digests(md5)
 
     async def receive(self, url: str, headers: Mapping[str, str]) -> None:
         """Receive the whole object, over several connections as long as they make progress.
@@ -296,7 +296,7 @@ class Transfer:
             self._part.file.seek(0)
             self._part.file.truncate()
             self.received, self._pending = 0, bytearray()
-            self.digests = Digests(md5=self._wants_md5)
+            self.digests = Digests(self._wants_md5)
 
 
 def _status(response: httpx.Response) -> str:

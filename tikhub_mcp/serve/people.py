@@ -21,7 +21,7 @@ from tikhub_mcp.server import Server
 from tikhub_mcp.settings.api_key import KEY_HEADER, key_of_request
 from tikhub_mcp.settings.environment import Settings
 from tikhub_mcp.tools.handlers import Tools
-from tikhub_mcp.tools.workspace import Workspace
+from tikhub_mcp.tools.workspace import LINK, Workspace
 
 PEOPLE_FOLDER: Final = "people"  # in the root
 MAX_PENDING = 1000  # links of one person
@@ -59,17 +59,25 @@ class PersonalWorkspace(Workspace):
         self._root = person_folder(settings.root, self._name)
         return replace(settings, root=self._root, allowed=(), confined=True)
 
-    def key(self, ctx: Context) -> SecretStr:
-        """Return the key in the header of a call, or else the server's own.
+    def begin(self, ctx: Context) -> tuple[SecretStr, Settings]:
+        """Return the key in the header of a call, or else the server's own, and the settings; use links from now on.
 
         Raises:
             KeyMissing: There is no usable key.
+            InvalidInput: A variable has an invalid value.
         """
-        return key_of_request((ctx.headers or {}).get(KEY_HEADER, ""), self._environ)
+        key = key_of_request((ctx.headers or {}).get(KEY_HEADER, ""), self._environ)
+        settings = self.settings()
+        self.publish()
+        return key, settings
 
     def jobs(self, settings: Settings) -> Jobs:
         """Return new jobs, which share the limits of the process with those of other people."""
         return Jobs.of(settings, shared=self._limits)
+
+    def publish(self) -> None:
+        """Use the links of this workspace for the replies of the running tool call."""
+        LINK.set(self.link)  # in the context of its asyncio task alone
 
     def link(self, path: Path) -> str | None:
         """Return the link to a file or folder of the person."""

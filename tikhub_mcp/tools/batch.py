@@ -151,7 +151,7 @@ def parse_one(text: str) -> tuple[Link, str]:
         UnsupportedLink: It links to none.
     """
     link, left_out = lists.one_and_others(text)
-    return link, _left_out(left_out)
+    return link, _left_out(left_out) if left_out else ""
 
 
 def parse_entries(texts: list[str]) -> Given:

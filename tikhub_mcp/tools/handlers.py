@@ -195,13 +195,8 @@ class Tools:
         await asyncio.gather(*ending)
 
     def _begin(self, ctx: Context, max_api_calls: int = 0) -> tuple[Settings, Jobs, Call]:
-        """Return the settings, the jobs and a new call.
-
-        The key is looked up first, so that without one no setting is read and no folder is created.
-        """
-        key = self._workspace.key(ctx)
-        settings = self._workspace.settings()
-        self._workspace.publish()
+        """Return the settings, the jobs and a new call."""
+        key, settings = self._workspace.begin(ctx)
         if self._jobs is None:
             self._jobs = self._workspace.jobs(settings)
         call = Call(key, settings.call_seconds, at_least_none(max_api_calls))

@@ -8,7 +8,7 @@ from mcp_types import CallToolResult, TextContent
 
 from tikhub_mcp.errors import ApiCallLimit, TikHubMCPError, WrongPost
 from tikhub_mcp.jobs.model import Call, Outcome
-from tikhub_mcp.media.download import Saved
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.messages import for_person
 from tikhub_mcp.posts.counts import API_COUNTS
 from tikhub_mcp.posts.links import Link
@@ -32,7 +32,7 @@ from tikhub_mcp.tools.schemas import (
     Totals,
     VideoReply,
 )
-from tikhub_mcp.tools.workspace import web_link
+from tikhub_mcp.tools.workspace import LINK, web_link
 
 MAX_SUMMARY_BYTES = 4000  # of a summary's reply; if paths are long, it has fewer top posts
 MAX_TOP_AUTHOR_BYTES, MAX_TOP_TITLE_BYTES = 36, 51  # with these, ten top posts fit into the reply
@@ -44,6 +44,7 @@ MIN_NOTE_BYTES = 200
 MAX_VIDEO_BYTES = 4000
 MIN_URL_BYTES = 200
 MIN_TITLE_BYTES = 60
+ABSENT = ("extras", "file_url", "raw_json_url")  # fields of an item that are left out where they are null
 MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
@@ -71,7 +72,10 @@ def describe(error: TikHubMCPError) -> Error:
 
 def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "") -> VideoReply:
     """Return the reply about one link; `link` is None if the given text has no valid link."""
-    post = outcome.post
+    post, saved = outcome.post, outcome.saved
+    link_to = LINK.get()
+    file_url = link_to(saved.path) if link_to and saved else None
+    raw_url = link_to(outcome.raw_path) if link_to and outcome.raw_path else None
     return VideoReply(
         status="ok" if outcome.status == "ok" else "pending" if outcome.status == "pending" else "failed",
         url=clean(given, MAX_URL_LENGTH),
@@ -79,12 +83,12 @@ def video_reply(given: str, link: Link | None, outcome: Outcome, note: str = "")
         video_id=_video_id(link, outcome),
         kind=post.kind if post else None,
         title=post.title if post else None,
-        file=_file(outcome.saved, outcome) if outcome.saved else None,
+        file=_file(saved, file_url, outcome) if saved else None,
         photos=photos_entry(outcome.photos) if outcome.photos else None,
         extras=[extra_file(extra) for extra in outcome.extras] or None,
         transcript=transcript_entry(outcome.spoken) if outcome.spoken else None,
         raw_json_path=_text(outcome.raw_path),
-        raw_json_url=web_link(outcome.raw_path),
+        raw_json_url=raw_url,
         metrics=post.metrics if post else None,
         cost=Cost(api_calls=outcome.api_calls, reused_answer=outcome.reused_answer),
         note=_video_note(outcome, note),
@@ -286,6 +290,10 @@ def result(reply: Reply) -> CallToolResult:
     if isinstance(reply, VideoReply) and json_size(structured | {"transcript": None}) > MAX_VIDEO_BYTES:
         reply = _within_limit(reply)
         structured = reply.model_dump(mode="json")
+    for item in structured.get("results", ()):
+        for name in ABSENT:
+            if item[name] is None:
+                del item[name]
     text = to_json(reply.model_dump(mode="json", exclude_none=True))
     return CallToolResult(
         content=[TextContent(type="text", text=text)], structured_content=sendable(structured), is_error=is_error
@@ -317,11 +325,11 @@ def _warnings(saved: Saved, outcome: Outcome) -> list[str]:
     return warnings
 
 
-def _file(saved: Saved, outcome: Outcome) -> File:
+def _file(saved: Saved, url: str | None, outcome: Outcome) -> File:
     return File(
         path=str(saved.path),
         uri=saved.path.as_uri(),
-        url=web_link(saved.path),
+        url=url,
         size_bytes=saved.size,
         sha256=saved.sha256,
         **asdict(saved.media),

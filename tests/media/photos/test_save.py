@@ -17,10 +17,10 @@ from tests.support.make_pictures import PICTURES
 from tests.support.photo_posts import GOOD, JPEG, as_type, picture, post, save, saving
 from tikhub_mcp.errors import DiskFull, MediaUnavailable, TooLarge
 from tikhub_mcp.media import transfer
-from tikhub_mcp.media.download import Saved
 from tikhub_mcp.media.photos.folder import complete_folders, find_folder
 from tikhub_mcp.media.photos.receipt import read_receipt
 from tikhub_mcp.media.photos.save import MAX_WARNINGS, save_photos
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.answer import Json
 from tikhub_mcp.posts.renditions import Rendition
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tikhub_mcp.media.contents import Content, find_content
 from tikhub_mcp.media.digests import digest_file
-from tikhub_mcp.media.download import Saved
+from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.aweme import MAX_PHOTOS
 from tikhub_mcp.posts.renditions import FileKind
 from tikhub_mcp.storage.atomic import Part, os_errors, write_all

@@ -13,9 +13,9 @@ from pathlib import Path
 from tikhub_mcp.concurrency import in_thread
 from tikhub_mcp.errors import FileError, MediaInvalid, MediaUnavailable, TooLarge
 from tikhub_mcp.media.contents import SoundInPlaceOfClip
-from tikhub_mcp.media.download import Fetch
 from tikhub_mcp.media.photos.folder import FileKey, Folder, Wanted, place_of
 from tikhub_mcp.media.photos.receipt import PhotoFile, Receipt
+from tikhub_mcp.media.saved import Fetch
 from tikhub_mcp.media.size_limit import OverLimit, SizeLimit
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.storage.atomic import PartFolder, check_room, os_errors
