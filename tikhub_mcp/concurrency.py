@@ -1,6 +1,7 @@
 """Tasks and threads that run to completion even when the code awaiting them is cancelled; limits on tasks."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -95,17 +96,34 @@ class Slot:
 
     Args:
         limits: The limits, in the order in which they are waited for.
+
+    Attributes:
+        waited: How long its holder has waited for it, in seconds.
     """
 
     def __init__(self, *limits: asyncio.Semaphore) -> None:
+        self.waited = 0.0
         self._limits = limits
         self._held: list[asyncio.Semaphore] = []
 
-    async def acquire(self) -> None:
-        """Wait for the place, unless it is held."""
-        for limit in self._limits[len(self._held) :]:
-            await limit.acquire()
-            self._held.append(limit)
+    async def acquire(self, outside: asyncio.Timeout | None = None) -> None:
+        """Wait for the place, unless it is held.
+
+        Args:
+            outside: A time limit on the caller's work, which the wait is no part of.
+        """
+        began, end = time.monotonic(), outside and outside.when()
+        if outside:
+            outside.reschedule(None)
+        try:
+            for limit in self._limits[len(self._held) :]:
+                await limit.acquire()
+                self._held.append(limit)
+        finally:
+            waited = time.monotonic() - began
+            self.waited += waited
+        if outside and end is not None:
+            outside.reschedule(end + waited)
 
     def release(self) -> None:
         """Give the place back, if it is held."""

@@ -201,13 +201,13 @@ class Worker:
         job.expected, progress = file.size, partial(setattr, job, "received")
         # Only a transfer holds a slot: whoever waits for a lock or an answer would hold up the files of others.
         async with Slot(job.slots, self._transfers) as slot:
-            began, until = time.monotonic(), self._deadline(job)
+            began, until, waited = time.monotonic(), self._deadline(job), slot.waited
             try:
                 return await self._downloader.fetch(
                     file, source.post.platform, source.target, progress, until, rest, slot=slot
                 )
             finally:
-                job.transfer_seconds += time.monotonic() - began
+                job.transfer_seconds += time.monotonic() - began - (slot.waited - waited)
 
     async def _fetch_one(
         self,

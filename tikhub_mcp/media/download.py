@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -184,12 +183,15 @@ class Downloader:
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
         staging, slot = staging or target, slot or Slot()
-        attempt = partial(
-            self._attempt, platform=platform, target=target, staging=staging, progress=progress, slot=slot
-        )
+        limit = asyncio.timeout((until or self.time_is_up()) - time.monotonic())
+
+        async def attempt(url: str, each: Rendition) -> Saved:
+            await slot.acquire(outside=limit)  # with no part file open: hundreds of pictures may wait
+            return await self._attempt(url, each, platform, target, staging, progress, slot)
+
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
-            async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
+            async with limit:
                 saved = await _try_in_order(first, rest, target)
                 if saved is not None:
                     return saved
@@ -201,7 +203,6 @@ class Downloader:
         self,
         url: str,
         file: Rendition,
-        *,
         platform: Platform,
         target: Path,
         staging: Path,
@@ -215,7 +216,6 @@ class Downloader:
         try:
             with os_errors(target), Part(staging) as part:
                 transfer = Transfer(self._network, self._limits, part, file.size, progress, kind=file.kind, md5=md5)
-                await slot.acquire()  # it was given back if another mirror's file was refused
                 try:
                     await transfer.receive(url, cdn_headers(platform))
                 finally:
