@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -55,6 +57,28 @@ async def test_a_line_ends_with_a_line_feed_or_with_the_input_however_it_comes(
     pieces: list[bytes], lines: list[str]
 ) -> None:
     assert await read(pieces) == lines
+
+
+@pytest.mark.anyio
+async def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+    os.set_blocking(pipe[0], False)
+    line = asyncio.ensure_future(anext(aiter(Input(pipe[0]))))
+    await asyncio.wait([line], timeout=0.1)
+    os.write(pipe[1], b"a\n")
+    assert await line == "a"
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_is_reset_has_ended() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as client:
+        served, _ = listening.accept()
+        client.sendall(b"a\nb")
+        lines = aiter(Input(served.fileno()))
+        assert await anext(lines) == "a"
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with served:
+            assert [line async for line in lines] == ["b"]
 
 
 @pytest.mark.anyio
