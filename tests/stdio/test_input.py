@@ -1,6 +1,7 @@
 """input.py: the lines that are read, and that no call begins before all of them were handed on."""
 
 import asyncio
+import json
 import os
 import socket
 import struct
@@ -70,7 +71,10 @@ async def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -
 
 @pytest.mark.anyio
 async def test_a_connection_that_is_reset_has_ended() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as client:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
         served, _ = listening.accept()
         client.sendall(b"a\nb")
         lines = aiter(Input(served.fileno()))
@@ -135,3 +139,14 @@ def test_a_request_behind_many_calls_is_answered_before_most_of_them_begin(wire:
     assert answered.index(MANY) < MANY // 4
     assert sorted(answered) == list(range(MANY + 1))
     caller.end()
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["no line feed", "line feed"])
+def test_a_call_in_the_last_line_is_answered(wire: Wire, end: bytes) -> None:
+    caller = Caller(wire, {})
+    caller.call(1, "download_video", {"url": "no link"})  # the first call takes longer
+    last = caller.request(2, "tools/call", name="download_video", arguments={"url": "no link"})
+    assert wire.process.stdin is not None
+    wire.process.stdin.write(json.dumps(last).encode() + end)
+    wire.end()
+    assert [message["id"] for message in wire.heard] == [2]

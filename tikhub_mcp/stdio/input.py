@@ -47,6 +47,9 @@ class Input:
                 begun = [other]
         if last := b"".join(begun):
             yield last.decode(errors="replace")
+            await (
+                self._read()
+            )  # at the end the SDK cancels what has not begun, so this line gets the time of the others
 
     async def turn(self) -> None:
         """Wait until a call may begin: one at a time, and only while no line waits to be handed on."""
