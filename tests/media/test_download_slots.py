@@ -2,27 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.downloads import GOOD, PAGE, QUICK, SIZE, nothing, rendition
+from tests.support.downloads import GOOD, PAGE, QUICK, SIZE, VIDEO, nothing, rendition
 from tests.support.fault_server import Act, Faulty
 from tikhub_mcp.media import download
 from tikhub_mcp.media.contents import Content, inspect_content
 from tikhub_mcp.media.download import Downloader, Slot
 from tikhub_mcp.media.saved import Saved
-from tikhub_mcp.media.transfer import Transfer
+from tikhub_mcp.media.transfer import Limits, Transfer
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.renditions import FileKind, Rendition
 
 
-def fetch_all(files: list[Rendition], folder: Path, at_once: int) -> list[Saved]:
+def fetch_all(files: list[Rendition], folder: Path, at_once: int, limits: Limits = QUICK) -> list[Saved]:
     """Download files side by side, with so many transfers at once."""
 
     async def run() -> list[Saved]:
-        downloader, limit = Downloader(Network(loopback_media=True), QUICK), asyncio.Semaphore(at_once)
+        downloader, limit = Downloader(Network(loopback_media=True), limits), asyncio.Semaphore(at_once)
 
         async def one(number: int, file: Rendition) -> Saved:
             async with Slot(limit) as slot:
@@ -100,3 +101,25 @@ def test_a_slot_is_taken_once_under_all_its_limits_and_given_back_however_it_end
         assert not second.locked()
 
     asyncio.run(run())
+
+
+def test_who_waits_for_a_turn_has_no_part_file_open(
+    server: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, acquire = list[list[Path]](), Slot.acquire
+
+    def noted(slot: Slot, outside: asyncio.Timeout | None = None) -> Awaitable[None]:
+        parts.append(list(tmp_path.glob("*.part")))
+        return acquire(slot, outside)
+
+    monkeypatch.setattr(Slot, "acquire", noted)
+    page = server.on("/page", Act(body=PAGE[:SIZE].ljust(SIZE)))
+    fetch_all([rendition(page, server.on("/good", GOOD))], tmp_path, at_once=1)
+    assert parts == [[]] * 3
+
+
+def test_the_wait_for_another_turn_takes_no_time_of_a_file(server: Faulty, tmp_path: Path) -> None:
+    refused = server.on("/page", Act(body=PAGE[:SIZE].ljust(SIZE)))
+    files = [rendition(refused, server.on("/good", GOOD))]
+    files += [rendition(server.on(f"/{number}", Act(body=VIDEO, wait=0.5))) for number in range(4)]
+    assert len(fetch_all(files, tmp_path, at_once=1, limits=replace(QUICK, seconds=1.5, read_timeout=1))) == 5

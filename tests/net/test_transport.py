@@ -1,5 +1,6 @@
 """transport.py: proxies and certificates, as people set them in their environment."""
 
+import asyncio
 import gc
 import sys
 from collections.abc import Iterator
@@ -161,6 +162,29 @@ def test_a_socks_proxy_that_refuses_or_speaks_something_else_is_a_failed_request
         with pytest.raises(httpx.ProxyError, match=r"^(?!.*cannot be used)"):
             get(FILM)
     gc.collect()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("public_only", [True, False])
+async def test_a_request_that_is_cancelled_in_the_tls_handshake_closes_its_connection(public_only: bool) -> None:
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        begun.set()
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    request = transport.Network(loopback_media=True).get(url, {}, public_only=public_only, read_timeout=5)
+    async with server:
+        sending = asyncio.ensure_future(request.__aenter__())
+        await begun.wait()
+        sending.cancel()
+        async with asyncio.timeout(5):
+            await closed.wait()
 
 
 @by_openssl

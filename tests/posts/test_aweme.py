@@ -123,6 +123,8 @@ def survives(answer: Json) -> None:
         post = parse_post(answer, SHORT, ANSWERED)
         json.dumps(post.metrics.model_dump(), allow_nan=False, ensure_ascii=False).encode()
         post.title.encode()
+        for file in (*post.music, *post.covers, *(caption.file for caption in post.captions)):
+            assert file.urls
         check_available(post)
         for quality in QUALITIES:
             assert choose(post, quality)[0].urls

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx

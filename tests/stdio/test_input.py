@@ -1,7 +1,10 @@
 """input.py: the lines that are read, and that no call begins before all of them were handed on."""
 
 import asyncio
+import json
 import os
+import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -58,6 +61,31 @@ async def test_a_line_ends_with_a_line_feed_or_with_the_input_however_it_comes(
 
 
 @pytest.mark.anyio
+async def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+    os.set_blocking(pipe[0], False)
+    line = asyncio.ensure_future(anext(aiter(Input(pipe[0]))))
+    await asyncio.wait([line], timeout=0.1)
+    os.write(pipe[1], b"a\n")
+    assert await line == "a"
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_is_reset_has_ended() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        served, _ = listening.accept()
+        client.sendall(b"a\nb")
+        lines = aiter(Input(served.fileno()))
+        assert await anext(lines) == "a"
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with served:
+            assert [line async for line in lines] == ["b"]
+
+
+@pytest.mark.anyio
 async def test_standard_input_is_empty_for_everybody_else(pipe: tuple[int, int]) -> None:
     os.write(pipe[1], b"a\nb\n")
     before = os.dup(0)
@@ -111,3 +139,14 @@ def test_a_request_behind_many_calls_is_answered_before_most_of_them_begin(wire:
     assert answered.index(MANY) < MANY // 4
     assert sorted(answered) == list(range(MANY + 1))
     caller.end()
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["no line feed", "line feed"])
+def test_a_call_in_the_last_line_is_answered(wire: Wire, end: bytes) -> None:
+    caller = Caller(wire, {})
+    caller.call(1, "download_video", {"url": "no link"})  # the first call takes longer
+    last = caller.request(2, "tools/call", name="download_video", arguments={"url": "no link"})
+    assert wire.process.stdin is not None
+    wire.process.stdin.write(json.dumps(last).encode() + end)
+    wire.end()
+    assert [message["id"] for message in wire.heard] == [2]

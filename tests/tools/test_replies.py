@@ -24,8 +24,10 @@ from tikhub_mcp.errors import (
 )
 from tikhub_mcp.jobs.model import Call, Outcome
 from tikhub_mcp.media.mp4 import Media
+from tikhub_mcp.media.photos.save import SavedPhotos
 from tikhub_mcp.media.saved import Saved
 from tikhub_mcp.posts.answer import Json
+from tikhub_mcp.posts.aweme import MAX_PHOTOS
 from tikhub_mcp.posts.links import Link, parse_link
 from tikhub_mcp.posts.post import Post, parse_post
 from tikhub_mcp.summary.history import CountTotals, Findings, Top
@@ -317,6 +319,27 @@ def test_replies_stay_small_also_with_the_longest_texts() -> None:
     )
     assert len(compact(reply.model_dump(mode="json"))) < 4000
     assert reply.title == "纸" * 299 + "…"
+
+
+@pytest.mark.parametrize("missing", [35, MAX_PHOTOS])
+def test_a_reply_about_a_photo_post_stays_small_also_where_everything_fails(missing: int) -> None:
+    folder = Path("/home") / ("船" * 40) / f"photos/tiktok_{'船' * 26}_{TIKTOK_ID}"
+    warnings = tuple(f"{number}: " + "w" * 120 for number in range(5))
+    photos = SavedPhotos(
+        folder, MAX_PHOTOS, (), tuple(range(1, missing + 1)), reused=False, failure=None, warnings=warnings
+    )
+    outcome = done(
+        post=post(desc="纸" * 500, author={"nickname": "船" * 30}),
+        saved=None,
+        error=MediaUnavailable("x" * 400),
+        photos=photos,
+    )
+    note = "Links left out: " + ", ".join(["https://www.tiktok.com/" + "纸" * 56] * 5)
+    reply = sent(replies.video_reply(LINK.given + "纸" * 2000, LINK, outcome, note))
+    assert 3900 < json_size(reply.model_dump()) <= 4000
+    assert reply.photos
+    assert reply.photos.missing[:10] == list(range(1, 11))
+    assert (reply.note or "").startswith("Links left out: https://")
 
 
 @pytest.mark.parametrize("char", ["a", "纸", '"', "\U0001f600"])

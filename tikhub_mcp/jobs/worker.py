@@ -207,13 +207,14 @@ class Worker:
         job.expected, progress = file.size, partial(setattr, job, "received")
         # Only a transfer holds a slot: whoever waits for a lock or an answer would hold up the files of others.
         async with Slot(job.slots, self._transfers) as slot:
-            began, until = time.monotonic(), self._downloader.time_is_up() - job.transfer_seconds
+            began, waited = time.monotonic(), slot.waited
+            until = self._downloader.time_is_up() - job.transfer_seconds
             try:
                 return await self._downloader.fetch(
                     file, source.post.platform, source.target, progress, until, rest, slot=slot
                 )
             finally:
-                job.transfer_seconds += time.monotonic() - began
+                job.transfer_seconds += time.monotonic() - began - (slot.waited - waited)
 
     async def _fetch_one(
         self,

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +18,7 @@ from tikhub_mcp.concurrency import Share, check_cancelled, in_thread
 from tikhub_mcp.errors import DiskFull, FileError, MediaInvalid, MediaUnavailable, NotWritable, TooLarge
 from tikhub_mcp.media.contents import inspect_content
 from tikhub_mcp.media.mp4 import inspect
-from tikhub_mcp.media.saved import Saved
+from tikhub_mcp.media.saved import Saved, not_first_choice
 from tikhub_mcp.media.transfer import Limits, Transfer, cdn_headers
 from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
@@ -100,17 +99,34 @@ class Slot:
 
     Args:
         limits: The limits, in the order in which they are waited for.
+
+    Attributes:
+        waited: How long its holder has waited for it, in seconds.
     """
 
     def __init__(self, *limits: asyncio.Semaphore | Share) -> None:
+        self.waited = 0.0
         self._limits = limits
         self._held: list[asyncio.Semaphore | Share] = []
 
-    async def acquire(self) -> None:
-        """Wait for the place, unless it is held."""
-        for limit in self._limits[len(self._held) :]:
-            await limit.acquire()
-            self._held.append(limit)
+    async def acquire(self, outside: asyncio.Timeout | None = None) -> None:
+        """Wait for the place, unless it is held.
+
+        Args:
+            outside: A time limit on the caller's work, which the wait is no part of.
+        """
+        began, end = time.monotonic(), outside and outside.when()
+        if outside:
+            outside.reschedule(None)
+        try:
+            for limit in self._limits[len(self._held) :]:
+                await limit.acquire()
+                self._held.append(limit)
+        finally:
+            waited = time.monotonic() - began
+            self.waited += waited
+        if outside and end is not None:
+            outside.reschedule(end + waited)
 
     def release(self) -> None:
         """Give the place back, if it is held."""
@@ -180,12 +196,15 @@ class Downloader:
             TooLarge, DiskFull, NotWritable: Another mirror would not help.
         """
         staging, slot = staging or target, slot or Slot()
-        attempt = partial(
-            self._attempt, platform=platform, target=target, staging=staging, progress=progress, slot=slot
-        )
+        limit = asyncio.timeout((until or self.time_is_up()) - time.monotonic())
+
+        async def attempt(url: str, each: Rendition) -> Saved:
+            await slot.acquire(outside=limit)  # with no part file open: hundreds of pictures may wait
+            return await self._attempt(url, each, platform, target, staging, progress, slot)
+
         first, *rest = (_Mirrors(each, attempt, self._limits.pause_for) for each in (file, *others[:MAX_OTHERS]))
         try:
-            async with asyncio.timeout((until or self.time_is_up()) - time.monotonic()):
+            async with limit:
                 saved = await _try_in_order(first, rest, target)
                 if saved is not None:
                     return saved
@@ -197,7 +216,6 @@ class Downloader:
         self,
         url: str,
         file: Rendition,
-        *,
         platform: Platform,
         target: Path,
         staging: Path,
@@ -206,7 +224,6 @@ class Downloader:
     ) -> Saved:
         """Download the file from one mirror, verify it and give it its final name."""
         needed, md5 = file.size, has_md5(file)
-        await slot.acquire()  # it was given back if another mirror's file was refused
         _check_target(target)
         check_room(needed, target, self._limits.largest)
         try:
@@ -291,12 +308,6 @@ def _failure(first: _Mirrors, others: Sequence[_Mirrors], name: str) -> FileErro
 def _post_id(target: Path) -> str:
     """The id in the name of a video, whose other part is the author's nickname, which is untrusted."""
     return target.name.rpartition("_")[2].partition(".")[0]
-
-
-def not_first_choice(wanted: Rendition, why: str) -> str:
-    """Return the warning about a file that is not the first choice."""
-    size = f", {wanted.width}x{wanted.height}" if wanted.width else ""
-    return f"this is not the first choice ({wanted.codec or 'of an unknown format'}{size}): {why}"
 
 
 def _check_target(target: Path) -> None:

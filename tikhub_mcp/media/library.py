@@ -9,9 +9,9 @@ from threading import Lock
 
 from tikhub_mcp.errors import MediaInvalid
 from tikhub_mcp.media.digests import Digests, digest_file
-from tikhub_mcp.media.download import differs, has_md5, not_first_choice, warnings_about
+from tikhub_mcp.media.download import differs, has_md5, warnings_about
 from tikhub_mcp.media.mp4 import Media, inspect
-from tikhub_mcp.media.saved import Saved
+from tikhub_mcp.media.saved import Saved, not_first_choice
 from tikhub_mcp.posts.post import Post
 from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.filenames import identity, video_name

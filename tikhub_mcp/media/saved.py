@@ -47,3 +47,9 @@ class Fetch(Protocol):
     ) -> Awaitable[Saved]:
         """Download the first of the files that can be had."""
         ...
+
+
+def not_first_choice(wanted: Rendition, why: str) -> str:
+    """Return the warning about a file that is not the first choice."""
+    size = f", {wanted.width}x{wanted.height}" if wanted.width else ""
+    return f"this is not the first choice ({wanted.codec or 'of an unknown format'}{size}): {why}"

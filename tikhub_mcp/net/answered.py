@@ -1,5 +1,6 @@
 """Notes whether any byte of a response has come: of one whose head cannot be read, httpx does not tell."""
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -80,7 +81,11 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401 - passed on
         self._watch.sent = self._watch.answered = False  # what has come so far was a proxy's
-        return _Stream(await self._stream.start_tls(*args, **kwargs), self._watch)
+        try:
+            return _Stream(await self._stream.start_tls(*args, **kwargs), self._watch)
+        except asyncio.CancelledError:  # httpcore closes the connection in all other cases
+            await self._stream.aclose()
+            raise
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's
         return self._stream.get_extra_info(info)

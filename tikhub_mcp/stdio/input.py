@@ -6,6 +6,7 @@ and a cancellation until there is nothing left to save.
 
 import asyncio
 import os
+import select
 from collections.abc import AsyncIterator
 from typing import Self
 
@@ -46,6 +47,9 @@ class Input:
                 begun = [other]
         if last := b"".join(begun):
             yield last.decode(errors="replace")
+            await (
+                self._read()
+            )  # at the end the SDK cancels what has not begun, so this line gets the time of the others
 
     async def turn(self) -> None:
         """Wait until a call may begin: one at a time, and only while no line waits to be handed on."""
@@ -54,7 +58,18 @@ class Input:
 
     async def _read(self) -> bytes:
         self._is_handed_on.set()
-        piece = await anyio.to_thread.run_sync(os.read, self._descriptor, _PIECE)
+        piece = await anyio.to_thread.run_sync(_read, self._descriptor)
         if piece:  # after the end, nothing waits
             self._is_handed_on.clear()
         return piece
+
+
+def _read(descriptor: int) -> bytes:
+    """Wait for bytes and return them; none at the end, which is also what a lost connection or terminal comes to."""
+    while True:
+        try:
+            return os.read(descriptor, _PIECE)
+        except BlockingIOError:  # some parents, such as Node, make the pipes non-blocking that they hand on
+            select.select([descriptor], [], [])
+        except OSError:
+            return b""

@@ -45,6 +45,7 @@ MAX_VIDEO_BYTES = 4000
 MIN_URL_BYTES = 200
 MIN_TITLE_BYTES = 60
 ABSENT = ("extras", "file_url", "raw_json_url")  # fields of an item that are left out where they are null
+MIN_MISSING = 10  # pictures that are named, as in the error; post.json has all
 MAX_URL_LENGTH = 2000  # characters; links are shorter, and texts without a link are cut
 PENDING = (
     "Not done within this call. The work continues while the server runs, and ends with it. Call again with the same "
@@ -103,7 +104,7 @@ def _video_note(outcome: Outcome, note: str) -> str | None:
 
 
 def _within_limit(reply: VideoReply) -> VideoReply:
-    """Name fewer files and warnings, and cut the title and then the link, until the reply is of MAX_VIDEO_BYTES."""
+    """Name fewer files, warnings and missing pictures, and cut the texts, until the reply is of MAX_VIDEO_BYTES."""
     url, reply.url, reply.transcript, spoken = reply.url, "", None, reply.transcript
     room = MAX_VIDEO_BYTES - MIN_URL_BYTES
     lists: list[list[PhotoEntry] | list[ExtraFile]] = [reply.photos.files if reply.photos else [], reply.extras or []]
@@ -111,11 +112,15 @@ def _within_limit(reply: VideoReply) -> VideoReply:
         max(lists, key=len).pop()
         if NOT_ALL_NAMED not in (reply.note or ""):
             reply.note = f"{reply.note or ''} {NOT_ALL_NAMED}".strip()
-    warnings = reply.file.warnings if reply.file else []
-    while len(warnings) > 1 and _size(reply) > room:
-        warnings.pop()
-    if reply.title and (excess := _size(reply) - room) > 0:
-        reply.title = shortened(reply.title, max(MIN_TITLE_BYTES, json_size(reply.title) - len('""') - excess))
+    place = reply.file or reply.photos
+    numbers = reply.photos.missing if reply.photos else []
+    for items, least in ((place.warnings if place else [], 1), (numbers, MIN_MISSING)):
+        while len(items) > least and _size(reply) > room:
+            items.pop()
+    for field, least in (("title", MIN_TITLE_BYTES), ("note", MIN_NOTE_BYTES)):
+        text = getattr(reply, field)
+        if text and (excess := _size(reply) - room) > 0:
+            setattr(reply, field, shortened(text, max(least, json_size(text) - len('""') - excess)))
     url = shortened(url, max(MIN_URL_BYTES, MAX_VIDEO_BYTES - _size(reply)))
     return reply.model_copy(update={"url": url, "transcript": spoken})
 

@@ -121,13 +121,14 @@ def test_a_damaged_file_goes_when_another_format_takes_its_place(
     wanted = post(*pictures(server, 2))
     folder = save(tmp_path, wanted).folder
     (folder / "01.png").write_bytes(PNG)  # of the user
+    (folder / "02.png").write_bytes(PNG[:-9])  # as well, although it is of a form that is not understood
     (folder / "02.jpg").write_bytes(JPEG[:-9])
     (folder / "02.heic").symlink_to(folder / "02.jpg")
     if interrupted:  # before the receipt
         (folder / "02.webp").write_bytes(WEBP)
     server.on("/2.jpeg", as_type(WEBP, "image/webp"))
     assert [file.name for file in save(tmp_path, wanted).files] == ["01.jpg", "02.webp"]
-    assert names(folder) == ["01.jpg", "01.png", "02.heic", "02.webp", "post.json"]
+    assert names(folder) == ["01.jpg", "01.png", "02.heic", "02.png", "02.webp", "post.json"]
 
 
 def test_a_damaged_file_stays_where_nothing_takes_its_place(server: Faulty, tmp_path: Path) -> None:

@@ -61,17 +61,20 @@ class Folder:
         )
 
     def remove_damaged(self) -> None:
-        """Remove the damaged files in whose place there is a whole one in another format.
+        """Remove the damaged files of the receipt in whose place there is a whole one in another format.
+
+        What the receipt does not name is the user's own, even if its format is one that is not understood here.
 
         Raises:
             CancelledError: The caller of the thread that this runs in was cancelled.
         """
-        for each in self.wanted:
-            there = self.have.get((each.role, each.number))
-            for path in (self.path / name for name in each.names if there and name != there.name):
-                if path.is_file() and not path.is_symlink() and find_content(path, KINDS[each.role]) is None:
-                    with suppress(OSError):
-                        path.unlink()
+        for file in self.receipt.files if self.receipt else ():
+            there, path = self.have.get((file.role, file.n)), self.path / file.name
+            if there is None or there.name == file.name or path.is_symlink() or not path.is_file():
+                continue
+            if find_content(path, KINDS[file.role]) is None:
+                with suppress(OSError):
+                    path.unlink()
 
     def new_receipt(self, post: Post, missing: list[int]) -> Receipt:
         """Return the receipt of what is there now."""
