@@ -147,7 +147,9 @@ def test_every_sentence_has_the_same_placeholders_in_both_languages_and_matches_
     table = _read("sentences.json")
     for form, texts in table.items():
         english, chinese = [form, texts] if isinstance(texts, str) else texts
-        assert {name for name, *_ in placeholders(chinese)} <= {name for name, *_ in placeholders(form)}, form
+        dropped = {"where"} if form.startswith("Lines of {where}") else set()  # a person has given one list only
+        named = {name for name, *_ in placeholders(form)} - dropped
+        assert {name for name, *_ in placeholders(english)} == {name for name, *_ in placeholders(chinese)} == named
         sample = form.format_map({name: f"X{number}" for number, (name, *_) in enumerate(placeholders(form))})
         assert for_person(sample, IN_CHINESE) != sample
         assert for_person(sample) == english.format_map(

@@ -59,15 +59,17 @@ def isolated(text: str) -> str:
 
 def padded(text: str, width: int) -> str:
     """Return a text with blanks up to a width in columns."""
-    return text + " " * (width - columns_of(text))
+    from rich.cells import cell_len
+
+    return text + " " * (width - cell_len(text))
 
 
 def paragraph(text: str, indent: int = 0, *, stream: TextIO | None) -> str:
-    """Return a text wrapped for a terminal; unchanged, after the indent, if the stream is none.
+    """Return a text wrapped for a terminal; unchanged if the stream is none.
 
     Args:
         text: The text, without line ends.
-        indent: Blanks before each line but the first one, and before that if it is given so.
+        indent: Blanks before each line but the first one, whose blanks the caller prints.
         stream: Where the text goes.
     """
     if not is_seen(stream):
@@ -77,27 +79,17 @@ def paragraph(text: str, indent: int = 0, *, stream: TextIO | None) -> str:
 
 def wrapped(text: str, width: int) -> list[str]:
     """Return a text in lines of at most `width` columns; a longer word, such as a path, has a line of its own."""
+    from rich.cells import cell_len
+
     lines, line, used = list[str](), "", 0
     for word in _WORD.findall(text.strip()):
-        size = columns_of(word)
+        size = cell_len(word)
         if line and used + size > width:
             lines.append(line.rstrip())
             line, used = "", 0
         if line or not word.isspace():
             line, used = line + word, used + size
     return [*lines, line.rstrip()]
-
-
-def columns_of(text: str) -> int:
-    """Return how many columns a text takes."""
-    return sum(
-        0
-        if unicodedata.category(char) in ("Mn", "Me", "Cf")
-        else 2
-        if unicodedata.east_asian_width(char) in "WF"
-        else 1
-        for char in text
-    )
 
 
 def _columns() -> int:
