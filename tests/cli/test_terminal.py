@@ -150,6 +150,11 @@ def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str]) -> 
     assert (process.returncode, err) == (1, said)
 
 
+def test_a_server_whose_input_was_closed_before_it_started_ends() -> None:
+    ran = subprocess.run(["sh", "-c", f"{sys.executable} -m tikhub_mcp <&-"], capture_output=True, timeout=30)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
 def test_without_a_terminal_a_line_now_and_then_says_how_far_a_batch_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
