@@ -59,9 +59,7 @@ def isolated(text: str) -> str:
 
 def padded(text: str, width: int) -> str:
     """Return a text with blanks up to a width in columns."""
-    from rich.cells import cell_len
-
-    return text + " " * (width - cell_len(text))
+    return text + " " * (width - columns_of(text))
 
 
 def paragraph(text: str, indent: int = 0, *, stream: TextIO | None) -> str:
@@ -79,17 +77,27 @@ def paragraph(text: str, indent: int = 0, *, stream: TextIO | None) -> str:
 
 def wrapped(text: str, width: int) -> list[str]:
     """Return a text in lines of at most `width` columns; a longer word, such as a path, has a line of its own."""
-    from rich.cells import cell_len
-
     lines, line, used = list[str](), "", 0
     for word in _WORD.findall(text.strip()):
-        size = cell_len(word)
+        size = columns_of(word)
         if line and used + size > width:
             lines.append(line.rstrip())
             line, used = "", 0
         if line or not word.isspace():
             line, used = line + word, used + size
     return [*lines, line.rstrip()]
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns a text takes; rich is not asked, because importing it would slow down `--help`."""
+    return sum(
+        0
+        if unicodedata.category(char) in ("Mn", "Me", "Cf")
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
+        for char in text
+    )
 
 
 def _columns() -> int:
