@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 IN_ENGLISH: Mapping[str, str] = {}  # an environment that names no language
 _CHINESE = 0x04  # the primary language of Windows' language identifiers
 _SENTENCE_END = re.compile(r"(?<=[.?!)…]) ")
+_NAMES = {"path", "folder", "link", "links"}  # placeholders whose values are nobody's sentences, whatever they say
 _ANY, _IN_SENTENCE = ".+", r"(?:(?!\. [A-Z]).)+?"  # what the value of a placeholder may be
 
 
@@ -106,7 +107,8 @@ class _Sentence(NamedTuple):
 def _reworded(message: str, environ: Mapping[str, str] | None) -> str | None:
     for sentence in _sentences():
         if match := sentence.pattern.fullmatch(message):
-            values = {name: for_person(value, environ) for name, value in match.groupdict().items()}
+            found = match.groupdict()
+            values = {name: found[name] if name in _NAMES else for_person(found[name], environ) for name in found}
             return said(sentence.english, sentence.chinese, environ).format_map(values)
     return None
 

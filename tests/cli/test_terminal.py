@@ -22,7 +22,7 @@ from tests.support.summary_inputs import answer, save_all
 from tikhub_mcp.cli import running
 from tikhub_mcp.cli.main import main
 from tikhub_mcp.cli.parser import build_parser
-from tikhub_mcp.cli.terminal import columns_of, wrapped
+from tikhub_mcp.cli.terminal import wrapped
 from tikhub_mcp.errors import DiskFull
 from tikhub_mcp.jobs.model import Call
 from tikhub_mcp.sandbox import Sandbox, good_links, link
@@ -150,6 +150,11 @@ def test_output_that_cannot_be_written_is_one_sentence(arguments: list[str]) -> 
     assert (process.returncode, err) == (1, said)
 
 
+def test_a_server_whose_input_was_closed_before_it_started_ends() -> None:
+    ran = subprocess.run(["sh", "-c", f"{sys.executable} -m tikhub_mcp <&-"], capture_output=True, timeout=30)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
 def test_without_a_terminal_a_line_now_and_then_says_how_far_a_batch_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,7 +211,7 @@ def test_the_help_of_each_command_fits_eighty_columns_and_has_examples(
     lines = capsys.readouterr().out.splitlines()
     examples = [line for line in lines if line.startswith("  tikhub-mcp ")]
     assert len(examples) == 2
-    assert not [line for line in lines if columns_of(line) > 80 and line not in examples]
+    assert not [line for line in lines if cell_len(line) > 80 and line not in examples]
     if locale != "C":
         assert not [line for line in lines if ENGLISH.search(line) and line not in examples]
 
@@ -278,7 +283,7 @@ def test_wrapped_lines_fit_and_lose_nothing(width: int) -> None:
     text = "链接、加引号的分享文本，或每行一个 link 的文本文件（# 开头为注释）；- 表示标准输入。https://x.y/" + "z" * 30
     lines = wrapped(text, width)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    assert all(columns_of(line) <= width or "https" in line for line in lines)
+    assert all(cell_len(line) <= width or "https" in line for line in lines)
     assert not [line for line in lines if re.match("[，。；）、]", line)]
     assert wrapped("", width) == [""]
 

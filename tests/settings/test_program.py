@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tikhub_mcp.settings.program import server_command, shell_command
+from tikhub_mcp.settings.program import install_command, server_command, shell_command
 
 
 def test_the_command_is_the_script_beside_python_or_python_itself_by_its_link(tmp_path: Path) -> None:
@@ -81,3 +81,15 @@ def test_without_a_script_python_is_printed_with_the_module(tmp_path: Path, monk
     )
     monkeypatch.setattr(server_command, "__defaults__", ("", "linux"))
     assert shell_command("demo") == "tikhub-mcp demo"
+
+
+def test_a_package_is_added_by_the_pip_beside_python_or_by_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my tools"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    shown = f"uv pip install --python '{folder}/python' 'a>=3,<4'"
+    assert install_command("a>=3,<4") == shown
+    pip = folder / "pip"
+    pip.write_text("#!/bin/sh\necho it ran: $1 $2\n", encoding="utf-8")
+    pip.chmod(0o700)
+    assert subprocess.check_output(install_command("a>=3,<4"), shell=True) == b"it ran: install a>=3,<4\n"

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     write_utf8()
     if not arguments:
+        if sys.stdin is None:  # it was closed before Python started: the input has ended
+            return 0
         with printing_aside(), importing():
             from tikhub_mcp.server import run
 

@@ -95,12 +95,11 @@ def _print_files(reply: "VideoReply") -> None:
 
 
 def _pictures(photos: "PhotosEntry") -> str:
-    there = len(photos.missing)
     parts = [counted("count.pictures", photos.count)]
     if photos.clips:
         parts.append(counted("count.clips", photos.clips))
-    if there:
-        parts.append(counted("count.missing", there))
+    if photos.missing:
+        parts.append(counted("count.missing", len(photos.missing)))
     if photos.reused:
         parts.append(translate("one.were_there"))
     return translate("cli.comma").join(parts)

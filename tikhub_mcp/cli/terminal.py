@@ -63,11 +63,11 @@ def padded(text: str, width: int) -> str:
 
 
 def paragraph(text: str, indent: int = 0, *, stream: TextIO | None) -> str:
-    """Return a text wrapped for a terminal; unchanged, after the indent, if the stream is none.
+    """Return a text wrapped for a terminal; unchanged if the stream is none.
 
     Args:
         text: The text, without line ends.
-        indent: Blanks before each line but the first one, and before that if it is given so.
+        indent: Blanks before each line but the first one, whose blanks the caller prints.
         stream: Where the text goes.
     """
     if not is_seen(stream):
@@ -89,7 +89,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def columns_of(text: str) -> int:
-    """Return how many columns a text takes."""
+    """Return how many columns a text takes; rich is not asked, because importing it would slow down `--help`."""
     return sum(
         0
         if unicodedata.category(char) in ("Mn", "Me", "Cf")

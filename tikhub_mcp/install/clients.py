@@ -36,7 +36,7 @@ class ClientProgram:
     project: str = ""
 
 
-# `CLIENT_NAMES` in cli/main.py repeats the names, so that `--help` need not import this module; a test compares them.
+# `CLIENT_NAMES` in cli/parser.py repeats the names, so that `--help` need not import this module; a test compares them.
 CLIENTS = {
     client.name: client
     for client in (

@@ -56,6 +56,20 @@ def shell_command(*arguments: str, anywhere: bool = False) -> str:
     return _quoted([program, *options, *arguments])
 
 
+def install_command(requirement: str) -> str:
+    """A command that adds a package to this installation, as a person can paste it into a shell in any directory.
+
+    It is that of the pip beside Python; without one, of uv, which makes environments without pip.
+
+    Args:
+        requirement: The package, as pip takes it.
+    """
+    python = Path(sys.executable)
+    pip = python.with_name("pip.exe" if sys.platform == "win32" else "pip")
+    words = [str(pip), "install"] if pip.is_file() else ["uv", "pip", "install", "--python", str(python)]
+    return _quoted([*words, requirement])
+
+
 def _is_found_as(script: str) -> bool:
     # uv puts an environment's folder on the PATH of what it runs, but not on that of the shell that uv was run in.
     found = None if "UV" in os.environ else shutil.which(_SCRIPT)

@@ -1,4 +1,4 @@
 """Summaries: saved raw answers as tables in CSV and JSON, as an Excel workbook and as an HTML page.
 
-May import posts and storage, and the modules beside the folders.
+May import settings, posts and storage, and the modules beside the folders.
 """

@@ -14,11 +14,12 @@ from typing import Final, Literal, TypeVar, get_args
 
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.posts.links import Link
+from tikhub_mcp.settings.program import install_command
 from tikhub_mcp.storage.atomic import make_folder, os_errors
 from tikhub_mcp.storage.reading import read_regular
 from tikhub_mcp.summary.answers import NO_JSON, broken_row, is_foreign, read_posts
 from tikhub_mcp.summary.columns import COLUMNS
-from tikhub_mcp.summary.extras import install_command, is_installed
+from tikhub_mcp.summary.extras import WORKBOOK_REQUIREMENT, is_installed
 from tikhub_mcp.summary.history import HISTORY, Findings, Snapshots, Top, history
 from tikhub_mcp.summary.outputs import HistoryTable, JsonTable, Output, RowTable, Spool
 from tikhub_mcp.summary.rows import AnswerFields, Row, is_deep, row
@@ -40,8 +41,6 @@ DEFAULT_FORMATS: Final[tuple[Format, ...]] = ("csv", "json")
 # The largest known answers have 83 kB. A file of this size takes 80 MiB of memory, and up to eleven times its size if a
 # single text that a column needs fills it.
 MAX_FILE_BYTES = 52 * 2**20
-
-_NEEDS = {"xlsx": "xlsx"}  # format → extra; the page has no chart without `report`
 
 
 class SummaryStopped(Exception):
@@ -189,17 +188,17 @@ def _rows(folder: Path, names: Iterable[str]) -> Iterator[Row]:
 
 
 def _writable(formats: Collection[Format]) -> tuple[Collection[Format], InvalidInput | None]:
-    """Return the formats that can be written, and the error about the others.
+    """Return the formats that can be written, and the error about the workbook if its extra is missing.
 
     Raises:
         InvalidInput: None can be.
     """
-    missing = {name: extra for name, extra in _NEEDS.items() if name in formats and not is_installed(extra)}
-    if not missing:
+    if "xlsx" not in formats or is_installed("xlsx"):  # the page has no chart without its extra
         return formats, None
-    needs = ", ".join(f"'{extra}' for the format {name}" for name, extra in missing.items())
-    told = f"An extra is not installed: {needs}. In the checkout: {install_command(missing.values())}."
-    rest = [name for name in formats if name not in missing]
+    # Not `tikhub-mcp[xlsx]`: on the public index that name is somebody else's package.
+    command = install_command(WORKBOOK_REQUIREMENT)
+    told = f"An extra is not installed: 'xlsx' for the format xlsx. Run `{command}`."
+    rest = [name for name in formats if name != "xlsx"]
     if not rest:
         raise InvalidInput(f"{told} Nothing was read or written.")
     error = InvalidInput(f"{told} The other formats were written.")
