@@ -24,6 +24,7 @@ from tikhub_mcp.net.transport import Network
 from tikhub_mcp.posts.links import Platform
 from tikhub_mcp.posts.renditions import Rendition
 from tikhub_mcp.storage.atomic import Part, check_room, os_errors
+from tikhub_mcp.storage.filenames import id_in
 from tikhub_mcp.storage.reading import regular_status
 
 MAX_OTHERS = 2  # renditions that are tried after the first choice has failed
@@ -210,7 +211,7 @@ class Downloader:
                     return saved
         except TimeoutError:
             first.interrupt(f"the file did not arrive within {self._limits.seconds:g} s")
-        raise _failure(first, rest, name or f"Post {_post_id(target)}") from None
+        raise _failure(first, rest, name or f"Post {id_in(target.name)}") from None
 
     async def _attempt(
         self,
@@ -303,11 +304,6 @@ def _failure(first: _Mirrors, others: Sequence[_Mirrors], name: str) -> FileErro
     error = type(reason)(message, retry_after=reason.retry_after)
     error.refused_content = any(failure.refused_content for each in (first, *others) for failure in each.failures)
     return error
-
-
-def _post_id(target: Path) -> str:
-    """The id in the name of a video, whose other part is the author's nickname, which is untrusted."""
-    return target.name.rpartition("_")[2].partition(".")[0]
 
 
 def _check_target(target: Path) -> None:

@@ -44,6 +44,11 @@ def identity(name: str, quality: str) -> tuple[str, str] | None:
     return (platform, video_id) if found and stem != name and "." not in video_id else None
 
 
+def id_in(name: str) -> str:
+    """Return the id in the name of a video, whose other part is the author's nickname, which is untrusted."""
+    return name.rpartition("_")[2].partition(".")[0]
+
+
 def photos_name(platform: str, author: str, video_id: str, quality: str, copy: int = 1) -> str:
     """Return the name of the folder of a photo post; `video_id` must come from `post.safe_id`.
 
