@@ -214,9 +214,9 @@ def test_the_ten_lines_of_python_fetch_what_they_are_given_over_one_session_unti
     assert (ran.returncode, paid) == (0, [200] * len(links) * calls), ran.stderr
     printed = ast.literal_eval(ran.stdout)
     if calls:
-        assert [(item["status"], item["url"]) for item in printed] == [("ok", link) for link in links]
+        assert [(item["status"], item["url"]) for item in printed["results"]] == [("ok", link) for link in links]
     else:
-        assert printed["code"] == "api_key_missing"
+        assert printed["error"]["code"] == "api_key_missing"
 
 
 def anchors(document: str) -> set[str]:
