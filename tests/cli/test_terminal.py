@@ -105,6 +105,15 @@ def test_rows_of_a_batch_appear_as_posts_are_done_and_fit_the_terminal(
     assert str(Path.cwd() / "root" / "videos") in lines[-1]
 
 
+@pytest.mark.parametrize("arguments", [["doctor"], ["install", "cursor", "--file", "mcp.json", "--yes"]], ids=str)
+@pytest.mark.parametrize("locale", [{}, IN_CHINESE], ids=["English", "Chinese"])
+def test_what_doctor_and_install_say_is_wrapped_between_words(arguments: list[str], locale: dict[str, str]) -> None:
+    _, shown = in_terminal(80, *arguments, **locale)
+    lines = list(lines_of(shown))
+    assert len(lines) > 2
+    assert not [line for line in lines if cell_len(line) > 80 and " " in line.strip().removeprefix("-> ")]
+
+
 def test_where_a_reader_may_write_to_the_same_terminal_there_is_no_bar() -> None:
     assert in_terminal(80, "batch", link("slow"), link("tiktok"), "--metrics-only", PIPED="1") == (0, "")
 

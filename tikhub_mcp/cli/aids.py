@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tikhub_mcp.sandbox import Sandbox
 from tikhub_mcp.cli.output import print_at_once
-from tikhub_mcp.cli.terminal import put
+from tikhub_mcp.cli.terminal import paragraph, put
 from tikhub_mcp.errors import InvalidInput
 from tikhub_mcp.messages import translate
 
@@ -17,13 +18,16 @@ from tikhub_mcp.messages import translate
 def examine_installation(args: argparse.Namespace) -> int:
     """Check the installation, print the findings, and return the exit code."""
     from tikhub_mcp.doctor.checks import examine
-    from tikhub_mcp.doctor.findings import as_json, summing_up
+    from tikhub_mcp.doctor.findings import HEADING_COLUMNS, as_json, summing_up
 
     found = []
     for finding in examine(online=args.online):
         found.append(finding)
         if not args.json:
-            print_at_once(str(finding))
+            print_at_once(finding.heading + paragraph(finding.found, HEADING_COLUMNS, stream=sys.stdout))
+            if finding.advice:
+                advice = paragraph(finding.advice, HEADING_COLUMNS + len("-> "), stream=sys.stdout)
+                print_at_once(f"{'':{HEADING_COLUMNS}}-> {advice}")
     put(as_json(found) if args.json else summing_up(found))
     return int(any(finding.state == "problem" for finding in found))
 

@@ -193,7 +193,8 @@ def _print_totals(reply: "BatchReply") -> None:
         put(translate("batch.done", links=links, succeeded=done, failed=failed, skipped=skipped, calls=calls))
         if sums := _sums_of(reply.results):
             put(paragraph(sums, 2, stream=sys.stdout))
-    _print(translate("batch.folder", path=reply.output_dir))
+    if reply.output_dir and Path(reply.output_dir).is_dir():  # with --metrics-only there may be none
+        _print(translate("batch.folder", path=reply.output_dir))
     if reply.results_path:
         _print(translate("batch.table", path=reply.results_path))
 
@@ -276,9 +277,9 @@ def _span(days: float) -> str:
 
 
 def print_lines(*lines: str) -> None:
-    """Print lines that may contain paths."""
+    """Print lines that may contain paths, wrapped on a terminal."""
     for line in lines:
-        _print(line)
+        put("\n".join(paragraph(printable(part), stream=sys.stdout) for part in line.split("\n")))
 
 
 def is_terminal() -> bool:
@@ -296,7 +297,7 @@ def agreed(change: str, already: bool) -> bool:
     Returns:
         Whether to make the change; False if standard input or output is not a terminal.
     """
-    _print(change)
+    print_lines(change)
     if already:
         return True
     if not is_terminal():

@@ -19,6 +19,8 @@ from tikhub_mcp.text import clean
 
 State = Literal["ok", "warning", "problem"]
 
+HEADING_COLUMNS = 22
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -36,10 +38,11 @@ class Finding:
     found: str
     advice: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def heading(self) -> str:
+        """The state and the check, in the user's language, as HEADING_COLUMNS columns before what was found."""
         state, name = translate(f"doctor_state.{self.state}"), translate(f"doctor_check.{self.check}")
-        lines = [f"{set_cell_size(state, 8)} {set_cell_size(name, 12)} {self.found}"]
-        return "\n".join(lines + [f"{'':22}-> {self.advice}"] * bool(self.advice))
+        return f"{set_cell_size(state, 8)} {set_cell_size(name, 12)} "
 
 
 def finding(check: str, state: State, message: str, /, **values: object) -> Finding:
