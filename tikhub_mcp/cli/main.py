@@ -8,10 +8,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tikhub_mcp.cli.parser import build_parser
 from tikhub_mcp.cli.terminal import flush_output, print_error, print_json
-from tikhub_mcp.errors import TikHubMCPError
+from tikhub_mcp.errors import NotWritable, TikHubMCPError
 from tikhub_mcp.messages import translate
 from tikhub_mcp.stdio.lifetime import begin_log, importing, printing_aside, write_utf8
 
@@ -62,6 +63,8 @@ def _run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(translate("cli.interrupted"), file=sys.stderr)
+        with suppress(BrokenPipeError, NotWritable):  # Python would end with another code for it
+            flush_output()
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         return 1
