@@ -193,8 +193,7 @@ def _print_totals(reply: "BatchReply") -> None:
         put(translate("batch.done", links=links, succeeded=done, failed=failed, skipped=skipped, calls=calls))
         if sums := _sums_of(reply.results):
             put(paragraph(sums, 2, stream=sys.stdout))
-    if reply.output_dir and Path(reply.output_dir).is_dir():  # with --metrics-only there may be none
-        _print(translate("batch.folder", path=reply.output_dir))
+    _print(translate("batch.folder", path=reply.output_dir))
     if reply.results_path:
         _print(translate("batch.table", path=reply.results_path))
 
