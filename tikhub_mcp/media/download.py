@@ -9,7 +9,7 @@ import shutil
 import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -135,11 +135,10 @@ class Slot:
             self._held.pop().release()
 
     async def __aenter__(self) -> Self:
-        try:
+        with ExitStack() as undo:  # when cancelled, a part of the limits is held
+            undo.callback(self.release)
             await self.acquire()
-        except BaseException:
-            self.release()
-            raise
+            undo.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
